@@ -1,0 +1,109 @@
+"""systemd's own quoting. Everything that reaches a unit file or a unit name passes through here.
+
+The rules are those of systemd.unit(5), systemd.syntax(7), systemd.service(5) "COMMAND LINES" and systemd-escape(1);
+never a shell's.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from string import ascii_letters, digits
+
+UNIT_NAME_MAX = 255
+"""Bytes a whole unit name may have, its suffix included (systemd.unit(5))."""
+
+_UNIT_CHARS = frozenset((ascii_letters + digits + ":_.").encode())
+_PLAIN_WORD = re.compile(r"[A-Za-z0-9_/.,:=@+-]+")
+_WORD_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+
+class EscapeError(ValueError):
+    """A value that no quoting of systemd's can express; the message is for admins."""
+
+
+def unit_label(text: str) -> str:
+    """Escape any string for use inside a unit name, as ``systemd-escape TEXT`` does.
+
+    Raises:
+        EscapeError: the text is empty; a unit needs a name.
+    """
+    if not text:
+        raise EscapeError("it has no name before its extension, and a unit needs one")
+    return _escape_label(os.fsencode(text))
+
+
+def path_label(path: str) -> str:
+    """Escape an absolute, normalised path for use inside a unit name, as ``systemd-escape --path`` does.
+
+    Raises:
+        EscapeError: the path is relative or not normalised.
+    """
+    if not path.startswith("/") or os.path.normpath(path).lstrip("/") != path.strip("/"):
+        raise EscapeError("only an absolute path without '.' and '..' can name a unit")
+    return _escape_label(os.fsencode(path.strip("/"))) or "-"
+
+
+def _escape_label(raw: bytes) -> str:
+    out = []
+    for at, byte in enumerate(raw):
+        if byte == ord("/"):
+            out.append("-")
+        elif byte in _UNIT_CHARS and not (at == 0 and byte == ord(".")):
+            out.append(chr(byte))
+        else:
+            out.append(f"\\x{byte:02x}")
+    return "".join(out)
+
+
+def value(text: str) -> str:
+    """Escape a setting that takes the rest of its line, such as ``ListenStream=`` or ``WorkingDirectory=``.
+
+    systemd strips white space at both ends, joins a line that ends in a backslash with the next one, expands ``%``
+    specifiers, and offers no quoting here: what cannot be written is an error, never changed in silence.
+
+    Raises:
+        EscapeError: the text is empty, holds a control character or invalid UTF-8, begins or ends in white space, or
+            ends in a backslash.
+    """
+    if not text:
+        raise EscapeError("it is empty")
+    _check_text(text)
+    if any(ord(c) < ord(" ") or c == "\x7f" for c in text):
+        raise EscapeError("it has a control character, which a unit file cannot hold")
+    if text != text.strip():
+        raise EscapeError("it begins or ends in white space, which systemd would cut off")
+    if text.endswith("\\"):
+        raise EscapeError("it ends in a backslash, which systemd would read as a continued line")
+    return text.replace("%", "%%")
+
+
+def word(text: str) -> str:
+    """Quote one word of a list, as in ``Environment=``; specifiers are escaped too.
+
+    Raises:
+        EscapeError: the text holds a NUL or invalid UTF-8.
+    """
+    _check_text(text)
+    if _PLAIN_WORD.fullmatch(text):
+        return text
+    quoted = "".join(_WORD_ESCAPES.get(c) or (f"\\x{ord(c):02x}" if ord(c) < ord(" ") else c) for c in text)
+    return '"' + quoted.replace("%", "%%") + '"'
+
+
+def argument(text: str) -> str:
+    """Quote one argument of an ``Exec…=`` line, where systemd also expands ``$VARIABLES``.
+
+    Raises:
+        EscapeError: as for :func:`word`.
+    """
+    return word(text).replace("$", "$$")
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise EscapeError("it has a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise EscapeError("it is not valid UTF-8, and systemd accepts nothing else") from None
