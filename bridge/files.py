@@ -1,0 +1,100 @@
+"""Reading files that others may have prepared, and writing files that are whole or not there at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TEMPORARY_PREFIX = ".emperor-bridge.tmp."
+"""How files are named that are being written; one left behind is of a run that was killed."""
+
+
+class FileError(OSError):
+    """A file that is there but must not or cannot be read; the message is for admins."""
+
+
+def read_regular(path: str, *, max_bytes: int) -> bytes:
+    """Read a whole regular file, whatever stands at ``path``.
+
+    It never blocks (a FIFO) and never reads a device.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        FileError: it is no regular file, too large, or not readable.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            return _read_bounded(fd, max_bytes)
+        finally:
+            os.close(fd)
+    except (FileNotFoundError, FileError):
+        raise
+    except OSError as error:
+        raise FileError(error.strerror) from error
+
+
+def _read_bounded(fd: int, max_bytes: int) -> bytes:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise FileError("it is not a regular file")
+    raw = b""
+    while chunk := os.read(fd, max_bytes + 1 - len(raw)):
+        raw += chunk
+        if len(raw) > max_bytes:
+            raise FileError(f"it is larger than {max_bytes} bytes")
+    return raw
+
+
+def write_all(directory: str, texts: Mapping[str, str], *, mode: int = 0o644) -> None:
+    """Write or replace files of one directory: a reader sees each file's old text or its new one, never a part.
+
+    All new texts are on the disk before the first takes its name, so not even a power cut leaves an empty file; that
+    costs one flush for any number of files. The caller keeps others from writing there at the same time.
+
+    Raises:
+        OSError: something could not be written; files not yet renamed are as they were.
+    """
+    temporaries: dict[str, str] = {}
+    try:
+        for number, (name, text) in enumerate(texts.items()):
+            temporary = f"{directory}/{TEMPORARY_PREFIX}{number}"
+            remove_if_there(temporary)
+            temporaries[name] = temporary
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+            with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
+                os.fchmod(fd, mode)
+                file.write(text)
+        if temporaries:
+            _flush(directory)
+        for name in texts:
+            os.rename(temporaries[name], f"{directory}/{name}")
+            del temporaries[name]
+    finally:
+        for temporary in temporaries.values():
+            remove_if_there(temporary)
+
+
+def remove_if_there(path: str) -> None:
+    """Unlink ``path``; that it is not there is as good.
+
+    Raises:
+        OSError: it is there and cannot be removed.
+    """
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _flush(directory: str) -> None:
+    import ctypes
+
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(fd) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), directory)
+    finally:
+        os.close(fd)

@@ -1,0 +1,42 @@
+"""dir://: every config in one directory is a vassal."""
+
+from __future__ import annotations
+
+import os
+
+from bridge.diagnostics import Diagnostic
+from bridge.escape import unit_label
+from bridge.monitors.base import Report, collect
+from bridge.vassal import Vassal
+
+
+class DirectoryMonitor:
+    """Watches one directory, as the Emperor's dir monitor: names are bare, and uWSGI is started inside it."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = os.path.abspath(directory)
+        self.spec = f"dir://{self.directory}"
+
+    def report(self) -> Report:
+        """List the directory once."""
+        try:
+            names = sorted(os.listdir(self.directory))
+        except OSError as error:
+            problem = Diagnostic(
+                code="monitor-unreadable",
+                path=self.directory,
+                message=f"the directory of vassals cannot be read: {error.strerror}",
+                hint="make it, or mend --emperor; vassals that came from it stay as they are",
+            )
+            return Report(monitor=self.spec, diagnostics=(problem,), complete=False)
+        return collect(self.spec, [f"{self.directory.rstrip('/')}/{name}" for name in names], self._vassal)
+
+    def _vassal(self, config: str) -> Vassal:
+        name = config.rpartition("/")[2]
+        return Vassal(
+            name=name,
+            config=config,
+            monitor=self.spec,
+            directory=self.directory,
+            label=unit_label(name.rpartition(".")[0]),
+        )

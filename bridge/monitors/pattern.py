@@ -1,0 +1,54 @@
+"""glob://: every config that matches a pattern is a vassal."""
+
+from __future__ import annotations
+
+import glob
+import os
+
+from bridge.diagnostics import Diagnostic
+from bridge.escape import path_label
+from bridge.monitors.base import Report, collect
+from bridge.vassal import Vassal
+
+
+class PatternMonitor:
+    """Watches a shell pattern, as the Emperor's glob monitor: names are whole paths."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = os.path.abspath(pattern)
+        self.spec = f"glob://{self.pattern}"
+
+    def report(self) -> Report:
+        """Expand the pattern once."""
+        root = self.pattern[: self.pattern.rindex("/", 0, _first_magic(self.pattern)) + 1]
+        try:
+            os.scandir(root).close()
+        except OSError as error:
+            problem = Diagnostic(
+                code="monitor-unreadable",
+                path=root,
+                message=f"the folder that the pattern {self.pattern} begins in cannot be read: {error.strerror}",
+                hint="make it, or mend --emperor; vassals that came from it stay as they are",
+            )
+            return Report(monitor=self.spec, diagnostics=(problem,), complete=False)
+        return collect(self.spec, sorted(glob.glob(self.pattern)), self._vassal)
+
+    def _vassal(self, config: str) -> Vassal:
+        return Vassal(
+            name=config,
+            config=config,
+            monitor=self.spec,
+            directory="/",
+            label=path_label(config.rpartition(".")[0]),
+        )
+
+
+def matches_one_directory(pattern: str) -> bool:
+    """Tell whether the pattern matches exactly one thing and that is a directory."""
+    matches = glob.glob(pattern)
+    return len(matches) == 1 and os.path.isdir(matches[0])
+
+
+def _first_magic(pattern: str) -> int:
+    """Return where the pattern's first special character stands, or its end."""
+    return min((at for at in map(pattern.find, "*?[") if at >= 0), default=len(pattern))
