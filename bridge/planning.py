@@ -1,0 +1,225 @@
+"""From what should be and what is to what has to be done. Pure: the same plan serves sync, --dry-run and watch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from bridge.observed import Ownership
+from bridge.units import COMMON, TARGET, starter_of
+from bridge.vassal import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from bridge.admission import Admission
+    from bridge.diagnostics import Diagnostic
+    from bridge.observed import Installed, Observed
+    from bridge.vassal import Settled
+
+
+class Verb(StrEnum):
+    """What happened to a vassal."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    STARTED = "started"
+    RELOADED = "reloaded"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One line of what sync tells: what is done about a vassal, and in short why."""
+
+    vassal: str
+    verb: Verb
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """All that has to be done, in the order of the fields; whether a daemon-reload is due is seen while doing it."""
+
+    stop: tuple[str, ...] = ()
+    """Units to stop, services and sockets as one job."""
+    unlink: tuple[str, ...] = ()
+    """Links to remove, by path below the unit directory."""
+    remove: tuple[str, ...] = ()
+    """Unit files to remove."""
+    link: Mapping[str, str]
+    """Links to make, by path below the unit directory."""
+    write: Mapping[str, str]
+    """Unit files to write."""
+    start: tuple[str, ...] = ()
+    reload: tuple[str, ...] = ()
+    """Services to be told that their config changed."""
+    changes: tuple[Change, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.stop or self.unlink or self.remove or self.link or self.write or self.start or self.reload)
+
+
+def make_plan(
+    *,
+    admission: Admission,
+    texts: Mapping[str, Mapping[str, str]],
+    common: Mapping[str, str],
+    observed: Observed,
+    boot_target: str,
+) -> Plan:
+    """Plan the way from ``observed`` to the admitted vassals.
+
+    ``texts`` are the admitted vassals' unit files by label, ``common`` those of all vassals together.
+    """
+    boot_link = f"{boot_target}.wants/{TARGET}"
+    draft = _Draft(observed)
+    for settled in admission.admitted:
+        draft.bring(settled, texts[settled.vassal.label])
+    labels = {settled.vassal.label for settled in admission.admitted}
+    for label, installed in observed.installed.items():
+        if label not in labels and label not in admission.kept and label not in admission.masked:
+            draft.take_away(installed)
+    draft.drop_dead_links()
+    draft.bring_common(common, boot_link)
+    return draft.plan(admission.diagnostics)
+
+
+def plan_removal(observed: Observed, *, boot_target: str) -> Plan:
+    """Plan to take away everything of the bridge's and nothing else."""
+    draft = _Draft(observed)
+    for installed in observed.installed.values():
+        draft.take_away(installed)
+    draft.drop_dead_links()
+    ours = [unit for unit in COMMON if _is_ours(observed, unit)]
+    if ours:
+        draft.stop += [unit for unit in observed.states if unit in ours or unit.startswith("vassals-")]
+        draft.remove += ours
+        boot_link = f"{boot_target}.wants/{TARGET}"
+        draft.unlink += [boot_link] if boot_link in observed.links else []
+    return draft.plan(())
+
+
+class _Draft:
+    """A plan in the making."""
+
+    def __init__(self, observed: Observed) -> None:
+        self.observed = observed
+        self.stop: list[str] = []
+        self.unlink: list[str] = []
+        self.remove: list[str] = []
+        self.link: dict[str, str] = {}
+        self.write: dict[str, str] = {}
+        self.start: list[str] = []
+        self.reload: list[str] = []
+        self.changes: list[Change] = []
+
+    def plan(self, diagnostics: Iterable[Diagnostic]) -> Plan:
+        return Plan(
+            stop=tuple(self.stop),
+            unlink=tuple(self.unlink),
+            remove=tuple(self.remove),
+            link=self.link,
+            write=self.write,
+            start=tuple(self.start),
+            reload=tuple(self.reload),
+            changes=tuple(sorted(self.changes, key=lambda c: c.vassal)),
+            diagnostics=tuple(diagnostics),
+        )
+
+    def bring(self, settled: Settled, texts: Mapping[str, str]) -> None:
+        """Plan whatever brings one vassal's units to what they should be."""
+        vassal, observed = settled.vassal, self.observed
+        installed = observed.installed.get(vassal.label)
+        obsolete = [unit for unit in installed.units if unit not in texts] if installed else []
+        changed = {unit: text for unit, text in texts.items() if not self._is_written(unit, text)}
+        touched = {*changed, *obsolete} | (observed.stale & {vassal.service, vassal.socket})
+        stop = self._stop_for(vassal.service, vassal.socket, touched)
+
+        self.stop += stop
+        self.remove += obsolete
+        self.unlink += [path for unit in obsolete if (path := _link_path(unit)) in observed.links]
+        self.write |= changed
+        waits_on = vassal.socket if settled.mode is Mode.ON_DEMAND else vassal.service
+        if observed.links.get(path := _link_path(waits_on)) != (target := f"../{waits_on}"):
+            self.link[path] = target
+        state = observed.state(waits_on)
+        gave_up = settled.mode is Mode.ALWAYS and state.active == "failed" and vassal.label not in observed.outdated
+        starts = waits_on in stop or (state.is_down and not (gave_up and not touched))
+        if starts:
+            self.start.append(waits_on)
+        reloads = not touched and vassal.label in observed.outdated and not observed.state(vassal.service).is_down
+        if reloads:
+            self.reload.append(vassal.service)
+
+        where = f"on demand at {settled.address}" if settled.address else "runs always"
+        if installed is None:
+            self._tell(vassal.name, Verb.ADDED, where)
+        elif touched:
+            self._tell(vassal.name, Verb.CHANGED, _difference(settled, installed))
+        elif starts:
+            self._tell(vassal.name, Verb.STARTED, where)
+        elif reloads:
+            self._tell(vassal.name, Verb.RELOADED, "its config changed")
+
+    def take_away(self, installed: Installed) -> None:
+        """Plan the end of a vassal that is no more."""
+        units = (installed.service, installed.socket)
+        self.stop += [u for u in units if u in installed.units and not self.observed.state(u).is_down]
+        self.remove += installed.units
+        self.unlink += [path for unit in installed.units if (path := _link_path(unit)) in self.observed.links]
+        self._tell(installed.name, Verb.REMOVED, f"was at {installed.address}" if installed.address else "")
+
+    def drop_dead_links(self) -> None:
+        """Remove links of the bridge's own making that lead nowhere, as a killed run can leave them."""
+        for path, target in self.observed.links.items():
+            unit = path.rpartition("/")[2]
+            is_dead = unit not in self.observed.files and unit not in self.write
+            if is_dead and path == _link_path(unit) and target == f"../{unit}":
+                self.unlink.append(path)
+
+    def bring_common(self, common: Mapping[str, str], boot_link: str) -> None:
+        """Plan the units that all vassals share.
+
+        The link that enables the target at boot is made with the target, once: ``systemctl disable`` is respected.
+        """
+        if TARGET not in self.observed.files:
+            self.link[boot_link] = f"../{TARGET}"
+        self.write |= {
+            unit: text for unit, text in common.items()
+            if not self._is_written(unit, text) and (unit not in self.observed.files or _is_ours(self.observed, unit))
+        }  # fmt: skip
+        if self.observed.state(TARGET).active != "active":
+            self.start.append(TARGET)
+
+    def _stop_for(self, service: str, socket: str, touched: set[str]) -> list[str]:
+        """Return what must be stopped for new files to take effect: a socket cannot restart under its service."""
+        affected = (service, socket) if socket in touched else (service,) if service in touched else ()
+        return [unit for unit in affected if not self.observed.state(unit).is_down]
+
+    def _is_written(self, unit: str, text: str) -> bool:
+        file = self.observed.files.get(unit)
+        return file is not None and file.text == text
+
+    def _tell(self, vassal: str, verb: Verb, detail: str) -> None:
+        self.changes.append(Change(vassal=vassal, verb=verb, detail=detail))
+
+
+def _is_ours(observed: Observed, unit: str) -> bool:
+    file = observed.files.get(unit)
+    return file is not None and file.ownership is Ownership.OURS
+
+
+def _link_path(unit: str) -> str:
+    return f"{starter_of(unit)}.wants/{unit}"
+
+
+def _difference(settled: Settled, installed: Installed) -> str:
+    if settled.address == installed.address:
+        return "its units are new"
+    before = f"at {installed.address}" if installed.address else "ran always"
+    return f"{f'on demand at {settled.address}' if settled.address else 'runs always'} (before: {before})"

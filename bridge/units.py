@@ -1,0 +1,204 @@
+"""Vassals rendered as unit files.
+
+Pure: data in, texts out. Templates get finished values and systemd's own quoting as filters (``value``, ``argument``);
+the mark that makes a file the bridge's is put in front here, so that no template of an admin's can forget it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from bridge.address import InetAddress, UnixAddress
+from bridge.diagnostics import BridgeError, Diagnostic, printable
+from bridge.escape import EscapeError, argument, value, word
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jinja2 import Environment
+
+    from bridge.vassal import Settled
+
+SLICES = 128
+"""Sub-slices the vassals are spread over: daemon-reload is quadratic in the units of one slice."""
+RETRY_SECONDS = 3
+"""Seconds between attempts to start a vassal that fails, as the Emperor's own scan (``emperor-freq``)."""
+
+TARGET = "vassals.target"
+STARTER = "vassals-start.service"
+SOCKETS = "vassals-sockets.target"
+SERVICES = "vassals-services.target"
+SLICE = "vassals.slice"
+COMMON = (TARGET, STARTER, SOCKETS, SERVICES, SLICE)
+"""The units that are there once, whatever the number of vassals."""
+
+_MARK = "X-EmperorBridge"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a unit file says of itself: that it is the bridge's, and what it was made from."""
+
+    unit: str
+    config: str = ""
+    """The vassal's config; empty for the units of all vassals together."""
+    name: str = ""
+    """The vassal's name."""
+    monitor: str = ""
+    """The monitor that reported the vassal."""
+    address: str = ""
+    """The address of its rule; empty if it runs always."""
+
+
+def render(settled: Settled, templates: Environment) -> dict[str, str]:
+    """Render one vassal's unit files; the keys are their names.
+
+    Raises:
+        EscapeError: a value cannot be expressed in a unit file.
+        BridgeError: a template of the admin's is at fault.
+    """
+    vassal, address = settled.vassal, settled.address
+    mark = Mark(unit="", config=vassal.config, name=vassal.name, monitor=vassal.monitor, address=str(address or ""))
+    shown = printable(vassal.name)
+    texts = {
+        vassal.service: _fill(
+            templates,
+            "vassal.service.j2",
+            description=f"uWSGI vassal {shown}",
+            argv=settled.argv,
+            directory=vassal.directory,
+            slice=slice_of(vassal.label),
+            on_demand=address is not None,
+            retry_seconds=RETRY_SECONDS,
+        ),
+    }
+    if address is not None:
+        texts[vassal.socket] = _fill(
+            templates,
+            "vassal.socket.j2",
+            description=f"Socket of uWSGI vassal {shown}",
+            address=str(address),
+            slice=slice_of(vassal.label),
+            access=settled.access,
+            unix=isinstance(address, UnixAddress),
+            wildcard=not (isinstance(address, InetAddress) and not address.ip.is_unspecified),
+        )
+    return {unit: _marked(unit, text, mark) for unit, text in texts.items()}
+
+
+def render_common(templates: Environment, *, user_manager: bool) -> dict[str, str]:
+    """Render the units that all vassals share.
+
+    Raises:
+        BridgeError: a template of the admin's is at fault.
+    """
+    return {
+        unit: _marked(
+            unit,
+            _fill(
+                templates,
+                f"{unit}.j2",
+                user_manager=user_manager,
+                boot_target=boot_target(user_manager=user_manager),
+            ),
+            Mark(unit=unit),
+        )
+        for unit in COMMON
+    }
+
+
+def boot_target(*, user_manager: bool) -> str:
+    """Return the target that pulls the vassals in at boot, or at the start of a user's manager."""
+    return "default.target" if user_manager else "multi-user.target"
+
+
+def starter_of(unit: str) -> str:
+    """Return the target that wants this unit of a vassal: where its link belongs."""
+    return SOCKETS if unit.endswith(".socket") else SERVICES
+
+
+def slice_of(label: str) -> str:
+    """Return the sub-slice a vassal lives in; it depends on nothing but its name."""
+    return f"vassals-{blake2b(label.encode(), digest_size=2).digest()[0] % SLICES:02x}.slice"
+
+
+def read_mark(unit: str, text: str) -> Mark | None:
+    """Return the mark of a unit file, or None if it is not the bridge's.
+
+    A marked file copied to another name is not the bridge's either.
+    """
+    lines = text.splitlines()[1:7]
+    if f"[{_MARK}]" not in lines:
+        return None
+    facts: dict[str, str] = {}
+    for line in lines[lines.index(f"[{_MARK}]") + 1 :]:
+        key, equals, quoted = line.partition("=")
+        try:
+            fact = json.loads(quoted) if equals else None
+        except ValueError:
+            break
+        if not isinstance(fact, str):
+            break
+        facts[key.lower()] = fact
+    if facts.get("unit") != unit:
+        return None
+    return Mark(**{key: fact for key, fact in facts.items() if key in Mark.__dataclass_fields__})
+
+
+def make_templates(folders: Sequence[str]) -> Environment:
+    """Return the templates, each taken from the first folder that has a file of its name."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(folders),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - these are unit files; the filters below write systemd's quoting
+        keep_trailing_newline=True,
+        auto_reload=False,
+    )
+    environment.filters |= {"value": value, "word": word, "argument": argument}
+    return environment
+
+
+def _fill(templates: Environment, template: str, /, **values: object) -> str:
+    from jinja2 import TemplateError, TemplateSyntaxError
+
+    try:
+        return templates.get_template(template).render(**values)
+    except EscapeError:
+        raise
+    except TemplateSyntaxError as error:
+        problem = Diagnostic(
+            code="template",
+            path=error.filename or template,
+            line=error.lineno,
+            message=f"the template is not valid: {error.message}",
+            hint="mend it or remove it",
+        )
+        raise BridgeError(problem) from error
+    except TemplateError as error:
+        problem = Diagnostic(
+            code="template",
+            path=templates.get_template(template).filename or template,
+            message=f"the template cannot be filled: {error}",
+            hint="mend it or remove it",
+        )
+        raise BridgeError(problem) from error
+
+
+def _marked(unit: str, text: str, mark: Mark) -> str:
+    facts: Mapping[str, str] = {
+        "Unit": unit,
+        "Config": mark.config,
+        "Name": mark.name,
+        "Monitor": mark.monitor,
+        "Address": mark.address,
+    }
+    written = "".join(f"{key}={json.dumps(fact)}\n" for key, fact in facts.items() if fact)
+    return (
+        f"# Made by emperor-bridge; edits are overwritten. Use a drop-in instead: systemctl edit {unit}\n"
+        f"[{_MARK}]\n{written}\n{text}"
+    )
