@@ -1,0 +1,161 @@
+"""Carries out a plan, in the order systemd needs, and sees whether it came true."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from bridge.address import UnixAddress
+from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.systemd import needs_reload
+from bridge.units import TARGET
+from bridge.vassal import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Protocol
+
+    from bridge.observed import UnitState
+    from bridge.planning import Plan
+    from bridge.store import Lock, Store
+    from bridge.systemd import Manager
+    from bridge.vassal import Settled
+
+    class Teller(Protocol):
+        """Is told how far the work has come."""
+
+        def __call__(self, stage: str, done: int, total: int) -> None:
+            """Report one stage's progress."""
+
+
+STOP_TIMEOUT = 300.0
+"""Seconds the stop of all affected units may take; a vassal is killed after systemd's own 90 s."""
+SOCKET_TIMEOUT = 300.0
+"""Seconds the start of all sockets may take."""
+SERVICE_PATIENCE = 15.0
+"""Seconds to wait for always-on vassals, so as to report those that fail; a slow one goes on starting."""
+
+
+class Applier:
+    """Does what a plan says. Safe to be killed anywhere: the next plan takes up from what is there."""
+
+    def __init__(
+        self, *, store: Store, manager: Manager, lock: Lock, tell: Teller, reason: Callable[[str], str]
+    ) -> None:
+        self._store = store
+        self._manager = manager
+        self._lock = lock
+        self._tell = tell
+        self._reason = reason
+
+    def apply(self, plan: Plan, known: Iterable[str]) -> None:
+        """Carry out a plan; ``known`` are the unit files that were there before.
+
+        Raises:
+            BridgeError: systemd or the file system refuses; what was done so far stays.
+        """
+        rewritten = [unit for unit in known if unit in plan.write]
+        self._lock.begin({*plan.stop, *rewritten, *plan.remove})
+        try:
+            self._stop(plan)
+            self._store.unlink(plan.unlink)
+            self._store.remove(plan.remove)
+            self._store.link(plan.link)
+            self._tell("writing units", 0, len(plan.write))
+            self._store.write(plan.write)
+        except OSError as error:
+            problem = Diagnostic(
+                code="unit-directory",
+                path=error.filename,
+                message=f"units cannot be written: {error.strerror}",
+                hint="mend this and sync again; it takes up where it stopped",
+            )
+            raise BridgeError(problem) from error
+        self._reload_if_due([*rewritten, *plan.remove])
+        self._start(plan)
+        if plan.reload:
+            self._manager.reload_units(plan.reload)
+
+    def check(self, admitted: Iterable[Settled]) -> list[Diagnostic]:
+        """See that every admitted vassal listens, or runs; return what is wrong, in systemd's own words."""
+        states = self._manager.units()
+        problems = []
+        for settled in admitted:
+            unit = settled.vassal.socket if settled.mode is Mode.ON_DEMAND else settled.vassal.service
+            if reason := self._trouble(settled, unit, states):
+                code = "not-listening" if settled.mode is Mode.ON_DEMAND else "not-running"
+                problems.append(settled.vassal.problem(code, reason, f"see: journalctl -u '{unit}'"))
+        return problems
+
+    def _stop(self, plan: Plan) -> None:
+        if plan.stop:
+            self._manager.stop(plan.stop, timeout=STOP_TIMEOUT, progress=self._stage("stopping"))
+            self._manager.reset_failed(
+                [
+                    u
+                    for u, s in self._manager.units().items()
+                    if s.active == "failed" and (u in plan.stop or u in plan.remove)
+                ]
+            )
+
+    def _reload_if_due(self, changed: list[str]) -> None:
+        """Reload the manager only if it still has units in memory whose files changed.
+
+        One that was stopped and is needed by none is forgotten, and read anew when it is next asked for.
+        """
+        if not changed:
+            return
+        loaded = self._manager.units()
+        if not (remembered := [unit for unit in changed if unit in loaded]):
+            return
+        self._tell("reloading systemd", 0, 1)
+        self._manager.daemon_reload()
+        # With more sockets than file descriptors the reload fails in silence.
+        if still := needs_reload(self._manager, remembered[:1]):
+            problem = Diagnostic(
+                code="reload-failed",
+                vassal=still[0],
+                message="systemd did not read the changed units, though it reported success",
+                hint="see its journal; many sockets need a higher LimitNOFILE for PID 1 (twice their number)",
+            )
+            raise BridgeError(problem)
+
+    def _start(self, plan: Plan) -> None:
+        sockets = [unit for unit in plan.start if unit.endswith(".socket")]
+        services = [unit for unit in plan.start if unit.endswith(".service")]
+        if TARGET in plan.start:
+            self._manager.start([TARGET], timeout=SOCKET_TIMEOUT, progress=self._stage("starting"))
+            states = self._manager.units()
+            sockets = [unit for unit in sockets if unit not in states or states[unit].active == "inactive"]
+        self._manager.start(sockets, timeout=SOCKET_TIMEOUT, progress=self._stage("starting sockets"))
+        self._manager.start(services, timeout=SERVICE_PATIENCE, progress=self._stage("starting vassals"))
+
+    def _trouble(self, settled: Settled, unit: str, states: Mapping[str, UnitState]) -> str:
+        state = states.get(unit)
+        if state is None or state.load in {"bad-setting", "error", "not-found"}:
+            error = self._manager.properties([unit], "Unit", "LoadError").get(unit, ("", ""))
+            return f"systemd cannot load {unit}: {error[1] or 'it is not there'}"
+        if settled.mode is Mode.ALWAYS:
+            broken = state.active == "failed" or state.sub == "auto-restart"
+            return f"it does not run: {self._why(unit, state)}" if broken else ""
+        if state.active != "active":
+            return f"its socket {settled.address} does not listen: {self._why(unit, state)}"
+        if isinstance(settled.address, UnixAddress) and not _is_socket(settled.address.path):
+            return f"its socket file {settled.address} is gone, though systemd still listens on it"
+        return ""
+
+    def _why(self, unit: str, state: UnitState) -> str:
+        kind = "Socket" if unit.endswith(".socket") else "Service"
+        result = self._manager.properties([unit], kind, "Result").get(unit, state.sub)
+        return self._reason(unit) or f"systemd says {result}"
+
+    def _stage(self, name: str) -> Callable[[int, int], None]:
+        return lambda done, total: self._tell(name, done, total)
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False

@@ -1,0 +1,254 @@
+"""The command line: ``emperor-bridge sync | check | status | render | remove``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge import __version__
+from bridge.diagnostics import BridgeError, Diagnostic, errors, printable
+from bridge.layout import Layout, make_layout
+from bridge.settings import SETTINGS, Settings, merge, read_emperor_ini, read_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bridge.applying import Teller
+    from bridge.road import Road
+
+_EPILOG_SYNC = """\b
+Examples:
+  emperor-bridge sync --emperor /etc/uwsgi/vassals --emperor-on-demand-extension .socket
+  emperor-bridge sync --dry-run
+  emperor-bridge sync --emperor-ini /etc/uwsgi-emperor/emperor.ini
+"""
+
+
+def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that serve all commands, under uWSGI's own names."""
+    for setting in reversed(SETTINGS):
+        names = [f"--{name}" for name in (setting.name, *setting.aliases)]
+        command = click.option(
+            *names, setting.field, metavar=setting.metavar, multiple=setting.multiple, help=setting.help
+        )(command)
+    for option in (
+        click.option("--runtime", is_flag=True, help="Write units to /run, to be gone after a reboot."),
+        click.option("--user", is_flag=True, help="Work on your own service manager instead of the system's."),
+        click.option("--emperor-ini", metavar="FILE", help="Read these settings from an Emperor's own config."),
+        click.option("--config", metavar="FILE", help="The bridge's configuration; flags win over it.  "
+                     "[default: /etc/emperor-bridge/bridge.toml]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="emperor-bridge", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Run uWSGI's vassals as systemd units, on demand, without an Emperor.
+
+    Vassals and on-demand rules are those of uWSGI's Emperor. Each vassal becomes a service; one with a rule gets a
+    socket too, and is started at the first connection.
+    """
+
+
+@cli.command(epilog=_EPILOG_SYNC)
+@settings_options
+@click.option("--dry-run", is_flag=True, help="Show what would be done, with a diff of the units, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def sync(*, dry_run: bool, as_json: bool, **given: Any) -> None:
+    """Bring systemd's units in line with the vassals and rules."""
+    from bridge import present
+    from bridge.road import connected
+
+    layout, settings = _resolve(given)
+    bar = present.Bar()
+    try:
+        with connected(layout) as manager:
+            road = _road(layout, settings, bar)
+            outlook, problems = (road.look(manager), ()) if dry_run else road.sync(manager, waiting=_waiting)
+    finally:
+        bar.close()
+    diagnostics = (*outlook.diagnostics, *problems)
+    vassals = len(outlook.admission.admitted) + len(outlook.admission.kept)
+    if as_json:
+        present.say_json(
+            {
+                "dry_run": dry_run,
+                "vassals": vassals,
+                "changes": present.changes_json(outlook.plan.changes),
+                "diagnostics": present.diagnostics_json(diagnostics),
+            }
+        )
+    else:
+        present.say_changes(outlook.plan.changes, planned=dry_run)
+        if dry_run:
+            present.say_diff(outlook.plan, outlook.observed)
+        present.complain(diagnostics)
+        present.say(present.summary(outlook.plan.changes, diagnostics, vassals))
+    _leave(diagnostics)
+
+
+@cli.command()
+@settings_options
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each problem.")
+def check(*, as_json: bool, **given: Any) -> None:
+    """Say what is wrong with the vassals and rules; change nothing."""
+    from bridge import present
+    from bridge.road import connected
+
+    layout, settings = _resolve(given)
+    bar = present.Bar()
+    road = _road(layout, settings, bar)
+    try:
+        with connected(layout) as manager:
+            diagnostics = road.look(manager).diagnostics
+    except BridgeError as error:
+        if error.diagnostic.code != "no-manager":
+            raise
+        # Vassals can be checked where no systemd runs, such as in the making of an image.
+        diagnostics = road.look(None).diagnostics
+    finally:
+        bar.close()
+    if as_json:
+        present.say_json(present.diagnostics_json(diagnostics))
+    else:
+        for diagnostic in diagnostics:
+            present.say(str(diagnostic))
+    _leave(diagnostics)
+
+
+@cli.command()
+@settings_options
+@click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each vassal.")
+def status(*, as_json: bool, **given: Any) -> None:
+    """Show every vassal: where it waits, whether it runs, since when."""
+    from dataclasses import asdict
+
+    from bridge import present
+    from bridge.road import connected
+    from bridge.status import table
+
+    layout, settings = _resolve(given, needs_vassals=False)
+    with connected(layout) as manager:
+        road = _road(layout, settings, present.Bar())
+        if settings.emperor:
+            outlook = road.look(manager)
+            rows = table(outlook.observed, outlook.refusals, outlook.diagnostics, manager)
+            diagnostics = outlook.diagnostics
+        else:
+            rows = table(road.observe(manager), (), (), manager)
+            diagnostics = ()
+    if as_json:
+        present.say_json([asdict(row) for row in rows])
+    else:
+        present.say_table(rows)
+        present.complain(d for d in diagnostics if d.config is None)
+
+
+@cli.command()
+@settings_options
+@click.argument("vassal")
+def render(*, vassal: str, **given: Any) -> None:
+    """Print the units of one VASSAL, named by its config, its name or its unit."""
+    from bridge import present
+
+    layout, settings = _resolve(given)
+    road = _road(layout, settings, present.Bar())
+    texts, diagnostics = road.render(vassal)
+    for unit, text in texts.items():
+        present.say(f"# {unit}\n{text}")
+    present.complain(diagnostics)
+    if not texts and not errors(diagnostics):
+        raise BridgeError(
+            Diagnostic(
+                code="vassal-unknown",
+                message=f"there is no vassal {printable(vassal)!r}",
+                hint="emperor-bridge status lists them",
+            )
+        )
+    _leave(diagnostics)
+
+
+@cli.command()
+@settings_options
+@click.option("--yes", is_flag=True, help="Do not ask first.")
+def remove(*, yes: bool, **given: Any) -> None:
+    """Stop all vassals and take away every unit the bridge made, and nothing else."""
+    from bridge import present
+    from bridge.road import connected
+
+    layout, settings = _resolve(given, needs_vassals=False)
+    bar = present.Bar()
+    try:
+        with connected(layout) as manager:
+            road = _road(layout, settings, bar)
+            plan = road.plan_removal(manager)
+            if plan.is_empty:
+                present.say("nothing to remove")
+                return
+            if not yes:
+                if not sys.stdin.isatty():
+                    raise click.UsageError("not on a terminal, so there is nobody to ask: give --yes")
+                click.confirm(f"Stop and remove {len(plan.changes)} vassals?", abort=True)
+            done = road.remove(manager, waiting=_waiting)
+    finally:
+        bar.close()
+    present.say_changes(done.changes, planned=False)
+    present.say(present.summary(done.changes, (), len(done.changes)))
+
+
+def main() -> None:
+    """Run the command line; the exit status is 0 all well, 1 something was refused or failed, 2 wrong usage."""
+    try:
+        cli.main(standalone_mode=True)
+    except BridgeError as error:
+        sys.stderr.write(f"{error.diagnostic}\n")
+        sys.exit(2 if error.diagnostic.code in {"settings", "no-vassals", "monitor-unknown"} else 1)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _resolve(given: dict[str, Any], *, needs_vassals: bool = True) -> tuple[Layout, Settings]:
+    layout = make_layout(user=given.pop("user"), runtime=given.pop("runtime"))
+    config, ini = given.pop("config"), given.pop("emperor_ini")
+    layers = [given]
+    path = Path(config or layout.config)
+    if config or path.exists():
+        values, its_ini = read_toml(path)
+        layers.append(values)
+        ini = ini or its_ini
+    if ini:
+        layers.append(read_emperor_ini(ini))
+    settings = merge(layers)
+    if needs_vassals and not settings.emperor:
+        raise BridgeError(
+            Diagnostic(
+                code="no-vassals",
+                message="it is not said where the vassals are",
+                hint=f'give --emperor DIRECTORY, or write emperor = "DIRECTORY" into {layout.config}',
+            )
+        )
+    return layout, settings
+
+
+def _road(layout: Layout, settings: Settings, tell: Teller) -> Road:
+    from bridge.road import Road
+
+    return Road(layout, settings, tell)
+
+
+def _waiting() -> None:
+    sys.stderr.write("another emperor-bridge is at work; waiting for it\n")
+    sys.stderr.flush()
+
+
+def _leave(diagnostics: Sequence[Diagnostic]) -> None:
+    if errors(diagnostics):
+        sys.exit(1)

@@ -1,0 +1,147 @@
+"""How results are shown: tables and progress for people, JSON for scripts. Nothing else prints."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from bridge.diagnostics import errors, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.progress import Progress, TaskID
+
+    from bridge.diagnostics import Diagnostic
+    from bridge.observed import Observed
+    from bridge.planning import Change, Plan
+    from bridge.status import Row
+
+_PATIENCE = 0.5
+"""Seconds before a progress bar is worth showing."""
+_COLORS = {"listening": "cyan", "starting": "yellow", "running": "green", "failed": "red", "refused": "red"}
+
+
+def say(text: str) -> None:
+    """Print one line of result."""
+    sys.stdout.write(text + "\n")
+
+
+def complain(diagnostics: Iterable[Diagnostic]) -> None:
+    """Print problems to standard error, one a line."""
+    for diagnostic in diagnostics:
+        sys.stderr.write(f"{diagnostic}\n")
+
+
+def say_json(value: object) -> None:
+    """Print a value as JSON for scripts."""
+    say(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def diagnostics_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, object]]:
+    """Return problems in the form of ``check --json``."""
+    return [asdict(diagnostic) for diagnostic in diagnostics]
+
+
+def changes_json(changes: Iterable[Change]) -> list[dict[str, object]]:
+    """Return what was done in the form of ``sync --json``."""
+    return [asdict(change) for change in changes]
+
+
+def say_changes(changes: Sequence[Change], *, planned: bool) -> None:
+    """Print a line for each vassal that changed."""
+    for change in changes:
+        verb = f"would be {change.verb}" if planned else change.verb
+        say(f"{printable(change.vassal)}: {verb}{f', {printable(change.detail)}' if change.detail else ''}")
+
+
+def summary(changes: Sequence[Change], diagnostics: Sequence[Diagnostic], vassals: int) -> str:
+    """Return the one line that sums a sync up."""
+    counts: dict[str, int] = {}
+    for change in changes:
+        counts[change.verb] = counts.get(change.verb, 0) + 1
+    done = ", ".join(f"{count} {verb}" for verb, count in counts.items()) or "nothing to do"
+    bad = len(errors(diagnostics))
+    trouble = f"; {_count(bad, 'problem')}" if bad else ""
+    return f"{_count(vassals, 'vassal')}: {done}{trouble}"
+
+
+def say_diff(plan: Plan, observed: Observed) -> None:
+    """Print what a plan would change in the unit files as one unified diff, and what it would start and stop."""
+    for unit, text in sorted(plan.write.items()):
+        file = observed.files.get(unit)
+        _say_lines(_diff(unit, file.text if file else "", text))
+    for unit in sorted(plan.remove):
+        _say_lines(_diff(unit, observed.files[unit].text, ""))
+    for verb, units in (("stop", plan.stop), ("start", plan.start), ("reload", plan.reload)):
+        for unit in units:
+            say(f"{verb} {unit}")
+
+
+def _diff(unit: str, before: str, after: str) -> Iterator[str]:
+    return difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True),
+        f"a/{unit}" if before else "/dev/null", f"b/{unit}" if after else "/dev/null")  # fmt: skip
+
+
+def _say_lines(lines: Iterable[str]) -> None:
+    sys.stdout.writelines(lines)
+
+
+def say_table(rows: Sequence[Row]) -> None:
+    """Print the table of ``status``: in columns for a person, as plain as ``ps`` when not on a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("VASSAL", "STATE", "MODE", "SOCKET", "PID", "SINCE", "NOTE"):
+        table.add_column(heading, no_wrap=heading != "NOTE", overflow="fold")
+    for row in rows:
+        table.add_row(
+            Text(printable(row.vassal)),
+            Text(row.state, _COLORS.get(row.state, "")),
+            Text(row.mode or "-"),
+            Text(printable(row.socket or "-")),
+            Text(str(row.pid or "-")),
+            Text((row.since or "-").replace("T", " ")),
+            Text(printable(row.problem or "")),
+        )
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    console.print(table, soft_wrap=not sys.stdout.isatty())
+
+
+class Bar:
+    """A progress bar on a terminal, for work that takes long; elsewhere, and for quick work, nothing."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show how far a stage has come."""
+        if not sys.stderr.isatty() or time.monotonic() - self._began < _PATIENCE:
+            return
+        if self._progress is None:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._progress = Progress(console=Console(stderr=True), transient=True)
+            self._progress.start()
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total)
+        self._progress.update(self._tasks[stage], completed=done, total=total)
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,262 @@
+"""The unit directory: reads what stands there, and changes only what is the bridge's."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from bridge.address import AddressError, parse_address
+from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.files import TEMPORARY_PREFIX, read_regular, remove_if_there, write_all
+from bridge.observed import Installed, Ownership, UnitFile
+from bridge.units import COMMON, SERVICES, SOCKETS, read_mark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from bridge.address import Address
+    from bridge.layout import Layout
+
+_UNIT_MAX = 1 << 20
+_VASSAL_UNIT = re.compile(r"vassal-(?P<label>.+)\.(service|socket)")
+BATCH_UNIT = re.compile(r"vassals-batch-\d+\.target")
+
+
+def is_candidate(name: str) -> bool:
+    """Tell whether a unit of this name could be the bridge's."""
+    return name in COMMON or _VASSAL_UNIT.fullmatch(name) is not None
+
+
+class Store:
+    """One unit directory of the manager's, and what the bridge keeps in it."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._directory = layout.unit_directory
+
+    def files(self) -> dict[str, UnitFile]:
+        """Read all unit files of names the bridge might use.
+
+        Raises:
+            BridgeError: the directory is there but cannot be read.
+        """
+        return {name: self._file(name) for name in sorted(self._names(self._directory)) if is_candidate(name)}
+
+    def elsewhere(self) -> dict[str, str]:
+        """Return the paths of files of such names in the manager's other directories."""
+        own = os.path.realpath(self._directory)
+        found: dict[str, str] = {}
+        for directory in self._layout.unit_path:
+            if os.path.realpath(directory) != own:
+                for name in self._names(directory):
+                    if is_candidate(name):
+                        found.setdefault(name, f"{directory}/{name}")
+        return found
+
+    def links(self, boot_target: str) -> dict[str, str]:
+        """Return the links that pull the bridge's units in, by path below the unit directory."""
+        found: dict[str, str] = {}
+        for folder in (f"{SOCKETS}.wants", f"{SERVICES}.wants", f"{boot_target}.wants"):
+            for name in self._names(f"{self._directory}/{folder}"):
+                if is_candidate(name):
+                    with suppress(OSError):
+                        found[f"{folder}/{name}"] = os.readlink(f"{self._directory}/{folder}/{name}")
+        return found
+
+    def write(self, texts: Mapping[str, str]) -> None:
+        """Write unit files, each whole or not at all.
+
+        Raises:
+            OSError: the disk or the file system refuses.
+        """
+        os.makedirs(self._directory, exist_ok=True)
+        self.clean()
+        write_all(self._directory, texts)
+
+    def remove(self, units: Iterable[str]) -> None:
+        """Remove unit files.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        for unit in units:
+            remove_if_there(f"{self._directory}/{unit}")
+
+    def link(self, links: Mapping[str, str]) -> None:
+        """Make links, replacing what stands at their paths.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        for path, target in links.items():
+            whole = f"{self._directory}/{path}"
+            os.makedirs(os.path.dirname(whole), exist_ok=True)
+            remove_if_there(whole)
+            os.symlink(target, whole)
+
+    def unlink(self, links: Iterable[str]) -> None:
+        """Remove links, and the folders of the bridge's that this leaves empty.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        for path in links:
+            remove_if_there(f"{self._directory}/{path}")
+        for folder in (f"{SOCKETS}.wants", f"{SERVICES}.wants"):
+            with suppress(OSError):
+                os.rmdir(f"{self._directory}/{folder}")
+
+    def clean(self) -> None:
+        """Remove what a killed run left half-done: files being written, and batches.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        for name in self._names(self._directory):
+            if name.startswith(TEMPORARY_PREFIX):
+                remove_if_there(f"{self._directory}/{name}")
+        for name in self._names(self._layout.runtime_units):
+            if BATCH_UNIT.fullmatch(name):
+                remove_if_there(f"{self._layout.runtime_units}/{name}")
+
+    @staticmethod
+    def _names(directory: str) -> list[str]:
+        try:
+            return os.listdir(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            problem = Diagnostic(
+                code="unit-directory",
+                path=directory,
+                message=f"the unit directory cannot be read: {error.strerror}",
+                hint="run as root, or use --user",
+            )
+            raise BridgeError(problem) from error
+
+    def _file(self, name: str) -> UnitFile:
+        path = f"{self._directory}/{name}"
+        if os.path.islink(path):
+            masked = os.path.realpath(path) == os.devnull
+            return UnitFile(path=path, ownership=Ownership.MASKED if masked else Ownership.FOREIGN)
+        try:
+            text = read_regular(path, max_bytes=_UNIT_MAX).decode()
+        except (OSError, UnicodeDecodeError):
+            return UnitFile(path=path, ownership=Ownership.FOREIGN)
+        mark = read_mark(name, text)
+        ownership = Ownership.OURS if mark else Ownership.FOREIGN if text else Ownership.MASKED
+        return UnitFile(path=path, ownership=ownership, text=text, mark=mark)
+
+
+def installed_vassals(files: Mapping[str, UnitFile], identity: Callable[[Address], Address]) -> dict[str, Installed]:
+    """Group the bridge's own unit files by the vassal they were made for."""
+    grouped: dict[str, list[str]] = {}
+    for name, file in files.items():
+        if file.mark and file.mark.config and (match := _VASSAL_UNIT.fullmatch(name)):
+            grouped.setdefault(match["label"], []).append(name)
+    installed = {}
+    for label, units in grouped.items():
+        marks = [mark for unit in units if (mark := files[unit].mark)]
+        address = next((a for mark in marks if (a := _address(mark.address))), None)
+        installed[label] = Installed(
+            label=label,
+            name=marks[0].name,
+            config=marks[0].config,
+            monitor=marks[0].monitor,
+            address=address,
+            identity=identity(address) if address else None,
+            units=tuple(units),
+        )
+    return installed
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return parse_address(text, base="/") if text else None
+    except AddressError:
+        return None
+
+
+class Lock:
+    """The lock under which the bridge changes things; it remembers what a run was about to do until that is done."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = -1
+
+    @contextmanager
+    def hold(self, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold the lock; if another run has it, call ``waiting`` once and wait.
+
+        Raises:
+            BridgeError: the lock's folder cannot be made or written.
+        """
+        try:
+            os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
+            while not self._take(waiting):
+                pass
+        except OSError as error:
+            problem = Diagnostic(
+                code="lock",
+                path=self._path,
+                message=f"cannot take the lock: {error.strerror}",
+                hint="run as root, or use --user for your own service manager",
+            )
+            raise BridgeError(problem) from error
+        try:
+            yield
+        finally:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _take(self, waiting: Callable[[], None]) -> bool:
+        """Take the lock; False if the file was removed while this run waited for it."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink == 0:
+            os.close(fd)
+            return False
+        self._fd = fd
+        return True
+
+    def pending(self) -> frozenset[str]:
+        """Return the units an interrupted run meant to stop and start again.
+
+        The lock lives in /run, so this is forgotten when the manager forgets too: at a reboot.
+        """
+        try:
+            units = json.loads(os.pread(self._fd, os.fstat(self._fd).st_size, 0) or b"[]")
+        except ValueError:
+            return frozenset()
+        return frozenset(unit for unit in units if isinstance(unit, str))
+
+    def begin(self, units: Iterable[str]) -> None:
+        """Note what is about to be changed."""
+        raw = json.dumps(sorted(units)).encode()
+        os.pwrite(self._fd, raw, 0)
+        os.ftruncate(self._fd, len(raw))
+
+    def finish(self, began: int) -> None:
+        """Note that all of it was done by a run that began at ``began`` (nanoseconds since the epoch)."""
+        os.pwrite(self._fd, b"[]", 0)
+        os.ftruncate(self._fd, 2)
+        os.utime(self._fd, ns=(began, began))
+
+    def forget(self) -> None:
+        """Remove the lock itself, as the last thing a removal does."""
+        remove_if_there(self._path)
+        with suppress(OSError):
+            os.rmdir(os.path.dirname(self._path))
+
+    def stamp(self) -> int:
+        """Return when the last run began, in nanoseconds since the epoch; 0 if there was none or it did not finish."""
+        info = os.fstat(self._fd)
+        return info.st_mtime_ns if os.pread(self._fd, info.st_size, 0) == b"[]" else 0

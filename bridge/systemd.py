@@ -1,0 +1,203 @@
+"""The one module that speaks to a service manager (org.freedesktop.systemd1(5))."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bridge.bus import Bus, CallError
+from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.files import remove_if_there, write_all
+from bridge.observed import UnitState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    from bridge.layout import Layout
+
+    Progress = Callable[[int, int], None]
+
+_SERVICE = "org.freedesktop.systemd1"
+_ROOT = "/org/freedesktop/systemd1"
+_MANAGER = f"{_SERVICE}.Manager"
+_UNIT = f"{_SERVICE}.Unit"
+_PROPERTIES = "org.freedesktop.DBus.Properties"
+
+
+class Manager(Protocol):
+    """What the bridge asks of a service manager."""
+
+    def units(self) -> dict[str, UnitState]:
+        """Return the vassals' units that the manager has loaded, by name: one call for any number."""
+
+    def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
+        """Return one property of each of these units; a unit that cannot be asked is left out."""
+
+    def start(self, units: Collection[str], *, timeout: float, progress: Progress) -> dict[str, str]:
+        """Start units as one job; return the result of each unit's own job that ended in time."""
+
+    def stop(self, units: Collection[str], *, timeout: float, progress: Progress) -> dict[str, str]:
+        """Stop units as one job, in the order their dependencies ask for; results as for :meth:`start`."""
+
+    def reload_units(self, units: Collection[str]) -> dict[str, str]:
+        """Have running services reload their configuration; return why, for those that cannot."""
+
+    def reset_failed(self, units: Collection[str]) -> None:
+        """Forget that units failed."""
+
+    def daemon_reload(self) -> None:
+        """Have the manager read all unit files again."""
+
+
+class SystemdManager:
+    """A running systemd, the system's or the caller's own, over D-Bus."""
+
+    def __init__(self, layout: Layout) -> None:
+        """Connect.
+
+        Raises:
+            BridgeError: there is no systemd to be reached.
+        """
+        self._bus = Bus(user=layout.user_manager, service=_SERVICE)
+        self._batches = layout.runtime_units
+        self._numbers = itertools.count()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._bus.close()
+
+    def units(self) -> dict[str, UnitState]:
+        """Return the vassals' units that the manager has loaded.
+
+        Raises:
+            BridgeError: the manager does not answer.
+        """
+        (units,) = self._manager("ListUnitsByPatterns", "asas", [], ["vassal-*", "vassals*"])
+        return {unit[0]: UnitState(load=unit[2], active=unit[3], sub=unit[4]) for unit in units}
+
+    def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
+        """Return one property of each unit, such as ``MainPID`` of the interface ``Service``."""
+        answers = self._bus.call_many(
+            (object_path(unit), _PROPERTIES, "Get", "ss", (f"{_SERVICE}.{interface}", name)) for unit in units
+        )
+        return {
+            unit: answer[0][1] for unit, answer in zip(units, answers, strict=True) if not isinstance(answer, CallError)
+        }
+
+    def start(self, units: Collection[str], *, timeout: float, progress: Progress) -> dict[str, str]:
+        """Start units as one job.
+
+        Raises:
+            BridgeError: the manager does not answer, or the batch cannot be written.
+        """
+        return self._batch("Wants", units, timeout, progress)
+
+    def stop(self, units: Collection[str], *, timeout: float, progress: Progress) -> dict[str, str]:
+        """Stop units as one job.
+
+        Raises:
+            BridgeError: the manager does not answer, or the batch cannot be written.
+        """
+        return self._batch("Conflicts", units, timeout, progress)
+
+    def reload_units(self, units: Collection[str]) -> dict[str, str]:
+        """Have running services reload; does not wait for them."""
+        answers = self._bus.call_many((_ROOT, _MANAGER, "ReloadUnit", "ss", (unit, "replace")) for unit in units)
+        return {unit: str(a) for unit, a in zip(units, answers, strict=True) if isinstance(a, CallError)}
+
+    def reset_failed(self, units: Collection[str]) -> None:
+        """Forget that units failed; one that is not loaded has nothing to forget."""
+        self._bus.call_many((_ROOT, _MANAGER, "ResetFailedUnit", "s", (unit,)) for unit in units)
+
+    def daemon_reload(self) -> None:
+        """Have the manager read all unit files again.
+
+        Raises:
+            BridgeError: the manager refuses or does not answer.
+        """
+        self._manager("Reload")
+
+    def _manager(self, method: str, signature: str = "", *body: object) -> tuple[Any, ...]:
+        try:
+            return self._bus.call(_ROOT, _MANAGER, method, signature, *body)
+        except CallError as error:
+            raise _trouble(method, error) from error
+
+    def _batch(self, relation: str, units: Collection[str], timeout: float, progress: Progress) -> dict[str, str]:
+        """Start a target made for the occasion that wants, or conflicts with, all the units.
+
+        One transaction is several times faster than a job for each unit, and orders them by their dependencies. The
+        target's name is new, so the manager loads it without a reload, and forgets it once it is up.
+        """
+        if not units:
+            return {}
+        name = f"vassals-batch-{os.getpid()}{next(self._numbers):04d}.target"
+        lines = "".join(f"{relation}={unit}\nAfter={unit}\n" for unit in units)
+        text = f"# Made by emperor-bridge for a moment.\n[Unit]\nDefaultDependencies=no\nStopWhenUnneeded=yes\n{lines}"
+        try:
+            os.makedirs(self._batches, exist_ok=True)
+            write_all(self._batches, {name: text})
+            try:
+                with self._subscribed():
+                    self._manager("StartUnit", "ss", name, "replace")
+                    return self._results(name, units, timeout, progress)
+            finally:
+                remove_if_there(f"{self._batches}/{name}")
+        except OSError as error:
+            problem = Diagnostic(
+                code="batch",
+                path=self._batches,
+                message=f"no unit can be written here: {error.strerror}",
+                hint="see that /run has room",
+            )
+            raise BridgeError(problem) from error
+        except CallError as error:
+            raise _trouble("StartUnit", error) from error
+
+    @contextmanager
+    def _subscribed(self) -> Iterator[None]:
+        self._manager("Subscribe")
+        unsubscribe = self._bus.subscribe(_ROOT, _MANAGER, "JobRemoved")
+        try:
+            yield
+        finally:
+            unsubscribe()
+            self._manager("Unsubscribe")
+
+    def _results(self, batch: str, units: Collection[str], timeout: float, progress: Progress) -> dict[str, str]:
+        deadline = time.monotonic() + timeout
+        wanted = frozenset(units)
+        results: dict[str, str] = {}
+        while (signal := self._bus.next_signal(deadline)) is not None:
+            name, body = signal
+            if name == "JobRemoved":
+                _, _, unit, result = body
+                if unit == batch:
+                    break
+                if unit in wanted:
+                    results[unit] = result
+                    progress(len(results), len(wanted))
+        return results
+
+
+def object_path(unit: str) -> str:
+    """Return a unit's object path: every byte but letters and digits is escaped (sd_bus_path_encode(3))."""
+    escaped = "".join(
+        chr(byte) if chr(byte).isalnum() and byte < 0x80 and not (at == 0 and chr(byte).isdigit()) else f"_{byte:02x}"
+        for at, byte in enumerate(unit.encode())
+    )
+    return f"{_ROOT}/unit/{escaped}"
+
+
+def needs_reload(manager: Manager, units: Sequence[str]) -> list[str]:
+    """Return those of the units whose files changed after the manager read them."""
+    answers: Mapping[str, Any] = manager.properties(units, "Unit", "NeedDaemonReload")
+    return [unit for unit, stale in answers.items() if stale]
+
+
+def _trouble(method: str, error: CallError) -> BridgeError:
+    hint = "run as root, or use --user" if "AccessDenied" in error.name or "InteractiveAuth" in error.name else ""
+    return BridgeError(Diagnostic(code="manager", message=f"systemd refuses {method}: {error}", hint=hint))
