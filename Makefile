@@ -1,0 +1,27 @@
+# Set-up on a fresh machine (Debian, root): each target installs all that it needs.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: demo test unit packages clean
+
+demo: packages $(VENV)/ready
+	$(RUN) -m tests.demo
+
+test: packages $(VENV)/ready
+	$(RUN) -m pytest tests
+
+# Without a booted systemd: seconds.
+unit: $(VENV)/ready
+	$(RUN) -m pytest tests/unit
+
+packages:
+	@sh packaging/install-packages
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

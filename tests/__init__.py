@@ -1,0 +1,1 @@
+"""The tests: ``unit`` needs nothing but Python, ``booted`` boots a systemd."""
