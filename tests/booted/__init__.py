@@ -1,0 +1,1 @@
+"""Tests on a real systemd, booted in a container of their own."""

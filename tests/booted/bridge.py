@@ -1,0 +1,106 @@
+"""emperor-bridge as an admin uses it, inside the machine: vassals on disk, the command, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from .machine import Machine, Process, Result
+
+COMMAND = str(Path(sys.executable).with_name("emperor-bridge"))
+VASSALS = "/srv/vassals"
+APP = "/srv/app/app.py"
+APP_TEXT = """\
+import json, os
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "application/json")])
+    return [json.dumps({"pid": os.getpid(), "ppid": os.getppid(), "path": environ["PATH_INFO"]}).encode()]
+"""
+
+
+def config(*lines: str, master: bool = True) -> str:
+    """Return a vassal's config that serves the test's app; Debian's uWSGI has Python as a plugin."""
+    head = ["[uwsgi]", "plugin = python3", f"wsgi-file = {APP}"]
+    if master:
+        head += ["master = true", "processes = 1"]
+    return "\n".join([*head, *lines, ""])
+
+
+@dataclass
+class Bridge:
+    """The command and its surroundings; everything it made is gone after the test."""
+
+    machine: Machine
+    options: list[str] = field(default_factory=lambda: ["--emperor", VASSALS, "--emperor-on-demand-extension", ".socket"])
+    user: str | None = None
+
+    def command(self, name: str, *arguments: str) -> list[str]:
+        """Return the command line of one of the bridge's commands with the options in force."""
+        scope = ["--user"] if self.user else []
+        return [COMMAND, name, *scope, *self.options, *arguments]
+
+    def run(self, name: str, *arguments: str, status: int | None = 0, timeout: float = 120.0) -> Result:
+        """Run a command of the bridge's; it must exit with ``status`` unless that is None."""
+        result = self.machine.run(*self.command(name, *arguments), check=False, user=self.user, timeout=timeout)
+        assert "Traceback" not in result.stderr, result.stderr
+        if status is not None:
+            shown = shlex.join(self.command(name, *arguments))
+            assert result.returncode == status, f"{shown}\n{result.stdout}\n{result.stderr}"
+        return result
+
+    def sync(self, *arguments: str, status: int | None = 0) -> Result:
+        """Run sync."""
+        return self.run("sync", *arguments, status=status)
+
+    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a command of the bridge's without waiting for it."""
+        return self.machine.popen(*self.command(name, *arguments), user=self.user)
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Return ``status --json`` by vassal."""
+        rows: list[dict[str, Any]] = json.loads(self.run("status", "--json").stdout)
+        return {row["vassal"]: row for row in rows}
+
+    def vassal(self, name: str, text: str | None = None, *, address: str | None = None, folder: str = VASSALS) -> str:
+        """Write a vassal's config, and the rule file that puts it on demand; return the config's path."""
+        path = f"{folder}/{name}"
+        self.machine.write(path, config() if text is None else text)
+        if address is not None:
+            self.machine.write(f"{path}.socket", f"{address}\n")
+        return path
+
+    def processes(self, vassal: str) -> list[Process]:
+        """Return the processes of a vassal's service, by the vassal's stem."""
+        return self.machine.processes(f"vassal-{vassal}.service", user=self.user)
+
+    def app(self, protocol: str, address: str, timeout: float = 20.0) -> dict[str, Any]:
+        """Ask the app, which must answer; return what it says of itself."""
+        response = self.machine.request(protocol, address, timeout=timeout)
+        assert response.status == 200, response
+        answer: dict[str, Any] = json.loads(response.body)
+        return answer
+
+    def wait(self, vassal: str, state: str, *, timeout: float = 30.0) -> None:
+        """Wait until a vassal's socket is ``listening``, its service ``running``, ``dead``, and so on, by its stem."""
+        kind = "socket" if state == "listening" else "service"
+        self.machine.wait_unit(f"vassal-{vassal}.{kind}", "SubState", state, timeout, user=self.user)
+
+    def clear(self) -> None:
+        """Take away whatever the test made."""
+        with suppress(AssertionError):
+            self.run("remove", "--yes", status=None)
+        self.machine.remove(VASSALS)
+
+
+def install(machine: Machine) -> None:
+    """Put the test's app where the vassals' configs say it is."""
+    machine.write(APP, APP_TEXT)

@@ -1,0 +1,69 @@
+"""One machine per run, cleared of each test's leftovers, with its journal in the report of a failure."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .bridge import VASSALS, Bridge, install
+from .machine import Machine, MachineError, message
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+JOURNAL_LINES = 60
+
+
+@pytest.fixture(scope="session")
+def machine() -> Iterator[Machine]:
+    with Machine() as booted:
+        yield booted
+
+
+@pytest.fixture
+def bridge(machine: Machine) -> Bridge:
+    """The bridge with an empty directory of vassals and the extension rule."""
+    install(machine)
+    machine.run("mkdir", "-p", VASSALS)
+    fresh = Bridge(machine)
+    machine.cleanups.append(fresh.clear)
+    return fresh
+
+
+@pytest.fixture
+def tmp_path_on_disk() -> Iterator[Path]:
+    """A directory for a machine of the test's own; pytest's tmp_path may be on a tmpfs."""
+    with TemporaryDirectory(dir="/var/tmp") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(autouse=True)
+def leave_nothing_behind(machine: Machine) -> Iterator[None]:
+    """Run what a test put on `machine.cleanups`, last first, each even if another fails."""
+    yield
+    with ExitStack() as stack:
+        for cleanup in machine.cleanups:
+            stack.callback(cleanup)
+        machine.cleanups.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    booted = getattr(item, "funcargs", {}).get("machine")
+    if report.failed and isinstance(booted, Machine):
+        try:
+            text = "\n".join(
+                f"{entry.get('_SYSTEMD_UNIT', '-')}: {message(entry)}"
+                for entry in booted.journal(lines=JOURNAL_LINES)
+            )
+        except MachineError as error:
+            text = f"(cannot be read: {error})"
+        report.sections.append((f"last {JOURNAL_LINES} journal entries of the machine", text))
+    return report
