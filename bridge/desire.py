@@ -12,7 +12,8 @@ from bridge.admission import Desired
 from bridge.diagnostics import BridgeError, Diagnostic, printable
 from bridge.monitors import monitor_for
 from bridge.rules import apply_rule
-from bridge.uwsgi.reading import ConfigError, read
+from bridge.uwsgi.options import ConfigError
+from bridge.uwsgi.reading import read
 from bridge.uwsgi.sockets import sockets
 from bridge.vassal import CONFIG_OPTIONS, Mode, Refusal, Settled, SocketAccess
 

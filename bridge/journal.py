@@ -2,33 +2,56 @@
 
 from __future__ import annotations
 
+import subprocess
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WARNING = 4
-_NEWEST = 50
+_ERROR = 3
+_NEWEST = 10
+_SYNC_TIMEOUT = 10.0
 
 
 def failure_reason(*, user_manager: bool) -> Callable[[str], str]:
-    """Return a function that finds the manager's last warning or error about a unit, or an empty text."""
-    field = "USER_UNIT" if user_manager else "UNIT"
+    """Return a function that finds the manager's own words on why a unit failed, or an empty text."""
+    synced = False
 
     def reason(unit: str) -> str:
-        from cysystemd.reader import JournalOpenMode, JournalReader, Rule
-
-        reader = JournalReader()
-        reader.open(JournalOpenMode.CURRENT_USER if user_manager else JournalOpenMode.SYSTEM)
-        reader.add_filter(Rule(field, unit))
-        reader.seek_tail()
-        for _ in range(_NEWEST):
-            if not reader.previous():
-                break
-            for entry in reader:
-                if int(entry.data.get("PRIORITY", 7)) <= _WARNING:
-                    return str(entry.data.get("MESSAGE", "")).removeprefix(f"{unit}: ")
-                break
+        nonlocal synced
+        if not synced:
+            # What the manager said a moment ago may not be in the journal yet.
+            with suppress(OSError, subprocess.SubprocessError):
+                subprocess.run(["journalctl", "--sync"], check=False, capture_output=True, timeout=_SYNC_TIMEOUT)
+            synced = True
+        with suppress(OSError):
+            return _last_words(unit, user_manager=user_manager)
         return ""
 
     return reason
+
+
+def _last_words(unit: str, *, user_manager: bool) -> str:
+    from cysystemd.reader import JournalOpenMode, JournalReader, Rule
+
+    reader = JournalReader()
+    if user_manager:
+        reader.open(JournalOpenMode.CURRENT_USER)
+        reader.add_filter(Rule("USER_UNIT", unit))
+    else:
+        reader.open(JournalOpenMode.SYSTEM)
+        reader.add_filter(Rule("UNIT", unit) & Rule("_PID", "1"))
+    reader.seek_tail()
+    found = ""
+    for _ in range(_NEWEST):
+        if (entry := reader.previous()) is None:
+            break
+        # Messages with an identifier only say that the unit failed; those without say why.
+        priority = int(entry.data.get("PRIORITY", 7))
+        if "MESSAGE_ID" not in entry.data and priority <= _WARNING:
+            found = str(entry.data.get("MESSAGE", "")).removeprefix(f"{unit}: ")
+            if priority <= _ERROR:
+                break
+    return found

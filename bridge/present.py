@@ -99,18 +99,22 @@ def say_table(rows: Sequence[Row]) -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("VASSAL", "STATE", "MODE", "SOCKET", "PID", "SINCE", "NOTE"):
+    headings = ["VASSAL", "STATE", "MODE", "SOCKET", "PID", "SINCE"]
+    if any(row.problem for row in rows):
+        headings.append("NOTE")
+    for heading in headings:
         table.add_column(heading, no_wrap=heading != "NOTE", overflow="fold")
     for row in rows:
-        table.add_row(
+        cells = (
             Text(printable(row.vassal)),
             Text(row.state, _COLORS.get(row.state, "")),
             Text(row.mode or "-"),
             Text(printable(row.socket or "-")),
             Text(str(row.pid or "-")),
-            Text((row.since or "-").replace("T", " ")),
+            Text((row.since or "-")[:19].replace("T", " ")),
             Text(printable(row.problem or "")),
         )
+        table.add_row(*cells[: len(headings)])
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
     console.print(table, soft_wrap=not sys.stdout.isatty())
 

@@ -112,7 +112,8 @@ def read_emperor_ini(path: str) -> dict[str, Any]:
     Raises:
         BridgeError: the file cannot be read as a uWSGI config.
     """
-    from bridge.uwsgi.reading import ConfigError, read
+    from bridge.uwsgi.options import ConfigError
+    from bridge.uwsgi.reading import read
 
     try:
         config = read(path, environ=os.environ)

@@ -130,7 +130,7 @@ def read_mark(unit: str, text: str) -> Mark | None:
 
     A marked file copied to another name is not the bridge's either.
     """
-    lines = text.splitlines()[1:7]
+    lines = text.split("\n", 8)[1:7]
     if f"[{_MARK}]" not in lines:
         return None
     facts: dict[str, str] = {}

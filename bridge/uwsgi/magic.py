@@ -1,0 +1,116 @@
+"""Magic variables such as ``%n``: replaced in a config's text before anything else reads it.
+
+core/uwsgi.c, ``config_magic_table_fill`` and ``main``; core/utils.c, ``magic_sub``.
+"""
+
+from __future__ import annotations
+
+import os.path
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.uwsgi.options import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_BYTES = 4 * 1024 * 1024
+"""How much text a config may become: a file of nothing but ``%p`` would grow a thousandfold."""
+UNKNOWN = frozenset("tTbVuUgGvhk")
+"""What only the started process knows: its start, binary, version, user and group, directory, host and processors."""
+_UPPER = "ODSPCENXIJ"
+_DIGITS = "0123456789"
+
+
+@dataclass(frozen=True, slots=True)
+class Substituted:
+    """The text that uWSGI parses, and where each of its lines was written."""
+
+    data: bytes
+    lines: tuple[int, ...]
+
+    def line(self, number: int) -> int:
+        """Return the line of the file for a line of the text, both counted from 1."""
+        return self.lines[min(number, len(self.lines)) - 1]
+
+
+def table(
+    filename: str,
+    *,
+    real: str,
+    section: str = "",
+    inode: int | None = None,
+    known: Mapping[str, str] | None = None,
+    first: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """Return the value of each magic variable that has one.
+
+    ``filename`` is as uWSGI is told it, ``real`` the absolute path without symlinks (a config that is itself a
+    symlink keeps its own name). ``known`` gives values of UNKNOWN variables. Capital letters describe the first
+    config of the process: ``first`` is its table, for an included one.
+    """
+    directory, _, name = real.rpartition("/")
+    stem, dot, extension = name.rpartition(".")
+    parts = [part for part in directory.split("/") if part]
+    values = {
+        "%": "%",
+        "(": "%(",
+        "[": "\033",
+        "o": filename,
+        "p": real,
+        "j": _hash(real),
+        "i": str(inode) if inode is not None else "",
+        "s": name,
+        "d": directory + "/",
+        "c": os.path.basename(directory),
+        "e": extension if dot else "",
+        "n": stem if dot else name,
+        "x": section,
+        **dict(zip(_DIGITS, parts, strict=False)),
+        **(known or {}),
+    }
+    for letter in _UPPER:
+        values[letter] = first[letter] if first is not None else values[letter.lower()]
+    return values
+
+
+def substitute(data: bytes, values: Mapping[str, str], *, path: str) -> Substituted:
+    """Return ``data`` with each ``%x`` replaced; UNKNOWN variables without a value stay as they are.
+
+    Every other character after a ``%`` is a variable without a value, and goes with it: even the end of a line
+    (``magic_sub`` looks at bytes, and its table is empty where it is not filled).
+    """
+    replacements = {ord(letter): os.fsencode(value) for letter, value in values.items()}
+    keep = frozenset(ord(letter) for letter in UNKNOWN) - replacements.keys()
+    pieces: list[bytes] = []
+    lines = [1]
+    line, position, size = 1, 0, 0
+    while True:
+        percent = data.find(b"%", position)
+        literal = data[position:] if percent < 0 else data[position:percent]
+        for _ in range(literal.count(b"\n")):
+            line += 1
+            lines.append(line)
+        pieces.append(literal)
+        size += len(literal)
+        if percent < 0:
+            return Substituted(b"".join(pieces), tuple(lines))
+        variable = data[percent + 1] if percent + 1 < len(data) else 0
+        value = data[percent : percent + 2] if variable in keep else replacements.get(variable, b"")
+        line += variable == ord("\n")
+        lines.extend([line] * value.count(b"\n"))
+        pieces.append(value)
+        size += len(value)
+        if size > MAX_BYTES:
+            hint = "use fewer magic variables, or a shorter path"
+            raise ConfigError("its magic variables make this too long", path, line, hint)
+        position = percent + 2
+
+
+def _hash(text: str) -> str:
+    """``djb33x_hash`` (core/hash.c) in the byte order of the machine's memory; bytes are signed there."""
+    value = 5381
+    for byte in os.fsencode(text):
+        signed = byte - 256 if byte > 127 else byte
+        value = (((value << 5) + value) ^ signed) & 0xFFFFFFFF
+    return value.to_bytes(4, "little").hex()

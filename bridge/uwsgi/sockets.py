@@ -1,0 +1,73 @@
+"""The options by which a uWSGI process would bind listening sockets of its own.
+
+core/uwsgi.c (``uwsgi_base_options``), core/socket.c, and the options of the plugins corerouter, http, fastrouter,
+rawrouter, sslrouter, forkptyrouter, mongrel2, pty, tuntap and zergpool of uWSGI 2.0.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.uwsgi.options import Config, Option
+
+REQUESTS = frozenset(
+    {"socket", "uwsgi-socket", "http-socket", "http11-socket", "fastcgi-socket", "fastcgi-nph-socket"}
+    | {"scgi-socket", "scgi-nph-socket", "raw-socket", "puwsgi-socket"}
+)
+"""Sockets the workers accept requests on: the address is all of the value."""
+SSL = frozenset({"https-socket", "suwsgi-socket", "ssl-socket"})
+"""The same over TLS: ``address,certificate,key…``."""
+SHARED = frozenset({"shared-socket", "undeferred-shared-socket"})
+_ROUTERS = ("fastrouter", "http", "rawrouter", "sslrouter", "forkptyrouter")
+ROUTERS = frozenset({"http", "httprouter", "fastrouter", "rawrouter", "forkptyrouter", "forkpty-router"})
+"""Processes beside the workers, with sockets of their own; they also take ``=N`` for a shared socket."""
+_FIRST_ITEM = frozenset({"https", "http-to-https", "sslrouter"}) | SSL
+"""What follows the address after a comma is not part of it."""
+_KEYVAL = frozenset({"https2", "sslrouter2"})
+"""``addr=address,cert=…`` in any order (``uwsgi_kvlist_parse``)."""
+SUBSCRIPTIONS = frozenset(f"{router}-subscription-server" for router in _ROUTERS)
+STATS = frozenset(
+    {"stats", "stats-server", "emperor-stats", "emperor-stats-server", "tuntap-router-stats"}
+    | {f"{router}-{end}" for router in _ROUTERS for end in ("stats", "stats-server", "ss")}
+)
+OTHERS = frozenset({"udp", "cache-udp-server", "snmp", "notify-socket", "subscription-notify-socket"}) | {
+    *("zerg-server", "pty-socket", "setns-socket", "zeromq", "zmq", "zeromq-socket", "zmq-socket", "mongrel2"),
+    *("zergpool", "zerg-pool", "tuntap-router"),
+}
+ALL = REQUESTS | SHARED | ROUTERS | _FIRST_ITEM | _KEYVAL | SUBSCRIPTIONS | STATS | OTHERS
+_REFERENCE = re.compile(r"=(?!\s*-)|fd://")
+_SPACE = " \t\n\v\f\r"
+
+
+def sockets(config: Config) -> Iterator[Option]:
+    """Yield the options that would bind a socket, their value reduced to the address, with their path and line.
+
+    Left out are references to sockets there already are (``=N``, a shared socket; ``fd://N``) and values with an
+    ``@(file)``, which are in the config's ``unread``.
+    """
+    for option in config.all(*ALL):
+        for written in _addresses(option):
+            # generate_socket_name() skips blanks before a name, and only there.
+            address = written.lstrip(_SPACE)
+            if address and "@(" not in address and not _REFERENCE.match(address):
+                yield replace(option, value=address)
+
+
+def _addresses(option: Option) -> list[str]:
+    value = option.value
+    if option.key in _FIRST_ITEM:
+        return [value.partition(",")[0]]
+    if option.key in _KEYVAL:
+        items = (item.partition("=") for item in value.split(","))
+        return [address for key, _, address in items if key == "addr"][-1:]
+    if option.key in {"zergpool", "zerg-pool"}:
+        pool, _, pooled = value.partition(":")
+        return [pool, *pooled.split(",")]
+    if option.key == "tuntap-router":
+        return value.split(" ")[1:3]
+    return [value]

@@ -1,0 +1,76 @@
+"""uWSGI's reading of YAML, which is of its tokens and not of its tree: core/yaml.c, built with libyaml."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bridge.uwsgi.options import ConfigError, Option
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SEQUENCE_STARTS = frozenset({"FlowSequenceStartToken", "BlockSequenceStartToken"})
+_ENDS = frozenset({"BlockEndToken", "FlowSequenceEndToken"})
+_STATES = {
+    "KeyToken": "key",
+    "ValueToken": "value",
+    **dict.fromkeys((*_SEQUENCE_STARTS, "FlowEntryToken", "BlockEntryToken"), "sequence"),
+}
+_HINT = "uWSGI reads a mapping named uwsgi of names to plain values or lists of them"
+
+
+def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
+    """Return the options of the block mapping ``section``.
+
+    Steps through libyaml's tokens exactly as ``uwsgi_yaml_config`` does. So every scalar is the text as written
+    (``yes`` stays ``yes``), a list repeats its option, a flow mapping is not a section, and reading ends at the end
+    of the section or at the first scalar in an odd place (an anchor's or a tag's), whatever follows.
+    """
+    options: list[Option] = []
+    depth = 0
+    key: str | None = None
+    state = ""
+    for name, token in _tokens(text, path):
+        if name == "ScalarToken":
+            if not state:
+                return options
+            if state == "key":
+                key = token.value
+                continue
+            if key is not None and depth:
+                options.append(_option(key, token.value, path, token.start_mark.line + 1))
+            if state == "value":
+                key, state = None, ""
+        elif name == "BlockMappingStartToken":
+            depth += 1 if depth or key == section else 0
+        elif name in _ENDS:
+            key, state = None, ""
+            if depth == 1:
+                return options
+            depth -= bool(depth)
+        else:
+            state = _STATES.get(name, "")
+            depth += bool(depth) and name in _SEQUENCE_STARTS
+    return options
+
+
+def _tokens(text: str, path: str) -> Iterator[tuple[str, Any]]:
+    import yaml
+
+    # libyaml itself where PyYAML was built with it: the same scanner as uWSGI's, and fast on hostile input.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        for token in yaml.scan(text, Loader=loader):
+            yield type(token).__name__, token
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark is not None else None
+        raise ConfigError("this is not YAML", path, line, _HINT) from None
+    except UnicodeError:
+        raise ConfigError("this is not UTF-8 text", path, None, "uWSGI reads YAML in UTF-8") from None
+
+
+def _option(key: str, value: str, path: str, line: int) -> Option:
+    if "\0" in key or "\0" in value:
+        raise ConfigError("a name or value contains a NUL", path, line, "remove the \\0")
+    return Option(key, value, path, line)
