@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.uwsgi.options import ConfigError, Option
 from bridge.uwsgi.placeholders import Budget, calculate, expand, substitute
+from bridge.uwsgi.table import ENDS, IMMEDIATE, INCLUDES, LOOPS, NOT_OPTIONS, SETS, TESTS, UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,47 +20,6 @@ if TYPE_CHECKING:
 Loader: TypeAlias = "Callable[[Option], Sequence[Option] | None]"
 """Reads the config an option names; None where it is not to be read."""
 
-INCLUDES = frozenset({"ini", "xml", "xmlconfig", "yaml", "yml", "json", "js", "include", "inherit"})
-_ENDS = frozenset({"end", "endfor", "endif", "end-if", "end-for"})
-_LOOPS = frozenset({"for", "for-times", "for-glob", "for-readline"})
-_TESTS = {
-    **dict.fromkeys(("if-opt", "if-not-opt"), "opt"),
-    **dict.fromkeys(("if-env", "if-not-env", "ifenv"), "env"),
-    **dict.fromkeys(("if-reload", "if-not-reload"), "reload"),
-    **dict.fromkeys(("if-exists", "if-not-exists", "ifexists"), "exists"),
-    **dict.fromkeys(("if-file", "if-not-file"), "file"),
-    **dict.fromkeys(("if-dir", "if-not-dir", "ifdir", "if-directory"), "dir"),
-    **dict.fromkeys(("if-hostname", "if-not-hostname"), "hostname"),
-    **dict.fromkeys(("if-hostname-match", "if-not-hostname-match"), ""),
-    **dict.fromkeys(("if-plugin", "if-not-plugin", "ifplugin"), ""),
-}
-_SETS = frozenset({"set", "set-placeholder", "set-ph"})
-_UNREADABLE = frozenset(
-    {"config", "early-envdir", "inject-after", "inject-before", "ini-paste", "ini-paste-logged", "ldap"}
-    | {"pypy-ini-paste", "resolve", "sqlite", "sqlite3"}
-)
-"""Options that take effect at once and bring in what only the process itself should read or look up."""
-_IMMEDIATE = (
-    _LOOPS
-    | _TESTS.keys()
-    | _SETS
-    | _UNREADABLE
-    | (_ENDS - {"end"})
-    | (INCLUDES - {"inherit"})
-    | {"autoload", "binary-append-data", "blacklist", "build-plugin", "cflags", "command-mode", "config-py"}
-    | {"connect-and-read", "declare-option", "dlopen", "dot-h", "end-blacklist", "end-whitelist", "exit"}
-    | {"extract", "fallback-config", "flock", "flock-wait", "flock-wait2", "flock2", "help", "immediate-gid"}
-    | {"immediate-uid", "iprint", "ldap-schema", "ldap-schema-ldif", "listen", "need-plugin", "need-plugins"}
-    | {"pause", "pcre-jit", "perl-version", "plugin", "plugin-dir", "plugins", "plugins-dir", "print-sym"}
-    | {"print-symbol", "python-version", "reload", "resume", "signal", "spooler-processes", "stop", "strict"}
-    | {"suspend", "umask", "usage", "whitelist"}
-)
-"""UWSGI_OPT_IMMEDIATE: done when met, before any placeholder is expanded, so their values keep theirs."""
-_NOT_OPTIONS = frozenset(
-    {"RELOADS", "VASSALS_DIR", "EMPEROR_FD", "BROODLORD_NUM", "EMPEROR_FD_CONFIG", "EMPEROR_PROXY", "JAIL_PID"}
-    | {"ORIGINAL_PROC_NAME"}
-)
-"""Environment variables UWSGI_X that are not options (core/utils.c, ``parse_sys_envs``)."""
 _MAX_DEPTH = 8
 _MAX_ARGUMENTS = 64
 
@@ -129,7 +89,7 @@ class Process:
         """
         self._environ.update(self.around.environ)
         for name, value in self.around.environ.items():
-            if name.startswith("UWSGI_") and name[6:] not in _NOT_OPTIONS:
+            if name.startswith("UWSGI_") and name[6:] not in NOT_OPTIONS:
                 self._take(Option(name[6:].lower().replace("_", "-"), value, f"${name}", 1))
         entry = _Entry(Option(option, path, path, 1), done=True, shown=False)
         self._entries.append(entry)
@@ -156,7 +116,7 @@ class Process:
                 self._manage(entry.option)
             if entry.shown and "@(" in entry.option.value:
                 self.unread.append(entry.option)
-        hidden = _LOOPS | _TESTS.keys() | _ENDS
+        hidden = LOOPS | TESTS.keys() | ENDS
         return [e.option for e in self._entries if e.shown and e.option.key not in hidden]
 
     def _expand(self, entry: _Entry, symbol: str, lookup: Callable[[str], str | None]) -> None:
@@ -176,7 +136,7 @@ class Process:
         """``add_exported_option_do``."""
         self._check_lists(option)
         if not self._in_body:
-            if option.key in _ENDS:
+            if option.key in ENDS:
                 self._logic = None
             if self._logic is not None:
                 self._in_body = True
@@ -191,7 +151,7 @@ class Process:
         entry = _Entry(option, done=placeholder)
         self._entries.append(entry)
         self._first.setdefault(option.key, entry)
-        if not placeholder and (option.key in _IMMEDIATE or option.key in self._custom):
+        if not placeholder and (option.key in IMMEDIATE or option.key in self._custom):
             entry.done = True
             self._manage(option)
 
@@ -200,11 +160,11 @@ class Process:
         if self._depth > _MAX_DEPTH:
             raise self._error(option, "includes and declared options are nested too deep", "flatten them")
         self._depth += 1
-        if option.key in _LOOPS or option.key in _TESTS:
+        if option.key in LOOPS or option.key in TESTS:
             self._open(option)
-        elif option.key in _SETS:
+        elif option.key in SETS:
             self._set(option)
-        elif option.key in INCLUDES or option.key in _UNREADABLE:
+        elif option.key in INCLUDES or option.key in UNREADABLE:
             self._include(option)
         elif option.key == "declare-option":
             self._declare(option)
@@ -277,7 +237,7 @@ class Process:
         around, argument = self.around, logic.value
         name, equals, wanted = argument.partition("=")
         about: str | None = argument
-        match _TESTS.get(logic.key):
+        match TESTS.get(logic.key):
             case "opt" | "env" as kind:
                 about = self._value(name) if kind == "opt" else self._environ.get(name)
                 holds = about is not None and (not equals or about == wanted)
@@ -299,7 +259,7 @@ class Process:
         name, equals, template = option.value.partition("=")
         if not equals:
             raise self._error(option, "this declares nothing", "write declare-option = name=template")
-        if name not in _IMMEDIATE:
+        if name not in IMMEDIATE:
             self._custom.setdefault(name, template)
 
     def _run_custom(self, option: Option) -> None:

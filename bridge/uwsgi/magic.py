@@ -113,4 +113,4 @@ def _hash(text: str) -> str:
     for byte in os.fsencode(text):
         signed = byte - 256 if byte > 127 else byte
         value = (((value << 5) + value) ^ signed) & 0xFFFFFFFF
-    return value.to_bytes(4, "little").hex()
+    return value.to_bytes(4, "little").hex().upper()

@@ -39,6 +39,8 @@ OTHERS = frozenset({"udp", "cache-udp-server", "snmp", "notify-socket", "subscri
     *("zerg-server", "pty-socket", "setns-socket", "zeromq", "zmq", "zeromq-socket", "zmq-socket", "mongrel2"),
     *("zergpool", "zerg-pool", "tuntap-router"),
 }
+DATAGRAM = SUBSCRIPTIONS | {"udp", "cache-udp-server", "snmp"}
+"""Their inet sockets are UDP: no TCP socket is in their way."""
 ALL = REQUESTS | SHARED | ROUTERS | _FIRST_ITEM | _KEYVAL | SUBSCRIPTIONS | STATS | OTHERS
 _REFERENCE = re.compile(r"=(?!\s*-)|fd://")
 _SPACE = " \t\n\v\f\r"

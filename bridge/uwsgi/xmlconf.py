@@ -48,6 +48,9 @@ def _wanted(node: _Node, asked: str | None) -> bool:
 
 
 def _uwsgi_in(root: _Node, asked: str | None, path: str) -> _Node:
+    if not root.children:
+        # An empty root of any name is an empty config.
+        return root
     for node in root.children:
         if node.kind == "element" and node.content == "uwsgi" and _wanted(node, asked):
             return node
@@ -151,7 +154,10 @@ class _Builder:
 
     def _start_cdata(self) -> None:
         self._in_cdata = True
-        self._add(_Node("cdata", self.line))
+        siblings = self._open[-1].children
+        # libxml2 makes one node of sections that follow each other.
+        if not siblings or siblings[-1].kind != "cdata":
+            self._add(_Node("cdata", self.line))
 
     def _end_cdata(self) -> None:
         self._in_cdata = False

@@ -16,6 +16,12 @@ _STATES = {
     "ValueToken": "value",
     **dict.fromkeys((*_SEQUENCE_STARTS, "FlowEntryToken", "BlockEntryToken"), "sequence"),
 }
+_MAX_DEPTH = 100
+"""How deep brackets may be nested: libyaml's scanner looks at every open one for every token."""
+_FLOW_DEPTH = {
+    **dict.fromkeys(("FlowSequenceStartToken", "FlowMappingStartToken"), 1),
+    **dict.fromkeys(("FlowSequenceEndToken", "FlowMappingEndToken"), -1),
+}
 _HINT = "uWSGI reads a mapping named uwsgi of names to plain values or lists of them"
 
 
@@ -60,8 +66,13 @@ def _tokens(text: str, path: str) -> Iterator[tuple[str, Any]]:
     # libyaml itself where PyYAML was built with it: the same scanner as uWSGI's, and fast on hostile input.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
+        depth = 0
         for token in yaml.scan(text, Loader=loader):
-            yield type(token).__name__, token
+            name = type(token).__name__
+            depth += _FLOW_DEPTH.get(name, 0)
+            if depth > _MAX_DEPTH:
+                raise ConfigError("this is nested too deep", path, token.start_mark.line + 1, _HINT)
+            yield name, token
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark is not None else None

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.uwsgi.options import Config, ConfigError
+from bridge.uwsgi.reading import interpret, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TENANT = 12345
+
+
+def write(path: Path, text: str, *, owner: int | None = None, mode: int = 0o644) -> Path:
+    path.write_text(text)
+    path.chmod(mode)
+    if owner is not None:
+        os.chown(path, owner, owner)
+    return path
+
+
+def options(config: Config) -> list[tuple[str, str, str, int]]:
+    return [(o.key, o.value, Path(o.path).name, o.line) for o in config.options]
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder everybody can reach, as the ones pytest makes are not."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+def test_parser_by_extension(tmp_path: Path) -> None:
+    texts = {
+        "ini": "[uwsgi]\na=%n\n",
+        "yml": "uwsgi:\n a: %n\n",
+        "js": '{"uwsgi":\n{"a":"%n"}}',
+        "xml": "<uwsgi>\n<a>%n</a></uwsgi>",
+    }
+    for extension, text in [*texts.items(), ("conf", texts["ini"])]:
+        path = write(tmp_path / f"v.{extension}", text)
+        assert options(read(str(path), environ={})) == [("a", "v", path.name, 2)]
+
+
+def test_line_after_a_swallowed_line_break(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.ini", "[uwsgi]\na = 50%\nb\nc = 1\n")
+    assert options(read(str(path), environ={})) == [("a", "50b", "v.ini", 2), ("c", "1", "v.ini", 4)]
+
+
+def test_includes_have_their_own_place(tmp_path: Path) -> None:
+    write(tmp_path / "more.ini", "\n[uwsgi]\nb = %n %N\n")
+    path = write(tmp_path / "v.ini", "[uwsgi]\na = 1\ninclude = more.ini\n")
+    config = read(str(path), environ={})
+    assert options(config)[-1] == ("b", "more v", "more.ini", 3)
+    assert config.unread == ()
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("owner", "mode", "followed"),
+    [(TENANT, 0o600, True), (0, 0o644, True), (0, 0o640, False), (TENANT + 1, 0o644, False)],
+)
+def test_whose_includes_are_followed(open_folder: Path, owner: int, mode: int, followed: bool) -> None:
+    write(open_folder / "more.ini", "[uwsgi]\nb = 1\n", owner=owner, mode=mode)
+    path = write(open_folder / "v.ini", "[uwsgi]\ninclude = more.ini\n", owner=TENANT)
+    config = read(str(path), environ={})
+    assert (("b", "1", "more.ini", 2) in options(config)) is followed
+    assert [o.value for o in config.unread] == ([] if followed else ["more.ini"])
+
+
+@needs_root
+def test_a_readable_file_in_a_closed_folder_is_not_followed(open_folder: Path) -> None:
+    closed = open_folder / "closed"
+    closed.mkdir(mode=0o700)
+    write(closed / "more.ini", "[uwsgi]\nsecret = 1\n")
+    (open_folder / "link.ini").symlink_to(closed / "more.ini")
+    path = write(open_folder / "v.ini", "[uwsgi]\ninclude = link.ini\n", owner=TENANT)
+    config = read(str(path), environ={})
+    assert [o.key for o in config.options] == ["include"]
+    assert len(config.unread) == 1
+
+
+@needs_root
+def test_no_way_through_roots_file_to_its_private_ones(open_folder: Path) -> None:
+    write(open_folder / "private.ini", "[uwsgi]\nsecret = 1\n", mode=0o600)
+    write(open_folder / "public.ini", "[uwsgi]\ninclude = private.ini\n")
+    path = write(open_folder / "v.ini", "[uwsgi]\ninclude = public.ini\n", owner=TENANT)
+    config = read(str(path), environ={})
+    assert [o.key for o in config.options] == ["include", "include"]
+    assert [Path(o.path).name for o in config.unread] == ["public.ini"]
+
+
+@pytest.mark.parametrize("value", ["http://x/y.ini", "exec://id", "data://0", "-", "x.conf", "more.ini:"])
+def test_includes_that_are_no_files_are_unread(tmp_path: Path, value: str) -> None:
+    path = write(tmp_path / "v.ini", f"[uwsgi]\ninclude = {value}\n")
+    assert [o.value for o in read(str(path), environ={}).unread] == [value]
+
+
+def test_include_loop(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.ini", "[uwsgi]\ninclude = v.ini\n")
+    with pytest.raises(ConfigError, match="nested too deep"):
+        read(str(path), environ={})
+
+
+def test_includes_are_bounded_in_number_and_size(tmp_path: Path) -> None:
+    write(tmp_path / "more.ini", "[uwsgi]\nb = 1\n")
+    path = write(tmp_path / "v.ini", "[uwsgi]\nfor-times = 5000\ninclude = more.ini\nendfor\n")
+    with pytest.raises(ConfigError, match="too many files"):
+        read(str(path), environ={})
+    with pytest.raises(ConfigError, match="too long"):
+        read(str(path), environ={}, max_bytes=path.stat().st_size + 30)
+
+
+def test_include_of_something_else_names_the_line(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.ini")
+    for value in ("fifo.ini", "nowhere.ini", "/dev/../dev/full.ini", "/"):
+        path = write(tmp_path / "v.ini", f"[uwsgi]\nini = {value}\n")
+        with pytest.raises(ConfigError) as caught:
+            read(str(path), environ={})
+        assert (caught.value.path, caught.value.line) == (str(path), 2)
+
+
+def refusal(path: Path | str, **more: int) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        read(str(path), environ={}, **more)  # type: ignore[arg-type]
+    return caught.value
+
+
+def test_what_is_not_a_config(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.ini")
+    assert "not a regular file" in refusal(tmp_path / "fifo.ini").message
+    assert "not a regular file" in refusal("/dev/zero").message
+    assert "directory" in refusal(tmp_path).message.lower() or "regular" in refusal(tmp_path).message
+    assert "No such file" in refusal(tmp_path / "none.ini").message
+    assert "too long" in refusal(write(tmp_path / "big.ini", "x" * 100), max_bytes=99).message
+    assert "colon" in refusal(tmp_path / "a:b.ini").message
+    loop = tmp_path / "loop.ini"
+    loop.symlink_to(loop)
+    assert refusal(loop).hint
+    nul = refusal(write(tmp_path / "nul.ini", "[uwsgi]\na\0b\n"))
+    assert (nul.line, "NUL" in nul.message) == (2, True)
+
+
+def test_errors_echo_nothing_of_the_file(tmp_path: Path) -> None:
+    secret = write(tmp_path / "shadow", "root: '$6$secret\n")
+    for extension in ("xml", "yaml", "json"):
+        link = tmp_path / f"v.{extension}"
+        link.symlink_to(secret)
+        error = refusal(link)
+        assert "secret" not in f"{error} {error.hint} {error.message} {error.__cause__}"
+
+
+def test_file_conditions(tmp_path: Path) -> None:
+    text = "[uwsgi]\nif-file = v.ini\na = 1\nendif\nif-dir = .\nb = 1\nendif\nif-exists = \0none\n"
+    path = write(tmp_path / "v.ini", text.replace("\0", ""))
+    assert [o.key for o in read(str(path), environ={}).options] == ["a", "b"]
+
+
+def test_interpret_reads_no_file(tmp_path: Path) -> None:
+    write(tmp_path / "more.ini", "[uwsgi]\nb = 1\n")
+    text = f"[uwsgi]\na = %o %n.\ninclude = {tmp_path}/more.ini\nif-file = /etc/passwd\nc = 1\nendif\n"
+    config = interpret(text.encode(), path="pg-vassal", environ={})
+    assert config.options[0].value == "pg-vassal ."
+    assert [o.key for o in config.options] == ["a", "include"]
+    assert [o.key for o in config.unread] == ["include"]
+
+
+def test_nothing_slow_is_imported_for_an_ini_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.ini", "[uwsgi]\na = 1\n")
+    code = (
+        "import sys; from bridge.uwsgi.reading import read; read(sys.argv[1], environ={});"
+        "sys.exit(any(m in sys.modules for m in ('yaml', 'defusedxml', 'xml', 'json')))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=20)
