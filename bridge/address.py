@@ -80,7 +80,7 @@ def parse_address(text: str, *, base: str) -> Address:
     try:
         value(str(address))
     except EscapeError as error:
-        raise AddressError(f"the socket address cannot be used: {error}") from error
+        raise AddressError(f"the socket address cannot be used: {error}", "choose another name") from error
     return address
 
 
@@ -143,7 +143,7 @@ def _inet(text: str) -> InetAddress:
         raise AddressError(f"{text!r} has no port number", "write IP:PORT, :PORT, [IPV6]:PORT or an absolute path")
     port = int(port_text) if len(port_text) <= len(str(PORT_MAX)) else PORT_MAX + 1
     if not 1 <= port <= PORT_MAX:
-        raise AddressError(f"port {port_text} is out of range", f"choose one from 1 to {PORT_MAX}")
+        raise AddressError(f"port {port_text[:9]} is out of range", f"choose one from 1 to {PORT_MAX}")
     bracketed = host.startswith("[") and host.endswith("]")
     try:
         ip = ip_address(host[1:-1] if bracketed else host) if host else _ANY_IPV4
@@ -155,6 +155,8 @@ def _inet(text: str) -> InetAddress:
     if isinstance(ip, IPv6Address):
         if not bracketed:
             raise AddressError(f"the IPv6 address {host} has no brackets", f"write [{host}]:{port}")
+        if ip.scope_id:
+            raise AddressError(f"the IPv6 address {host} has a scope", "systemd listens on addresses without one only")
         return InetAddress(ip.ipv4_mapped or ip, port)
     if bracketed:
         raise AddressError(f"{host} is not an IPv6 address", f"write {host[1:-1]}:{port}")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bridge.address import Address
     from bridge.diagnostics import Diagnostic
     from bridge.observed import Installed, Observed
-    from bridge.vassal import Settled
+    from bridge.vassal import Settled, Vassal
 
 _NAMED = 3
 """Rivals that a message names: a rule that gives 8,000 vassals one address must not fill the journal."""
@@ -64,13 +64,13 @@ class _Round:
 
     candidates: list[Settled]
     refused: set[str]
-    refusals: list[Refusal] = field(default_factory=list)
+    refusals: dict[Vassal, Refusal] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
 
     def refuse(self, settled: Settled, code: str, message: str, hint: str) -> None:
         vassal = settled.vassal
         self.refused.add(vassal.config)
-        self.refusals.append(Refusal(vassal=vassal, mode=settled.mode, address=settled.address))
+        self.refusals.setdefault(vassal, Refusal(vassal=vassal, mode=settled.mode, address=settled.address))
         self.diagnostics.append(vassal.problem(code, message, hint))
 
     def drop_refused(self) -> bool:
@@ -95,12 +95,14 @@ def admit(desired: Desired, observed: Observed) -> Admission:
             if label not in masked
             and (installed.config in search.refused or installed.monitor in desired.unreachable)
         )  # fmt: skip
-        _refuse_kept(search, [observed.installed[label] for label in sorted(kept)])
+        # A masked vassal is left alone too: what it has of units stays, and others may not take its address.
+        holders = kept | (masked & observed.installed.keys())
+        _refuse_kept(search, [observed.installed[label] for label in sorted(holders)])
         if not search.drop_refused():
             break
     return Admission(
         admitted=tuple(search.candidates),
-        refusals=tuple(search.refusals),
+        refusals=tuple(search.refusals.values()),
         kept=kept,
         masked=masked,
         diagnostics=(*warnings, *search.diagnostics),
@@ -129,13 +131,21 @@ def _refuse_foreign(search: _Round, observed: Observed) -> None:
     for settled in search.candidates:
         for unit in (settled.vassal.service, settled.vassal.socket):
             file = observed.files.get(unit)
-            path = file.path if file and file.ownership is Ownership.FOREIGN else observed.elsewhere.get(unit)
-            if path:
+            if file and file.ownership is Ownership.FOREIGN:
                 search.refuse(
                     settled,
                     "unit-foreign",
-                    f"the unit {path} is there and was not made by this bridge",
+                    f"the unit {file.path} is there and was not made by this bridge",
                     "rename the vassal or remove the unit",
+                )
+                break
+            if path := observed.elsewhere.get(unit):
+                search.refuse(
+                    settled,
+                    "unit-foreign",
+                    f"the unit {path} is there already, and not where this bridge works",
+                    "rename the vassal or remove that unit; if it is the bridge's: emperor-bridge remove, "
+                    "with --runtime if it is in /run",
                 )
                 break
 

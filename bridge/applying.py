@@ -56,7 +56,7 @@ class Applier:
             BridgeError: systemd or the file system refuses; what was done so far stays.
         """
         rewritten = [unit for unit in known if unit in plan.write]
-        self._lock.begin({*plan.stop, *rewritten, *plan.remove})
+        self._lock.begin({*plan.stop, *rewritten, *plan.remove, *plan.reread})
         try:
             self._stop(plan)
             self._store.unlink(plan.unlink)
@@ -72,7 +72,8 @@ class Applier:
                 hint="mend this and sync again; it takes up where it stopped",
             )
             raise BridgeError(problem) from error
-        self._reload_if_due([*rewritten, *plan.remove])
+        self._reload_if_due([*rewritten, *plan.remove, *plan.reread])
+        self._renew(plan)
         self._start(plan)
         if plan.reload:
             self._manager.reload_units(plan.reload)
@@ -91,13 +92,10 @@ class Applier:
     def _stop(self, plan: Plan) -> None:
         if plan.stop:
             self._manager.stop(plan.stop, timeout=STOP_TIMEOUT, progress=self._stage("stopping"))
-            self._manager.reset_failed(
-                [
-                    u
-                    for u, s in self._manager.units().items()
-                    if s.active == "failed" and (u in plan.stop or u in plan.remove)
-                ]
-            )
+        if over := {*plan.stop, *plan.remove}:
+            # A unit that failed is remembered as such, even when its file is gone.
+            states = self._manager.units()
+            self._manager.reset_failed([u for u, state in states.items() if state.active == "failed" and u in over])
 
     def _reload_if_due(self, changed: list[str]) -> None:
         """Reload the manager only if it still has units in memory whose files changed.
@@ -121,11 +119,18 @@ class Applier:
             )
             raise BridgeError(problem)
 
+    def _renew(self, plan: Plan) -> None:
+        states = self._manager.units() if plan.renew else {}
+        if old := [unit for unit in plan.renew if unit in states and not states[unit].is_down]:
+            self._manager.stop(old, timeout=STOP_TIMEOUT, progress=self._stage("stopping"))
+
     def _start(self, plan: Plan) -> None:
         sockets = [unit for unit in plan.start if unit.endswith(".socket")]
         services = [unit for unit in plan.start if unit.endswith(".service")]
         if TARGET in plan.start:
-            self._manager.start([TARGET], timeout=SOCKET_TIMEOUT, progress=self._stage("starting"))
+            self._manager.start(
+                [TARGET], watch=sockets, timeout=SOCKET_TIMEOUT, progress=self._stage("starting sockets")
+            )
             states = self._manager.units()
             sockets = [unit for unit in sockets if unit not in states or states[unit].active == "inactive"]
         self._manager.start(sockets, timeout=SOCKET_TIMEOUT, progress=self._stage("starting sockets"))
@@ -137,7 +142,7 @@ class Applier:
             error = self._manager.properties([unit], "Unit", "LoadError").get(unit, ("", ""))
             return f"systemd cannot load {unit}: {error[1] or 'it is not there'}"
         if settled.mode is Mode.ALWAYS:
-            broken = state.active == "failed" or state.sub == "auto-restart"
+            broken = state.is_down or state.sub.startswith("auto-restart")
             return f"it does not run: {self._why(unit, state)}" if broken else ""
         if state.active != "active":
             return f"its socket {settled.address} does not listen: {self._why(unit, state)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -150,7 +151,7 @@ def status(*, as_json: bool, **given: Any) -> None:
         present.complain(d for d in diagnostics if d.config is None)
 
 
-@cli.command()
+@cli.command(short_help="Print the units of one vassal.")
 @settings_options
 @click.argument("vassal")
 def render(*, vassal: str, **given: Any) -> None:
@@ -174,7 +175,7 @@ def render(*, vassal: str, **given: Any) -> None:
     _leave(diagnostics)
 
 
-@cli.command()
+@cli.command(short_help="Take away everything the bridge made.")
 @settings_options
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 def remove(*, yes: bool, **given: Any) -> None:
@@ -189,12 +190,13 @@ def remove(*, yes: bool, **given: Any) -> None:
             road = _road(layout, settings, bar)
             plan = road.plan_removal(manager)
             if plan.is_empty:
+                road.tidy(waiting=_waiting)
                 present.say("nothing to remove")
                 return
             if not yes:
                 if not sys.stdin.isatty():
                     raise click.UsageError("not on a terminal, so there is nobody to ask: give --yes")
-                click.confirm(f"Stop and remove {len(plan.changes)} vassals?", abort=True)
+                click.confirm(f"Stop and remove {present.count(len(plan.changes), 'vassal')}?", abort=True)
             done = road.remove(manager, waiting=_waiting)
     finally:
         bar.close()
@@ -204,6 +206,10 @@ def remove(*, yes: bool, **given: Any) -> None:
 
 def main() -> None:
     """Run the command line; the exit status is 0 all well, 1 something was refused or failed, 2 wrong usage."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name need not be printable in the terminal's encoding.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         cli.main(standalone_mode=True)
     except BridgeError as error:
@@ -220,7 +226,7 @@ def _resolve(given: dict[str, Any], *, needs_vassals: bool = True) -> tuple[Layo
     config, ini = given.pop("config"), given.pop("emperor_ini")
     layers = [given]
     path = Path(config or layout.config)
-    if config or path.exists():
+    if config or _may_be_there(path):
         values, its_ini = read_toml(path)
         layers.append(values)
         ini = ini or its_ini
@@ -236,6 +242,14 @@ def _resolve(given: dict[str, Any], *, needs_vassals: bool = True) -> tuple[Layo
             )
         )
     return layout, settings
+
+
+def _may_be_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        # Reading it will say so.
+        return True
 
 
 def _road(layout: Layout, settings: Settings, tell: Teller) -> Road:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import tempfile
+import time
 from contextlib import suppress
-from threading import Timer
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import printable
@@ -38,42 +39,56 @@ def output_of(argv: Sequence[str], *, timeout: float, max_bytes: int, cwd: str) 
                 cwd=cwd,
                 start_new_session=True,
             )
-        except OSError as error:
-            raise CommandError(f"cannot be started: {error.strerror}") from error
-        timed_out = False
-
-        def expire() -> None:
-            nonlocal timed_out
-            timed_out = True
-            _kill(process)
-
-        timer = Timer(timeout, expire)
-        timer.start()
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise CommandError(f"cannot be started: {why}") from error
+        deadline = time.monotonic() + timeout
         try:
-            assert process.stdout is not None  # noqa: S101 - for the type checker: PIPE was asked for
-            with process.stdout:
-                raw = process.stdout.read(max_bytes + 1)
-            if len(raw) > max_bytes:
-                _kill(process)
-            status = process.wait()
-        except BaseException:
+            raw = _output(process, deadline, max_bytes)
+            status = process.wait(max(0.0, deadline - time.monotonic()))
+        except BaseException as error:
             _kill(process)
+            if isinstance(error, TimeoutError | subprocess.TimeoutExpired):
+                raise CommandError(f"did not end within {timeout:g} s") from None
             raise
-        finally:
-            timer.cancel()
-        if timed_out:
-            raise CommandError(f"did not end within {timeout:g} s")
-        if len(raw) > max_bytes:
-            raise CommandError(f"printed more than {max_bytes} bytes")
         if status != 0:
-            how = f"exited with status {status}" if status > 0 else f"was killed by {signal.Signals(-status).name}"
+            how = f"exited with status {status}" if status > 0 else f"was killed by {_signal_name(-status)}"
             raise CommandError(how + _last_line(stderr.fileno()))
         return raw
+
+
+def _output(process: subprocess.Popen[bytes], deadline: float, max_bytes: int) -> bytes:
+    """Read until the end of the output; a child that left the program's session may keep it open for ever.
+
+    Raises:
+        TimeoutError: the deadline has come.
+        CommandError: the program printed too much.
+    """
+    assert process.stdout is not None  # noqa: S101 - for the type checker: PIPE was asked for
+    raw = b""
+    with process.stdout as pipe:
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
+        while len(raw) <= max_bytes:
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise TimeoutError
+            if not (chunk := os.read(pipe.fileno(), max_bytes + 1 - len(raw))):
+                return raw
+            raw += chunk
+    raise CommandError(f"printed more than {max_bytes} bytes")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _last_line(fd: int) -> str:

@@ -7,14 +7,14 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
-from bridge.address import overlaps, parse_uwsgi_socket
+from bridge.address import InetAddress, overlaps, parse_uwsgi_socket
 from bridge.admission import Desired
 from bridge.diagnostics import BridgeError, Diagnostic, printable
 from bridge.monitors import monitor_for
 from bridge.rules import apply_rule
 from bridge.uwsgi.options import ConfigError
 from bridge.uwsgi.reading import read
-from bridge.uwsgi.sockets import sockets
+from bridge.uwsgi.sockets import DATAGRAM, sockets
 from bridge.vassal import CONFIG_OPTIONS, Mode, Refusal, Settled, SocketAccess
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bridge.vassal import Vassal
 
 _BINARY = re.compile(r"/[A-Za-z0-9_/.,:=@+-]+")
-_MODE = re.compile(r"0?[0-7]{3}")
+_MODE = re.compile(r"[0-7]{3}")
 _OWNER = re.compile(r"[A-Za-z0-9_.-]*(:[A-Za-z0-9_.-]+)?")
 
 
@@ -77,7 +77,7 @@ def settle(
     """Read a vassal's config and decide what its units are made from, or say why there can be none."""
     try:
         # uWSGI will be started by systemd: without the Emperor's variables, with next to no environment.
-        config = read(vassal.config, environ={})
+        config = read(vassal.config, environ={}, cwd=vassal.directory)
     except ConfigError as error:
         return vassal.problem("config-unreadable", error.message, error.hint, path=error.path, line=error.line)
     if address and (conflict := find_own_socket(config, vassal, address, identity)):
@@ -109,7 +109,9 @@ def find_own_socket(
     for option in sockets(config):
         for base in bases:
             own = parse_uwsgi_socket(option.value, base=base)
-            if own and overlaps(identity(own), identity(address)):
+            if own is None or (option.key in DATAGRAM and isinstance(own, InetAddress)):
+                continue
+            if overlaps(identity(own), identity(address)):
                 return vassal.problem(
                     "socket-is-rules",
                     f"{option.key} = {printable(option.value)} is the address the vassal is to wait on, {address}: "
@@ -159,8 +161,8 @@ def _access(config: Config, vassal: Vassal) -> SocketAccess | Diagnostic:
     """Read who may connect from ``chmod-socket`` and ``chown-socket`` (core/uwsgi.c)."""
     access = SocketAccess()
     if chmod := config.last("chmod-socket", "chmod"):
-        # uWSGI's bare chmod-socket means 0666.
-        mode = "0666" if chmod.value in {"true", "1"} else chmod.value
+        # The bare option of a command line, an XML or a JSON config is a 1. Anything but three digits, uWSGI exits on.
+        mode = "666" if chmod.value == "1" else chmod.value
         if not _MODE.fullmatch(mode):
             return vassal.problem(
                 "socket-access",
@@ -169,7 +171,7 @@ def _access(config: Config, vassal: Vassal) -> SocketAccess | Diagnostic:
                 path=chmod.path,
                 line=chmod.line,
             )
-        access = SocketAccess(mode="0" + mode[-3:])
+        access = SocketAccess(mode="0" + mode)
     if chown := config.last("chown-socket", "chown"):
         if not chown.value or not _OWNER.fullmatch(chown.value):
             return vassal.problem(

@@ -45,8 +45,9 @@ class Diagnostic:
         place = printable(self.path or self.vassal or "")
         if self.line is not None:
             place += f":{self.line}"
-        text = f"{place}: {self.severity}: {self.message}" if place else f"{self.severity}: {self.message}"
-        return f"{text} ({self.hint}) [{self.code}]" if self.hint else f"{text} [{self.code}]"
+        message = printable(self.message)
+        text = f"{place}: {self.severity}: {message}" if place else f"{self.severity}: {message}"
+        return f"{text} ({printable(self.hint)}) [{self.code}]" if self.hint else f"{text} [{self.code}]"
 
 
 class BridgeError(Exception):

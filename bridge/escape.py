@@ -71,7 +71,7 @@ def value(text: str) -> str:
     _check_text(text)
     if any(ord(c) < ord(" ") or c == "\x7f" for c in text):
         raise EscapeError("it has a control character, which a unit file cannot hold")
-    if text != text.strip():
+    if text != text.strip(" "):
         raise EscapeError("it begins or ends in white space, which systemd would cut off")
     if text.endswith("\\"):
         raise EscapeError("it ends in a backslash, which systemd would read as a continued line")

@@ -42,7 +42,9 @@ def _last_words(unit: str, *, user_manager: bool) -> str:
         reader.add_filter(Rule("USER_UNIT", unit))
     else:
         reader.open(JournalOpenMode.SYSTEM)
-        reader.add_filter(Rule("UNIT", unit) & Rule("_PID", "1"))
+        # Its helpers, such as the one that gives a socket its owner, speak from within the unit.
+        helper = Rule("UNIT", unit) & Rule("_SYSTEMD_UNIT", unit) & Rule("_UID", "0")
+        reader.add_filter((Rule("UNIT", unit) & Rule("_PID", "1")) | helper)
     reader.seek_tail()
     found = ""
     for _ in range(_NEWEST):

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from bridge.address import Address
     from bridge.units import Mark
@@ -90,6 +90,8 @@ class Observed:
     """The vassals on disk, by label."""
     states: Mapping[str, UnitState] = field(default_factory=dict)
     """Units the manager has loaded, by name."""
+    members: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """What runs in each slice of the vassals, anybody's; only asked for when slices are to be stopped."""
     stale: frozenset[str] = frozenset()
     """Units that an interrupted run was about to stop and start again."""
     outdated: frozenset[str] = frozenset()

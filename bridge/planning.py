@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.observed import Ownership
-from bridge.units import COMMON, TARGET, starter_of
+from bridge.units import COMMON, SUB_SLICE, TARGET, starter_of
 from bridge.vassal import Mode
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class Plan:
     """Links to make, by path below the unit directory."""
     write: Mapping[str, str]
     """Unit files to write."""
+    reread: tuple[str, ...] = ()
+    """Units in the manager's memory whose files an interrupted run may have changed already."""
+    renew: tuple[str, ...] = ()
+    """Services whose definition is new while their sockets stay: ended once systemd knows it, so that a connection that
+    comes meanwhile is not answered by the old one for long."""
     start: tuple[str, ...] = ()
     reload: tuple[str, ...] = ()
     """Services to be told that their config changed."""
@@ -61,7 +66,8 @@ class Plan:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self.stop or self.unlink or self.remove or self.link or self.write or self.start or self.reload)
+        files = self.unlink or self.remove or self.link or self.write
+        return not (files or self.stop or self.reread or self.renew or self.start or self.reload)
 
 
 def make_plan(
@@ -84,6 +90,8 @@ def make_plan(
     for label, installed in observed.installed.items():
         if label not in labels and label not in admission.kept and label not in admission.masked:
             draft.take_away(installed)
+        elif label in admission.kept:
+            draft.restore(installed)
     draft.drop_dead_links()
     draft.bring_common(common, boot_link)
     return draft.plan(admission.diagnostics)
@@ -97,10 +105,12 @@ def plan_removal(observed: Observed, *, boot_target: str) -> Plan:
     draft.drop_dead_links()
     ours = [unit for unit in COMMON if _is_ours(observed, unit)]
     if ours:
-        draft.stop += [unit for unit in observed.states if unit in ours or unit.startswith("vassals-")]
+        going = {*ours, *draft.remove, *(unit for unit in observed.states if SUB_SLICE.fullmatch(unit))}
+        draft.stop += [unit for unit in observed.states if unit in going - _shared(observed, going)]
         draft.remove += ours
-        boot_link = f"{boot_target}.wants/{TARGET}"
-        draft.unlink += [boot_link] if boot_link in observed.links else []
+    boot_link = f"{boot_target}.wants/{TARGET}"
+    if boot_link in observed.links and (TARGET in ours or TARGET not in observed.files):
+        draft.unlink.append(boot_link)
     return draft.plan(())
 
 
@@ -114,6 +124,7 @@ class _Draft:
         self.remove: list[str] = []
         self.link: dict[str, str] = {}
         self.write: dict[str, str] = {}
+        self.renew: list[str] = []
         self.start: list[str] = []
         self.reload: list[str] = []
         self.changes: list[Change] = []
@@ -125,6 +136,8 @@ class _Draft:
             remove=tuple(self.remove),
             link=self.link,
             write=self.write,
+            reread=tuple(sorted(unit for unit in self.observed.stale if unit in self.observed.states)),
+            renew=tuple(self.renew),
             start=tuple(self.start),
             reload=tuple(self.reload),
             changes=tuple(sorted(self.changes, key=lambda c: c.vassal)),
@@ -138,18 +151,23 @@ class _Draft:
         obsolete = [unit for unit in installed.units if unit not in texts] if installed else []
         changed = {unit: text for unit, text in texts.items() if not self._is_written(unit, text)}
         touched = {*changed, *obsolete} | (observed.stale & {vassal.service, vassal.socket})
-        stop = self._stop_for(vassal.service, vassal.socket, touched)
+        # A socket cannot restart under its service: then both go first.
+        both = [vassal.service, vassal.socket] if vassal.socket in touched else []
+        stop = [unit for unit in both if not observed.state(unit).is_down]
+        renew = [vassal.service] if installed and touched and not both else []
 
         self.stop += stop
+        self.renew += renew
         self.remove += obsolete
-        self.unlink += [path for unit in obsolete if (path := _link_path(unit)) in observed.links]
         self.write |= changed
         waits_on = vassal.socket if settled.mode is Mode.ON_DEMAND else vassal.service
+        other = vassal.service if settled.mode is Mode.ON_DEMAND else vassal.socket
+        self.unlink += [path] if (path := _link_path(other)) in observed.links else []
         if observed.links.get(path := _link_path(waits_on)) != (target := f"../{waits_on}"):
             self.link[path] = target
         state = observed.state(waits_on)
         gave_up = settled.mode is Mode.ALWAYS and state.active == "failed" and vassal.label not in observed.outdated
-        starts = waits_on in stop or (state.is_down and not (gave_up and not touched))
+        starts = waits_on in {*stop, *renew} or (state.is_down and not (gave_up and not touched))
         if starts:
             self.start.append(waits_on)
         reloads = not touched and vassal.label in observed.outdated and not observed.state(vassal.service).is_down
@@ -174,6 +192,13 @@ class _Draft:
         self.unlink += [path for unit in installed.units if (path := _link_path(unit)) in self.observed.links]
         self._tell(installed.name, Verb.REMOVED, f"was at {installed.address}" if installed.address else "")
 
+    def restore(self, installed: Installed) -> None:
+        """Plan to start again what an interrupted run stopped of a vassal that is refused now."""
+        waits_on = installed.socket if installed.address else installed.service
+        if waits_on in self.observed.stale and self.observed.state(waits_on).is_down:
+            self.start.append(waits_on)
+            self._tell(installed.name, Verb.STARTED, "as it was; its new config is refused")
+
     def drop_dead_links(self) -> None:
         """Remove links of the bridge's own making that lead nowhere, as a killed run can leave them."""
         for path, target in self.observed.links.items():
@@ -196,17 +221,23 @@ class _Draft:
         if self.observed.state(TARGET).active != "active":
             self.start.append(TARGET)
 
-    def _stop_for(self, service: str, socket: str, touched: set[str]) -> list[str]:
-        """Return what must be stopped for new files to take effect: a socket cannot restart under its service."""
-        affected = (service, socket) if socket in touched else (service,) if service in touched else ()
-        return [unit for unit in affected if not self.observed.state(unit).is_down]
-
     def _is_written(self, unit: str, text: str) -> bool:
         file = self.observed.files.get(unit)
         return file is not None and file.text == text
 
     def _tell(self, vassal: str, verb: Verb, detail: str) -> None:
         self.changes.append(Change(vassal=vassal, verb=verb, detail=detail))
+
+
+def _shared(observed: Observed, going: set[str]) -> set[str]:
+    """Return the slices that units of somebody else's live in: to stop a slice stops all that is in it."""
+    shared: set[str] = set()
+    while more := {
+        unit for unit, members in observed.members.items()
+        if unit not in shared and any(m not in going or m in shared for m in members)
+    }:  # fmt: skip
+        shared |= more
+    return shared
 
 
 def _is_ours(observed: Observed, unit: str) -> bool:

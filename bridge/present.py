@@ -39,7 +39,8 @@ def complain(diagnostics: Iterable[Diagnostic]) -> None:
 
 def say_json(value: object) -> None:
     """Print a value as JSON for scripts."""
-    say(json.dumps(value, indent=2, ensure_ascii=False))
+    # In ASCII: a path need not be valid UTF-8, nor the terminal's encoding hold every name.
+    say(json.dumps(value, indent=2))
 
 
 def diagnostics_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, object]]:
@@ -64,10 +65,10 @@ def summary(changes: Sequence[Change], diagnostics: Sequence[Diagnostic], vassal
     counts: dict[str, int] = {}
     for change in changes:
         counts[change.verb] = counts.get(change.verb, 0) + 1
-    done = ", ".join(f"{count} {verb}" for verb, count in counts.items()) or "nothing to do"
+    done = ", ".join(f"{number} {verb}" for verb, number in counts.items()) or "nothing to do"
     bad = len(errors(diagnostics))
-    trouble = f"; {_count(bad, 'problem')}" if bad else ""
-    return f"{_count(vassals, 'vassal')}: {done}{trouble}"
+    trouble = f"; {count(bad, 'problem')}" if bad else ""
+    return f"{count(vassals, 'vassal')}: {done}{trouble}"
 
 
 def say_diff(plan: Plan, observed: Observed) -> None:
@@ -138,6 +139,8 @@ class Bar:
             self._progress = Progress(console=Console(stderr=True), transient=True)
             self._progress.start()
         if stage not in self._tasks:
+            for earlier in self._progress.tasks:
+                self._progress.update(earlier.id, completed=earlier.total)
             self._tasks[stage] = self._progress.add_task(stage, total=total)
         self._progress.update(self._tasks[stage], completed=done, total=total)
 
@@ -147,5 +150,6 @@ class Bar:
             self._progress.stop()
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where there are more."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import socket
 import stat
 import sys
 from ipaddress import IPv4Address, IPv6Address
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 _SO_ACCEPTCON = 0x10000
 _TCP_LISTEN = "0A"
+_UNIX_SOCKET = re.compile(
+    r"[0-9a-f]+: [0-9A-F]{8} [0-9A-F]{8} (?P<flags>[0-9A-F]{8}) [0-9A-F]{4} [0-9A-F]{2} +\d+ (?P<name>.+)"
+)
 
 
 def make_identity() -> Callable[[Address], Address]:
@@ -24,7 +30,7 @@ def make_identity() -> Callable[[Address], Address]:
     known: dict[str, str] = {}
 
     def identity(address: Address) -> Address:
-        if not isinstance(address, UnixAddress):
+        if not (isinstance(address, UnixAddress) and address.path.startswith("/")):
             return address
         folder, name = os.path.split(address.path)
         if folder not in known:
@@ -40,7 +46,8 @@ def occupied(wanted: Iterable[Address], own: Collection[Address]) -> dict[Addres
     ``own`` are addresses that the bridge's sockets hold now; they are no obstacle.
     """
     taken: dict[str, list[Address]] = {}
-    for address in listening():
+    # The kernel tells a path as it was given, perhaps through a symlink such as /var/run.
+    for address in map(make_identity(), listening()):
         if address not in own:
             taken.setdefault(collision_key(address), []).append(address)
     reasons: dict[Address, str] = {}
@@ -49,17 +56,22 @@ def occupied(wanted: Iterable[Address], own: Collection[Address]) -> dict[Addres
             continue
         if isinstance(address, UnixAddress) and (reason := _not_a_socket(address.path)):
             reasons[address] = reason
+        elif isinstance(address, UnixAddress) and not os.path.lexists(address.path):
+            # Nobody finds a socket whose file is gone, or stands in another mount namespace.
+            continue
         elif other := next((a for a in taken.get(collision_key(address), ()) if overlaps(a, address)), None):
             reasons[address] = f"another process listens on {other}"
+        elif isinstance(address, UnixAddress) and _is_alive(address.path):
+            reasons[address] = f"another process holds the socket {address}"
     return reasons
 
 
 def listening() -> Iterator[Address]:
     """Yield the address of every listening socket of this network namespace (proc_net(5)): three reads in all."""
     for line in _lines("/proc/net/unix"):
-        columns = line.split(None, 7)
-        if len(columns) == 8 and int(columns[3], 16) & _SO_ACCEPTCON:
-            name = columns[7]
+        # A name may hold anything, a newline too: then it makes lines of its own.
+        if (row := _UNIX_SOCKET.fullmatch(line)) and int(row["flags"], 16) & _SO_ACCEPTCON:
+            name = row["name"]
             yield AbstractAddress(name[1:]) if name.startswith("@") else UnixAddress(name)
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in _lines(table):
@@ -71,8 +83,8 @@ def listening() -> Iterator[Address]:
 
 def _lines(path: str) -> list[str]:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read().splitlines()[1:]
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            return file.read().split("\n")[1:-1]
     except OSError:
         return []
 
@@ -96,3 +108,20 @@ def _not_a_socket(path: str) -> str:
     except OSError as error:
         return f"{path} cannot be looked at: {error.strerror}"
     return "" if stat.S_ISSOCK(mode) else f"{path} is there and is not a socket"
+
+
+def _is_alive(path: str) -> bool:
+    """Tell whether some process has this socket, of whatever type and in whatever network namespace.
+
+    systemd would remove the file and take its place: that of the journal, say, which is no stream and never listens.
+    """
+    try:
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as client:
+            # By its descriptor: with its folders resolved, the path may be too long for an address.
+            return client.connect_ex(f"/proc/self/fd/{fd}") != errno.ECONNREFUSED
+    finally:
+        os.close(fd)

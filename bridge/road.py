@@ -83,6 +83,7 @@ class Road:
         with self._lock.hold(waiting):
             began = time.time_ns()
             outlook = self._look(manager, stamp=self._lock.stamp(), stale=self._lock.pending())
+            self._store.clean()
             applier = self._applier(manager)
             if not outlook.plan.is_empty:
                 applier.apply(outlook.plan, outlook.observed.files)
@@ -132,7 +133,7 @@ class Road:
         Raises:
             BridgeError: a directory or the manager cannot be read.
         """
-        return plan_removal(self.observe(manager), boot_target=self._boot)
+        return plan_removal(self._observe_all(manager), boot_target=self._boot)
 
     def remove(self, manager: Manager, *, waiting: Callable[[], None]) -> Plan:
         """Take away all that is the bridge's.
@@ -141,12 +142,32 @@ class Road:
             BridgeError: the change was refused midway.
         """
         with self._lock.hold(waiting):
-            observed = self.observe(manager)
+            observed = self._observe_all(manager)
             plan = plan_removal(observed, boot_target=self._boot)
             self._applier(manager).apply(plan, observed.files)
             self._store.clean()
             self._lock.forget()
             return plan
+
+    def tidy(self, *, waiting: Callable[[], None]) -> None:
+        """Take away what a killed removal can leave when all units are gone.
+
+        Raises:
+            BridgeError: the file system refuses.
+        """
+        if self._lock.is_there:
+            with self._lock.hold(waiting):
+                self._store.clean()
+                self._lock.forget()
+
+    def _observe_all(self, manager: Manager) -> Observed:
+        observed = self.observe(manager)
+        slices = [unit for unit in observed.states if unit.endswith(".slice")]
+        members: dict[str, list[str]] = manager.properties(slices, "Unit", "SliceOf")
+        others = sorted({unit for units in members.values() for unit in units} - observed.states.keys())
+        down = {unit for unit, state in observed.states.items() if state.is_down}
+        down |= {u for u, active in manager.properties(others, "Unit", "ActiveState").items() if active == "inactive"}
+        return replace(observed, members={unit: set(units) - down for unit, units in members.items()})
 
     def _look(self, manager: Manager | None, *, stamp: int, stale: frozenset[str]) -> Outlook:
         observed = self.observe(manager)
@@ -220,18 +241,20 @@ def _is_named(vassal: Vassal, wanted: str) -> bool:
 
 
 def _refuse_foreign_common(observed: Observed) -> None:
+    """Refuse to work where the units that all vassals share are somebody else's."""
     for unit in COMMON:
         file = observed.files.get(unit)
-        path = file.path if file and file.ownership is not Ownership.OURS else observed.elsewhere.get(unit)
-        if path:
-            masked = file is not None and file.ownership is Ownership.MASKED
-            problem = Diagnostic(
-                code="unit-masked" if masked else "unit-foreign",
-                path=path,
-                message=f"{unit} is masked" if masked else f"{unit} was not made by this bridge",
-                hint=f"systemctl unmask {unit}" if masked else "it is needed for the vassals: move that unit away",
-            )
-            raise BridgeError(problem)
+        if file and file.ownership is Ownership.MASKED:
+            code, path, message, hint = "unit-masked", file.path, f"{unit} is masked", f"systemctl unmask {unit}"
+        elif file and file.ownership is Ownership.FOREIGN:
+            code, path, message = "unit-foreign", file.path, f"{unit} was not made by this bridge"
+            hint = "it is needed for the vassals: move that unit away"
+        elif elsewhere := observed.elsewhere.get(unit):
+            code, path, message = "unit-foreign", elsewhere, f"{unit} is there already, and not where this bridge works"
+            hint = "move it away; if it is the bridge's: emperor-bridge remove, with --runtime if it is in /run"
+        else:
+            continue
+        raise BridgeError(Diagnostic(code=code, path=path, message=message, hint=hint))
 
 
 def _outdated(desired: Desired, states: Mapping[str, UnitState], manager: Manager, stamp: int) -> frozenset[str]:
@@ -247,7 +270,8 @@ def _outdated(desired: Desired, states: Mapping[str, UnitState], manager: Manage
                 info = os.stat(vassal.config)
             except OSError:
                 continue
-            if (when := max(info.st_mtime_ns, info.st_ctime_ns)) > stamp:
-                changed[vassal.service] = (vassal.label, when)
+            # Every change and every touch sets the ctime, and nobody can set it to a day to come.
+            if info.st_ctime_ns > stamp:
+                changed[vassal.service] = (vassal.label, info.st_ctime_ns)
     since = manager.properties(list(changed), "Unit", "StateChangeTimestamp")
     return frozenset(label for unit, (label, when) in changed.items() if when > since.get(unit, 0) * 1000)

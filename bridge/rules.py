@@ -127,9 +127,7 @@ def _ruling(raw: bytes, vassal: Vassal, source: str) -> Ruling:
             "write a plain address on one line",
             1,
         )
-    if not text:
-        return Ruling()
-    ruling = _address_of(text, vassal, source)
+    ruling = _address_of(text, vassal, source) if text else Ruling()
     if newline and tail.strip() and not ruling.refused:
         more = vassal.problem(
             "rule-more-lines",

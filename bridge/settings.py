@@ -84,7 +84,9 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
     values: dict[str, Any] = {}
     ini: str | None = None
     for name, given in table.items():
-        if name == _INI_FILE and isinstance(given, str):
+        if name == _INI_FILE:
+            if not isinstance(given, str):
+                raise _bad(path, f"{name} must be text", f'write {name} = "…"')
             ini = given
             continue
         setting = _NAMES.get(name)
@@ -119,7 +121,7 @@ def read_emperor_ini(path: str) -> dict[str, Any]:
         config = read(path, environ=os.environ)
     except ConfigError as error:
         raise BridgeError(
-            Diagnostic(code="emperor-ini", path=path, line=error.line, message=error.message, hint=error.hint)
+            Diagnostic(code="emperor-ini", path=error.path, line=error.line, message=error.message, hint=error.hint)
         ) from error
     values: dict[str, Any] = {}
     for option in config.options:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _UNIT_MAX = 1 << 20
 _VASSAL_UNIT = re.compile(r"vassal-(?P<label>.+)\.(service|socket)")
+_DONE = b"done"
+"""What the lock holds after a run that did all it began; a run that begins with no unit to note must not look so."""
 BATCH_UNIT = re.compile(r"vassals-batch-\d+\.target")
 
 
@@ -74,7 +76,6 @@ class Store:
             OSError: the disk or the file system refuses.
         """
         os.makedirs(self._directory, exist_ok=True)
-        self.clean()
         write_all(self._directory, texts)
 
     def remove(self, units: Iterable[str]) -> None:
@@ -99,14 +100,16 @@ class Store:
             os.symlink(target, whole)
 
     def unlink(self, links: Iterable[str]) -> None:
-        """Remove links, and the folders of the bridge's that this leaves empty.
+        """Remove links, and the folders that this leaves empty, as ``systemctl disable`` does.
 
         Raises:
             OSError: the file system refuses.
         """
+        folders = {f"{SOCKETS}.wants", f"{SERVICES}.wants"}
         for path in links:
             remove_if_there(f"{self._directory}/{path}")
-        for folder in (f"{SOCKETS}.wants", f"{SERVICES}.wants"):
+            folders.add(os.path.dirname(path))
+        for folder in folders:
             with suppress(OSError):
                 os.rmdir(f"{self._directory}/{folder}")
 
@@ -114,14 +117,17 @@ class Store:
         """Remove what a killed run left half-done: files being written, and batches.
 
         Raises:
-            OSError: the file system refuses.
+            BridgeError: one is there and cannot be removed.
         """
-        for name in self._names(self._directory):
-            if name.startswith(TEMPORARY_PREFIX):
-                remove_if_there(f"{self._directory}/{name}")
-        for name in self._names(self._layout.runtime_units):
-            if BATCH_UNIT.fullmatch(name):
-                remove_if_there(f"{self._layout.runtime_units}/{name}")
+        unfinished = [f"{self._directory}/{n}" for n in self._names(self._directory) if n.startswith(TEMPORARY_PREFIX)]
+        batches = self._layout.runtime_units
+        unfinished += [f"{batches}/{name}" for name in self._names(batches) if BATCH_UNIT.fullmatch(name)]
+        for path in unfinished:
+            try:
+                remove_if_there(path)
+            except OSError as error:
+                message = f"what a killed run left cannot be removed: {error.strerror}"
+                raise BridgeError(Diagnostic(code="unit-directory", path=path, message=message)) from error
 
     @staticmethod
     def _names(directory: str) -> list[str]:
@@ -196,7 +202,6 @@ class Lock:
             BridgeError: the lock's folder cannot be made or written.
         """
         try:
-            os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
             while not self._take(waiting):
                 pass
         except OSError as error:
@@ -215,6 +220,8 @@ class Lock:
 
     def _take(self, waiting: Callable[[], None]) -> bool:
         """Take the lock; False if the file was removed while this run waited for it."""
+        # A removal takes the folder away too, so it is made at each attempt.
+        os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -227,27 +234,34 @@ class Lock:
         self._fd = fd
         return True
 
+    @property
+    def is_there(self) -> bool:
+        """Whether a run has taken the lock since the last removal, or the boot."""
+        return os.path.exists(self._path)
+
     def pending(self) -> frozenset[str]:
         """Return the units an interrupted run meant to stop and start again.
 
         The lock lives in /run, so this is forgotten when the manager forgets too: at a reboot.
         """
         try:
-            units = json.loads(os.pread(self._fd, os.fstat(self._fd).st_size, 0) or b"[]")
+            units = json.loads(os.pread(self._fd, os.fstat(self._fd).st_size, 0))
         except ValueError:
+            # Empty, or _DONE.
             return frozenset()
         return frozenset(unit for unit in units if isinstance(unit, str))
 
     def begin(self, units: Iterable[str]) -> None:
         """Note what is about to be changed."""
         raw = json.dumps(sorted(units)).encode()
-        os.pwrite(self._fd, raw, 0)
+        # Blanks cover a longer note of an interrupted run: killed before the cut, this one can be read all the same.
+        os.pwrite(self._fd, raw.ljust(os.fstat(self._fd).st_size), 0)
         os.ftruncate(self._fd, len(raw))
 
     def finish(self, began: int) -> None:
         """Note that all of it was done by a run that began at ``began`` (nanoseconds since the epoch)."""
-        os.pwrite(self._fd, b"[]", 0)
-        os.ftruncate(self._fd, 2)
+        os.pwrite(self._fd, _DONE, 0)
+        os.ftruncate(self._fd, len(_DONE))
         os.utime(self._fd, ns=(began, began))
 
     def forget(self) -> None:
@@ -259,4 +273,4 @@ class Lock:
     def stamp(self) -> int:
         """Return when the last run began, in nanoseconds since the epoch; 0 if there was none or it did not finish."""
         info = os.fstat(self._fd)
-        return info.st_mtime_ns if os.pread(self._fd, info.st_size, 0) == b"[]" else 0
+        return info.st_mtime_ns if os.pread(self._fd, info.st_size, 0) == _DONE else 0

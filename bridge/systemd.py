@@ -25,6 +25,8 @@ _ROOT = "/org/freedesktop/systemd1"
 _MANAGER = f"{_SERVICE}.Manager"
 _UNIT = f"{_SERVICE}.Unit"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
+_UNKNOWN = "org.freedesktop.DBus.Error.ServiceUnknown"
+_SPAWN = "org.freedesktop.DBus.Error.Spawn."
 
 
 class Manager(Protocol):
@@ -36,8 +38,13 @@ class Manager(Protocol):
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         """Return one property of each of these units; a unit that cannot be asked is left out."""
 
-    def start(self, units: Collection[str], *, timeout: float, progress: Progress) -> dict[str, str]:
-        """Start units as one job; return the result of each unit's own job that ended in time."""
+    def start(
+        self, units: Collection[str], *, timeout: float, progress: Progress, watch: Collection[str] = ()
+    ) -> dict[str, str]:
+        """Start units as one job; return the result of each unit's own job that ended in time.
+
+        ``watch`` are units that these start in turn, for the progress to count.
+        """
 
     def stop(self, units: Collection[str], *, timeout: float, progress: Progress) -> dict[str, str]:
         """Stop units as one job, in the order their dependencies ask for; results as for :meth:`start`."""
@@ -87,13 +94,15 @@ class SystemdManager:
             unit: answer[0][1] for unit, answer in zip(units, answers, strict=True) if not isinstance(answer, CallError)
         }
 
-    def start(self, units: Collection[str], *, timeout: float, progress: Progress) -> dict[str, str]:
+    def start(
+        self, units: Collection[str], *, timeout: float, progress: Progress, watch: Collection[str] = ()
+    ) -> dict[str, str]:
         """Start units as one job.
 
         Raises:
             BridgeError: the manager does not answer, or the batch cannot be written.
         """
-        return self._batch("Wants", units, timeout, progress)
+        return self._batch("Wants", units, timeout, progress, watch)
 
     def stop(self, units: Collection[str], *, timeout: float, progress: Progress) -> dict[str, str]:
         """Stop units as one job.
@@ -126,7 +135,9 @@ class SystemdManager:
         except CallError as error:
             raise _trouble(method, error) from error
 
-    def _batch(self, relation: str, units: Collection[str], timeout: float, progress: Progress) -> dict[str, str]:
+    def _batch(
+        self, relation: str, units: Collection[str], timeout: float, progress: Progress, watch: Collection[str] = ()
+    ) -> dict[str, str]:
         """Start a target made for the occasion that wants, or conflicts with, all the units.
 
         One transaction is several times faster than a job for each unit, and orders them by their dependencies. The
@@ -143,7 +154,7 @@ class SystemdManager:
             try:
                 with self._subscribed():
                     self._manager("StartUnit", "ss", name, "replace")
-                    return self._results(name, units, timeout, progress)
+                    return self._results(name, {*units, *watch}, timeout, progress)
             finally:
                 remove_if_there(f"{self._batches}/{name}")
         except OSError as error:
@@ -169,7 +180,6 @@ class SystemdManager:
 
     def _results(self, batch: str, units: Collection[str], timeout: float, progress: Progress) -> dict[str, str]:
         deadline = time.monotonic() + timeout
-        wanted = frozenset(units)
         results: dict[str, str] = {}
         while (signal := self._bus.next_signal(deadline)) is not None:
             name, body = signal
@@ -177,9 +187,9 @@ class SystemdManager:
                 _, _, unit, result = body
                 if unit == batch:
                     break
-                if unit in wanted:
+                if unit in units:
                     results[unit] = result
-                    progress(len(results), len(wanted))
+                    progress(len(results), len(units))
         return results
 
 
@@ -199,5 +209,13 @@ def needs_reload(manager: Manager, units: Sequence[str]) -> list[str]:
 
 
 def _trouble(method: str, error: CallError) -> BridgeError:
+    if error.name == _UNKNOWN or error.name.startswith(_SPAWN):
+        return BridgeError(
+            Diagnostic(
+                code="no-manager",
+                message=f"systemd cannot be reached over D-Bus: {error}",
+                hint="D-Bus is there, but the host must run systemd too",
+            )
+        )
     hint = "run as root, or use --user" if "AccessDenied" in error.name or "InteractiveAuth" in error.name else ""
     return BridgeError(Diagnostic(code="manager", message=f"systemd refuses {method}: {error}", hint=hint))

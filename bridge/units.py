@@ -7,8 +7,10 @@ the mark that makes a file the bridge's is put in front here, so that no templat
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from hashlib import blake2b
+from traceback import extract_tb
 from typing import TYPE_CHECKING
 
 from bridge.address import InetAddress, UnixAddress
@@ -34,6 +36,9 @@ SERVICES = "vassals-services.target"
 SLICE = "vassals.slice"
 COMMON = (TARGET, STARTER, SOCKETS, SERVICES, SLICE)
 """The units that are there once, whatever the number of vassals."""
+
+SUB_SLICE = re.compile(r"vassals-[0-9a-f]{2}\.slice")
+"""The names :func:`slice_of` gives; these slices have no files."""
 
 _MARK = "X-EmperorBridge"
 
@@ -164,10 +169,13 @@ def make_templates(folders: Sequence[str]) -> Environment:
 
 
 def _fill(templates: Environment, template: str, /, **values: object) -> str:
-    from jinja2 import TemplateError, TemplateSyntaxError
+    from jinja2 import TemplateSyntaxError
 
+    path = template
     try:
-        return templates.get_template(template).render(**values)
+        found = templates.get_template(template)
+        path = found.filename or template
+        return found.render(**values)
     except EscapeError:
         raise
     except TemplateSyntaxError as error:
@@ -179,10 +187,14 @@ def _fill(templates: Environment, template: str, /, **values: object) -> str:
             hint="mend it or remove it",
         )
         raise BridgeError(problem) from error
-    except TemplateError as error:
+    except Exception as error:
+        # A template is a program of the admin's: it can raise anything, and may not even be there or readable.
+        # Jinja's traceback tells the template's own lines.
+        frames = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == path]
         problem = Diagnostic(
             code="template",
-            path=templates.get_template(template).filename or template,
+            path=path,
+            line=frames[-1] if frames else None,
             message=f"the template cannot be filled: {error}",
             hint="mend it or remove it",
         )
@@ -199,6 +211,6 @@ def _marked(unit: str, text: str, mark: Mark) -> str:
     }
     written = "".join(f"{key}={json.dumps(fact)}\n" for key, fact in facts.items() if fact)
     return (
-        f"# Made by emperor-bridge; edits are overwritten. Use a drop-in instead: systemctl edit {unit}\n"
+        f"# Made by emperor-bridge; edits are overwritten. Use a drop-in instead: systemctl edit '{unit}'\n"
         f"[{_MARK}]\n{written}\n{text}"
     )

@@ -19,9 +19,17 @@ def monitor_for(spec: str) -> Monitor:
     (core/emperor.c, ``uwsgi_emperor_ues_init``).
 
     Raises:
-        BridgeError: the scheme is not one the bridge knows.
+        BridgeError: the scheme is not one the bridge knows, or no place is named.
     """
     scheme, separator, rest = spec.partition("://")
+    if not (rest if separator else spec):
+        raise BridgeError(
+            Diagnostic(
+                code="monitor-unknown",
+                message=f"{spec!r} does not say where the vassals are",
+                hint="name a directory or a pattern",
+            )
+        )
     if not separator:
         return DirectoryMonitor(spec) if matches_one_directory(spec) or not _has_magic(spec) else PatternMonitor(spec)
     if scheme == "dir":

@@ -46,7 +46,7 @@ def collect(monitor: str, configs: Iterable[str], vassal_of: Callable[[str], Vas
     """Build the report of a file-based monitor from the paths it found.
 
     A path is taken as the Emperor takes it (``uwsgi_emperor_is_valid``): by its extension, and if it is a regular file
-    once symlinks are followed.
+    once symlinks are followed. Where the Emperor passes over what is not, in silence, here it is said.
     """
     found = {config: examine(config, vassal_of) for config in configs}
     problems = [one for one in found.values() if isinstance(one, Diagnostic)]
@@ -61,7 +61,7 @@ def collect(monitor: str, configs: Iterable[str], vassal_of: Callable[[str], Vas
 def examine(config: str, vassal_of: Callable[[str], Vassal]) -> Vassal | Diagnostic | None:
     """Decide what one path is: a vassal, something to complain about, or none of our business."""
     name = config.rpartition("/")[2]
-    if "." + name.rpartition(".")[2] not in CONFIG_OPTIONS:
+    if not name.endswith(tuple(CONFIG_OPTIONS)):
         return None
     try:
         info = os.stat(config)
@@ -69,7 +69,7 @@ def examine(config: str, vassal_of: Callable[[str], Vassal]) -> Vassal | Diagnos
         # Emacs marks a file that is being edited with a dangling symlink of this name.
         return None if name.startswith(".#") else _vanished(config, error)
     if not stat.S_ISREG(info.st_mode):
-        return None
+        return _problem("config-irregular", config, "it is not a regular file, so it is no config", "move it away")
     try:
         _check_path(config)
         vassal = vassal_of(config)
@@ -86,6 +86,8 @@ def _check_path(config: str) -> None:
         config.encode()
     except UnicodeEncodeError:
         raise EscapeError("it is not valid UTF-8, and systemd accepts nothing else") from None
+    if name in CONFIG_OPTIONS:
+        raise EscapeError("it has no name before its extension, and a unit needs one")
     if ":" in name:
         raise EscapeError("it has a ':', and uWSGI reads what follows that as the name of a section")
     if any(ord(c) < ord(" ") or c == "\x7f" for c in folder):

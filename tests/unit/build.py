@@ -1,0 +1,333 @@
+"""Builders of data for tests, and a small world that plans are carried out in: unit files, links and a systemd."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bridge.address import Address, parse_address
+from bridge.admission import Admission, Desired, admit
+from bridge.applying import Applier
+from bridge.escape import unit_label
+from bridge.layout import Layout
+from bridge.observed import Observed, Ownership, UnitFile, UnitState
+from bridge.planning import Plan, make_plan
+from bridge.store import Lock, Store, installed_vassals, is_candidate
+from bridge.units import TARGET, boot_target, make_templates, read_mark, render, render_common
+from bridge.vassal import CONFIG_OPTIONS, Refusal, Settled, SocketAccess, Vassal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from jinja2 import Environment
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "templates"
+BOOT = boot_target(user_manager=False)
+BOOT_LINK = f"{BOOT}.wants/{TARGET}"
+UNITS = "/etc/systemd/system"
+
+LISTENING = UnitState(load="loaded", active="active", sub="listening")
+RUNNING = UnitState(load="loaded", active="active", sub="running")
+DEAD = UnitState(load="loaded", active="inactive", sub="dead")
+FAILED = UnitState(load="loaded", active="failed", sub="failed")
+
+
+def as_is(address: Address) -> Address:
+    return address
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    """Stand in for a progress bar."""
+    del stage, done, total
+
+
+def make_vassal(name: str = "app.ini", *, folder: str = "/v") -> Vassal:
+    return Vassal(
+        name=name,
+        config=f"{folder}/{name}",
+        monitor=f"dir://{folder}",
+        directory=folder,
+        label=unit_label(name.rpartition(".")[0]),
+    )
+
+
+def make_settled(
+    name: str = "app.ini", address: str = "", *, folder: str = "/v", access: SocketAccess | None = None
+) -> Settled:
+    """Return a vassal that waits at ``address``, or runs always if that is empty."""
+    vassal = make_vassal(name, folder=folder)
+    parsed = parse_address(address, base=folder) if address else None
+    return Settled(
+        vassal=vassal,
+        address=parsed,
+        identity=parsed,
+        access=access or SocketAccess(),
+        argv=("/usr/bin/uwsgi", CONFIG_OPTIONS[vassal.extension], name),
+    )
+
+
+def refuse(settled: Settled) -> Refusal:
+    return Refusal(vassal=settled.vassal, mode=settled.mode, address=settled.address)
+
+
+def make_desired(*settled: Settled, refused: Iterable[Settled] = (), unreachable: Iterable[str] = ()) -> Desired:
+    return Desired(settled=settled, refusals=tuple(refuse(s) for s in refused), unreachable=frozenset(unreachable))
+
+
+def make_layout(root: Path) -> Layout:
+    return Layout(
+        user_manager=False,
+        unit_directory=f"{root}/units",
+        unit_path=(f"{root}/units", f"{root}/run", f"{root}/lib"),
+        runtime_units=f"{root}/run",
+        lock=f"{root}/lock.d/lock",
+        config=f"{root}/bridge.toml",
+        templates=(str(SHIPPED),),
+    )
+
+
+@functools.cache
+def templates() -> Environment:
+    return make_templates((str(SHIPPED),))
+
+
+@functools.cache
+def common_texts() -> Mapping[str, str]:
+    return render_common(templates(), user_manager=False)
+
+
+@functools.cache
+def texts_of(settled: Settled) -> Mapping[str, str]:
+    return render(settled, templates())
+
+
+class InterruptedRunError(Exception):
+    """The bridge was killed here."""
+
+
+@dataclass
+class World:
+    """Unit files, links and a systemd that remembers what it loaded until it is told to read again."""
+
+    files: dict[str, str] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    states: dict[str, UnitState] = field(default_factory=dict)
+    memory: dict[str, str] = field(default_factory=dict)
+    """The text of each unit as the manager loaded it."""
+    running: dict[str, str] = field(default_factory=dict)
+    """The text each unit that is up was started with."""
+    masked: set[str] = field(default_factory=set)
+    elsewhere: dict[str, str] = field(default_factory=dict)
+    outdated: frozenset[str] = frozenset()
+    pending: frozenset[str] = frozenset()
+    calls: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    steps_left: int | None = None
+    """Steps until the bridge is killed; None: it is not."""
+    reload_works: bool = True
+
+    def observe(self) -> Observed:
+        files = {name: _unit_file(name, text) for name, text in self.files.items() if is_candidate(name)}
+        files |= {name: UnitFile(path=f"{UNITS}/{name}", ownership=Ownership.MASKED) for name in self.masked}
+        return Observed(
+            files=files,
+            elsewhere=dict(self.elsewhere),
+            links=dict(self.links),
+            installed=installed_vassals(files, as_is),
+            states=dict(self.states),
+            stale=self.pending,
+            outdated=self.outdated,
+        )
+
+    def plan(self, desired: Desired) -> Plan:
+        observed = self.observe()
+        return plan_for(admit(desired, observed), observed)
+
+    def apply(self, plan: Plan) -> None:
+        """Carry a plan out with the real Applier."""
+        known = self.observe().files
+        applier = Applier(
+            store=WorldStore(self), manager=WorldManager(self), lock=WorldLock(self), tell=quiet, reason=lambda _: ""
+        )
+        applier.apply(plan, known)
+
+    def sync(self, desired: Desired) -> Plan:
+        """Do what the road does under its lock."""
+        plan = self.plan(desired)
+        if not plan.is_empty:
+            self.apply(plan)
+        self.pending = frozenset()
+        return plan
+
+    def connect(self, unit: str) -> None:
+        """Have a connection wake an on-demand vassal."""
+        self.bring_up(unit)
+
+    def fail(self, unit: str) -> None:
+        self.take_down(unit)
+        self.states[unit] = FAILED
+
+    def step(self) -> None:
+        if self.steps_left is not None:
+            if self.steps_left == 0:
+                raise InterruptedRunError
+            self.steps_left -= 1
+
+    def bring_up(self, unit: str) -> None:
+        if self.states.get(unit, DEAD).is_down and (text := self.memory.get(unit) or self.files.get(unit)):
+            self.memory[unit] = self.running[unit] = text
+            self.states[unit] = LISTENING if unit.endswith(".socket") else RUNNING
+            if unit.endswith(".socket") and (service := unit.replace(".socket", ".service")) in self.files:
+                # A socket triggers its service, so systemd loads that too.
+                self.memory.setdefault(service, self.files[service])
+                self.states.setdefault(service, DEAD)
+
+    def take_down(self, unit: str) -> None:
+        if unit in self.states:
+            self.states[unit] = DEAD
+        self.running.pop(unit, None)
+
+    def read_again(self) -> None:
+        if not self.reload_works:
+            return
+        for unit in list(self.memory):
+            if unit in self.files:
+                self.memory[unit] = self.files[unit]
+            elif unit not in self.running:
+                del self.memory[unit]
+                self.states.pop(unit, None)
+
+    @property
+    def facts(self) -> tuple[object, ...]:
+        """What must be the same whichever way it was reached."""
+        up = {unit: state for unit, state in self.states.items() if not state.is_down}
+        return self.files, self.links, up, self.running
+
+
+def plan_for(admission: Admission, observed: Observed) -> Plan:
+    return make_plan(
+        admission=admission,
+        texts={s.vassal.label: texts_of(s) for s in admission.admitted},
+        common=common_texts(),
+        observed=observed,
+        boot_target=BOOT,
+    )
+
+
+def _unit_file(name: str, text: str) -> UnitFile:
+    mark = read_mark(name, text)
+    ownership = Ownership.OURS if mark else Ownership.FOREIGN
+    return UnitFile(path=f"{UNITS}/{name}", ownership=ownership, text=text, mark=mark)
+
+
+class WorldStore(Store):
+    """Changes the world's files one step at a time."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def write(self, texts: Mapping[str, str]) -> None:
+        for unit, text in texts.items():
+            self._world.step()
+            self._world.files[unit] = text
+
+    def remove(self, units: Iterable[str]) -> None:
+        for unit in units:
+            self._world.step()
+            self._world.files.pop(unit, None)
+
+    def link(self, links: Mapping[str, str]) -> None:
+        for path, target in links.items():
+            self._world.step()
+            self._world.links.pop(path, None)
+            self._world.step()
+            self._world.links[path] = target
+
+    def unlink(self, links: Iterable[str]) -> None:
+        for path in links:
+            self._world.step()
+            self._world.links.pop(path, None)
+
+
+class WorldLock(Lock):
+    """Remembers what was begun."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    @contextmanager
+    def hold(self, waiting: Callable[[], None]) -> Iterator[None]:
+        del waiting
+        yield
+
+    def begin(self, units: Iterable[str]) -> None:
+        self._world.step()
+        self._world.pending = frozenset(units)
+
+
+class WorldManager:
+    """The world's systemd, behind the bridge's own Protocol; writes down each call."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def units(self) -> dict[str, UnitState]:
+        return dict(self._world.states)
+
+    def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
+        self._call("properties", [f"{interface}.{name}", *units])
+        if name != "NeedDaemonReload":
+            return {}
+        world = self._world
+        return {unit: unit in world.memory and world.memory[unit] != world.files.get(unit) for unit in units}
+
+    def start(
+        self,
+        units: Collection[str],
+        *,
+        timeout: float,
+        progress: Callable[[int, int], None],
+        watch: Collection[str] = (),  # noqa: ARG002
+    ) -> dict[str, str]:
+        del timeout, progress
+        if not units:
+            return {}
+        self._call("start", units)
+        for unit in units:
+            if unit == TARGET:
+                self._world.states[TARGET] = UnitState(load="loaded", active="active", sub="active")
+                for path in self._world.links:
+                    if not path.startswith(BOOT):
+                        self._world.bring_up(path.rpartition("/")[2])
+            else:
+                self._world.bring_up(unit)
+        return dict.fromkeys(units, "done")
+
+    def stop(self, units: Collection[str], *, timeout: float, progress: Callable[[int, int], None]) -> dict[str, str]:
+        del timeout, progress
+        self._call("stop", units)
+        for unit in units:
+            self._world.take_down(unit)
+        return dict.fromkeys(units, "done")
+
+    def reload_units(self, units: Collection[str]) -> dict[str, str]:
+        self._call("reload", units)
+        self._world.outdated = frozenset()
+        return {}
+
+    def reset_failed(self, units: Collection[str]) -> None:
+        if units:
+            self._call("reset-failed", units)
+        for unit in units:
+            self._world.states[unit] = DEAD
+
+    def daemon_reload(self) -> None:
+        self._call("daemon-reload", ())
+        self._world.read_again()
+
+    def _call(self, name: str, units: Iterable[str]) -> None:
+        self._world.step()
+        self._world.calls.append((name, tuple(units)))
