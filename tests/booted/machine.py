@@ -111,7 +111,8 @@ class Machine(Container):
         if lines is not None:
             argv.append(f"--lines={lines}")
         text = self.run("journalctl", *argv).stdout
-        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        entries: list[Entry] = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        return [entry for entry in entries if entry["__CURSOR"] != since_cursor]
 
     def wait_journal(
         self,
@@ -130,7 +131,7 @@ class Machine(Container):
             lines = Lines(process.stdout)
             while (line := lines.next(deadline)) is not None:
                 entry: Entry = json.loads(line) if line.startswith("{") else {}
-                if expression.search(message(entry)):
+                if entry.get("__CURSOR") != since_cursor and expression.search(message(entry)):
                     return entry
         except TimeoutError as error:
             place = f" of {unit}" if unit else ""
@@ -152,7 +153,8 @@ def journal_filter(since_cursor: str | None, unit: str | None) -> list[str]:
     """Return journalctl's arguments for entries after a cursor and of a unit, one JSON object per line."""
     argv = ["--output=json", "--all"]
     if since_cursor is not None:
-        argv.append(f"--after-cursor={since_cursor}")
+        # --after-cursor skips one entry too many where the cursor's own is not of the unit.
+        argv.append(f"--cursor={since_cursor}")
     if unit is not None:
         argv.append(f"--unit={unit}")
     return argv
