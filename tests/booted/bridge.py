@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COMMAND = str(Path(sys.executable).with_name("emperor-bridge"))
 VASSALS = "/srv/vassals"
+FOLDER = ("--emperor", VASSALS)
 APP = "/srv/app/app.py"
 APP_TEXT = """\
 import json, os
@@ -40,7 +41,7 @@ class Bridge:
     """The command and its surroundings; everything it made is gone after the test."""
 
     machine: Machine
-    options: list[str] = field(default_factory=lambda: ["--emperor", VASSALS, "--emperor-on-demand-extension", ".socket"])
+    options: list[str] = field(default_factory=lambda: [*FOLDER, "--emperor-on-demand-extension", ".socket"])
     user: str | None = None
 
     def command(self, name: str, *arguments: str) -> list[str]:

@@ -1,0 +1,88 @@
+"""A vassal that cannot start: connections wait, attempts are spaced out, and mending it is all there is to do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from bridge.units import RETRY_SECONDS
+
+from .bridge import APP, config
+from .container import HERE
+from .machine import message
+from .process import kill
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+    from .bridge import Bridge
+    from .machine import Machine
+
+ADDRESSES = {"unix": "/run/broken.sock", "tcp": "127.0.0.1:9301"}
+MENDED = config("need-app = true")
+NO_FILE = MENDED.replace(APP, "/srv/app/missing.py")
+NO_MODULE = MENDED.replace(f"wsgi-file = {APP}", "module = missing")
+
+
+def starts(machine: Machine, cursor: str, vassal: str) -> list[float]:
+    """Return when systemd started a vassal since then, in seconds."""
+    begin = f"Starting vassal-{vassal}.service"
+    entries = [entry for entry in machine.journal(cursor) if message(entry).startswith(begin)]
+    return [int(entry["_SOURCE_REALTIME_TIMESTAMP"]) / 1e6 for entry in entries]
+
+
+def are_spaced_out(times: list[float]) -> bool:
+    return all(later - earlier >= RETRY_SECONDS for earlier, later in pairwise(times))
+
+
+def ask(machine: Machine, address: str) -> Popen[bytes]:
+    """Send a request that waits a minute for its answer."""
+    client = machine.popen(sys.executable, str(HERE / "client.py"), "--timeout=60", "uwsgi", address)
+    machine.cleanups.append(lambda: kill(client))
+    return client
+
+
+def test_a_connection_waits_until_the_vassal_is_mended(machine: Machine, bridge: Bridge) -> None:
+    cursor = machine.journal_cursor()
+    paths = [
+        bridge.vassal("unix.ini", NO_FILE, address=ADDRESSES["unix"]),
+        bridge.vassal("tcp.ini", NO_MODULE, address=ADDRESSES["tcp"]),
+    ]
+    bridge.sync()
+    clients = {vassal: ask(machine, address) for vassal, address in ADDRESSES.items()}
+    for vassal, client in clients.items():
+        latest = cursor
+        for _ in range(3):
+            entry = machine.wait_journal("GAME OVER", unit=f"vassal-{vassal}.service", since_cursor=latest)
+            latest = entry["__CURSOR"]
+        attempts = starts(machine, cursor, vassal)
+        assert len(attempts) >= 3
+        assert are_spaced_out(attempts), attempts
+        assert machine.show(f"vassal-{vassal}.socket", "ActiveState") == "active"
+        assert client.poll() is None
+
+    machine.write_many(dict.fromkeys(paths, MENDED))
+    for vassal, client in clients.items():
+        answer = json.loads(client.communicate(timeout=60)[0])
+        assert answer["status"] == 200, answer
+        assert machine.show(f"vassal-{vassal}.socket", "ActiveState") == "active"
+        attempts = starts(machine, cursor, vassal)
+        assert are_spaced_out(attempts), attempts
+
+
+def test_without_a_connection_there_is_no_attempt(machine: Machine, bridge: Bridge) -> None:
+    cursor = machine.journal_cursor()
+    path = bridge.vassal("unix.ini", NO_FILE, address=ADDRESSES["unix"])
+    bridge.sync()
+    assert starts(machine, cursor, "unix") == []
+    machine.run("systemctl", "start", "vassal-unix.service", check=False)
+    # From here on nothing is pending: only a connection could start it again.
+    machine.wait_unit("vassal-unix.service", "ActiveState", "failed")
+    assert machine.show("vassal-unix.service", "Job") == ""
+    assert machine.show("vassal-unix.socket", "SubState") == "listening"
+    assert len(starts(machine, cursor, "unix")) == 1
+
+    machine.write(path, MENDED)
+    bridge.app("uwsgi", ADDRESSES["unix"])
