@@ -85,13 +85,12 @@ def settle(
     access = _access(config, vassal)
     if isinstance(access, Diagnostic):
         return access
-    name = vassal.config if vassal.directory == "/" else vassal.name
     return Settled(
         vassal=vassal,
         address=address,
         identity=identity(address) if address else None,
         access=access,
-        argv=(binary, CONFIG_OPTIONS[vassal.extension], name),
+        argv=(binary, CONFIG_OPTIONS[vassal.extension], vassal.name),
     )
 
 

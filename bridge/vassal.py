@@ -35,7 +35,7 @@ class Vassal:
     """One app's config as a monitor found it."""
 
     name: str
-    """What the Emperor calls it: the file's name for dir, its whole path for glob."""
+    """What the Emperor calls it and uWSGI is told: the file's name for dir, its whole path for glob."""
     config: str
     """The absolute path of the config file."""
     monitor: str

@@ -73,6 +73,8 @@ def examine(config: str, vassal_of: Callable[[str], Vassal]) -> Vassal | Diagnos
     try:
         _check_path(config)
         vassal = vassal_of(config)
+        if ":" in vassal.name:
+            raise EscapeError("it has a ':', and uWSGI reads what follows that as the name of a section")
         if (size := len(vassal.service)) > UNIT_NAME_MAX:
             raise EscapeError(f"the name of its unit would have {size} bytes, systemd allows {UNIT_NAME_MAX}")
     except EscapeError as error:
@@ -88,8 +90,6 @@ def _check_path(config: str) -> None:
         raise EscapeError("it is not valid UTF-8, and systemd accepts nothing else") from None
     if name in CONFIG_OPTIONS:
         raise EscapeError("it has no name before its extension, and a unit needs one")
-    if ":" in name:
-        raise EscapeError("it has a ':', and uWSGI reads what follows that as the name of a section")
     if any(ord(c) < ord(" ") or c == "\x7f" for c in folder):
         raise EscapeError("its folder has a control character, which a unit file cannot hold")
 

@@ -44,9 +44,6 @@ def read(
     ``known`` its values of magic.UNKNOWN variables. Files are read by their extension, unknown ones as ini.
     Conditions on files are asked of the file system as root sees it.
     """
-    if ":" in path:
-        hint = "uWSGI takes what follows the last colon for a section; rename it"
-        raise ConfigError("a config's path may have no colon", path, None, hint)
     return _Reading(path, environ, max_bytes, cwd, known).config()
 
 

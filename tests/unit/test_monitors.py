@@ -197,3 +197,12 @@ def test_one_stem_twice_is_two_vassals_of_one_label(tmp_path: Path) -> None:
     touch(tmp_path, "app.ini", "app.xml")
     report = monitor_for(str(tmp_path)).report()
     assert [(v.name, v.label) for v in report.vassals] == [("app.ini", "app"), ("app.xml", "app")]
+
+
+def test_a_colon_counts_only_in_what_uwsgi_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "a:b"
+    folder.mkdir()
+    (folder / "x.ini").write_text("[uwsgi]\n")
+    assert [vassal.name for vassal in monitor_for(f"dir://{folder}").report().vassals] == ["x.ini"]
+    (problem,) = monitor_for(f"glob://{folder}/*.ini").report().diagnostics
+    assert "':'" in problem.message

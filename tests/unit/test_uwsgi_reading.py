@@ -144,7 +144,6 @@ def test_what_is_not_a_config(tmp_path: Path) -> None:
     assert "directory" in refusal(tmp_path).message.lower() or "regular" in refusal(tmp_path).message
     assert "No such file" in refusal(tmp_path / "none.ini").message
     assert "too long" in refusal(write(tmp_path / "big.ini", "x" * 100), max_bytes=99).message
-    assert "colon" in refusal(tmp_path / "a:b.ini").message
     loop = tmp_path / "loop.ini"
     loop.symlink_to(loop)
     assert refusal(loop).hint
