@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bridge.address import InetAddress, overlaps, parse_uwsgi_socket
@@ -18,7 +21,7 @@ from bridge.uwsgi.sockets import DATAGRAM, sockets
 from bridge.vassal import CONFIG_OPTIONS, Mode, Refusal, Settled, SocketAccess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from bridge.address import Address
     from bridge.monitors.base import Report
@@ -34,15 +37,14 @@ _OWNER = re.compile(r"[A-Za-z0-9_.-]*(:[A-Za-z0-9_.-]+)?")
 def desire(
     settings: Settings,
     *,
-    identity: Callable[[Address], Address],
+    settle: Callable[[Vassal, Address | None], Settled | Diagnostic],
     progress: Callable[[str, int, int], None],
 ) -> Desired:
-    """Ask all monitors, apply the rule and read every config.
+    """Ask all monitors, apply the rule, and have every config read and settled.
 
     Raises:
-        BridgeError: the settings themselves cannot be used: no vassals named, an unknown monitor, no uWSGI.
+        BridgeError: the settings themselves cannot be used: an unknown monitor, a command that is none.
     """
-    binary = find_binary(settings)
     reports = [monitor_for(spec).report() for spec in settings.emperor]
     vassals = _distinct(reports)
     refusals: list[Refusal] = []
@@ -55,7 +57,7 @@ def desire(
         if ruling.refused:
             refusals.append(Refusal(vassal=vassal, mode=Mode.ON_DEMAND))
             continue
-        decided = settle(vassal, ruling.address, binary=binary, identity=identity)
+        decided = settle(vassal, ruling.address)
         if isinstance(decided, Diagnostic):
             diagnostics.append(decided)
             mode = Mode.ON_DEMAND if ruling.address else Mode.ALWAYS
@@ -91,7 +93,45 @@ def settle(
         identity=identity(address) if address else None,
         access=access,
         argv=(binary, CONFIG_OPTIONS[vassal.extension], vassal.name),
+        sources=tuple({vassal.config: None} | {option.path: None for option in config.options}),
     )
+
+
+class Settler:
+    """Settles vassals, and remembers what it made of a config for as long as its files stay the same."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[object, Settled]] = {}
+
+    def ready(
+        self, binary: str, identity: Callable[[Address], Address]
+    ) -> Callable[[Vassal, Address | None], Settled | Diagnostic]:
+        """Return the function that settles one vassal in one run."""
+
+        def one(vassal: Vassal, address: Address | None) -> Settled | Diagnostic:
+            known, settled = self._known.get(vassal.config, (None, None))
+            given = (vassal, address, identity(address) if address else None, binary)
+            if settled is not None and known == (given, _signatures(settled.sources)):
+                return settled
+            # Taken before the files are read: a change in between is seen next time.
+            before = _signatures(settled.sources if settled else (vassal.config,))
+            fresh = settle(vassal, address, binary=binary, identity=identity)
+            if isinstance(fresh, Settled) and before == _signatures(fresh.sources):
+                self._known[vassal.config] = ((given, before), fresh)
+            else:
+                self._known.pop(vassal.config, None)
+            return fresh
+
+        return one
+
+
+def _signatures(paths: Iterable[str]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for path in paths:
+        with suppress(OSError):
+            info = os.stat(path)
+            found[path] = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+    return found
 
 
 def find_own_socket(
@@ -181,5 +221,29 @@ def _access(config: Config, vassal: Vassal) -> SocketAccess | Diagnostic:
                 line=chown.line,
             )
         user, _, group = chown.value.partition(":")
+        # systemd would find out only once the old socket is gone.
+        if missing := _missing_owner(user, group):
+            return vassal.problem(
+                "socket-access",
+                f"{chown.key} names {missing}, which is not there",
+                "make it, or name another",
+                path=chown.path,
+                line=chown.line,
+            )
         access = SocketAccess(mode=access.mode, user=user, group=group)
     return access
+
+
+def _missing_owner(user: str, group: str) -> str:
+    """Return what this machine does not know: ``user NAME``, ``group NAME``, or nothing. Numbers need no entry."""
+    try:
+        if user and not user.isdecimal():
+            pwd.getpwnam(user)
+    except KeyError:
+        return f"user {user}"
+    try:
+        if group and not group.isdecimal():
+            grp.getgrnam(group)
+    except KeyError:
+        return f"group {group}"
+    return ""

@@ -77,6 +77,16 @@ class Installed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Memory:
+    """What only a bridge that has been watching knows."""
+
+    sockets: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Device and inode of each socket file as systemd made it, by path."""
+    left: frozenset[str] = frozenset()
+    """Units that somebody else stopped."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Observed:
     """Everything planning needs to know about the present."""
 
@@ -96,6 +106,10 @@ class Observed:
     """Units that an interrupted run was about to stop and start again."""
     outdated: frozenset[str] = frozenset()
     """Labels of running vassals that were started or reloaded before their config last changed."""
+    lost: frozenset[str] = frozenset()
+    """Labels of vassals whose socket systemd holds while its file is gone or somebody else's."""
+    left: frozenset[str] = frozenset()
+    """Units that an admin stopped while the bridge watched; it leaves them so."""
     occupied: Mapping[Address, str] = field(default_factory=dict)
     """Addresses that cannot be listened on, each with the reason."""
 

@@ -103,7 +103,7 @@ def _ip(text: str) -> IPv4Address | IPv6Address:
 def _not_a_socket(path: str) -> str:
     try:
         mode = os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return ""
     except OSError as error:
         return f"{path} cannot be looked at: {error.strerror}"

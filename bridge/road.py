@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bridge.admission import Admission, Desired, admit
 from bridge.applying import Applier
-from bridge.desire import desire
+from bridge.desire import Settler, desire, find_binary
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.escape import EscapeError
 from bridge.journal import failure_reason
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bridge.observed import UnitState
     from bridge.settings import Settings
     from bridge.systemd import Manager
-    from bridge.vassal import Vassal
+    from bridge.vassal import Settled, Vassal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,7 +64,8 @@ class Road:
         self._store = Store(layout)
         self._lock = Lock(layout.lock)
         self._boot = boot_target(user_manager=layout.user_manager)
-        self._identity = make_identity()
+        self._settler = Settler()
+        self._texts: dict[str, tuple[Settled, dict[str, str]]] = {}
 
     def look(self, manager: Manager | None) -> Outlook:
         """Plan without a change; without a manager, by what is on the disk alone.
@@ -99,7 +100,7 @@ class Road:
         Raises:
             BridgeError: the settings or the templates cannot be used.
         """
-        desired = desire(self._settings, identity=self._identity, progress=self._tell)
+        desired = self._desire(make_identity())
         templates = make_templates(self._layout.templates)
         chosen = [s for s in desired.settled if _is_named(s.vassal, wanted)]
         refused = {r.vassal.config for r in desired.refusals if _is_named(r.vassal, wanted)}
@@ -123,7 +124,7 @@ class Road:
             files=files,
             elsewhere=self._store.elsewhere(),
             links=self._store.links(self._boot),
-            installed=installed_vassals(files, self._identity),
+            installed=installed_vassals(files, make_identity()),
             states=manager.units() if manager else {},
         )
 
@@ -169,10 +170,14 @@ class Road:
         down |= {u for u, active in manager.properties(others, "Unit", "ActiveState").items() if active == "inactive"}
         return replace(observed, members={unit: set(units) - down for unit, units in members.items()})
 
+    def _desire(self, identity: Callable[[Address], Address]) -> Desired:
+        settle = self._settler.ready(find_binary(self._settings), identity)
+        return desire(self._settings, settle=settle, progress=self._tell)
+
     def _look(self, manager: Manager | None, *, stamp: int, stale: frozenset[str]) -> Outlook:
         observed = self.observe(manager)
         _refuse_foreign_common(observed)
-        desired = desire(self._settings, identity=self._identity, progress=self._tell)
+        desired = self._desire(make_identity())
         observed = replace(
             observed,
             stale=stale,

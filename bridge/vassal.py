@@ -109,6 +109,8 @@ class Settled:
     access: SocketAccess
     argv: tuple[str, ...]
     """The command that starts it; the first word is an absolute path."""
+    sources: tuple[str, ...] = ()
+    """The files its options came from."""
 
     @property
     def mode(self) -> Mode:

@@ -14,6 +14,7 @@ from bridge.vassal import CONFIG_OPTIONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from bridge.trails import Trails
     from bridge.vassal import Vassal
 
 
@@ -40,6 +41,9 @@ class Monitor(Protocol):
 
     def report(self) -> Report:
         """Ask once. What goes wrong is in the report; nothing is raised."""
+
+    def trails(self, trails: Trails) -> None:
+        """Name the places where a change can make the next report another one."""
 
 
 def collect(monitor: str, configs: Iterable[str], vassal_of: Callable[[str], Vassal]) -> Report:

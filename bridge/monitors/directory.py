@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic
 from bridge.escape import unit_label
 from bridge.monitors.base import Report, collect
 from bridge.vassal import Vassal
+
+if TYPE_CHECKING:
+    from bridge.trails import Trails
 
 
 class DirectoryMonitor:
@@ -30,6 +34,10 @@ class DirectoryMonitor:
             )
             return Report(monitor=self.spec, diagnostics=(problem,), complete=False)
         return collect(self.spec, [f"{self.directory.rstrip('/')}/{name}" for name in names], self._vassal)
+
+    def trails(self, trails: Trails) -> None:
+        """Watch the way to the directory, and all that is in it."""
+        trails.contents(self.directory)
 
     def _vassal(self, config: str) -> Vassal:
         name = config.rpartition("/")[2]

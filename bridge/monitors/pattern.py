@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
+from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic
 from bridge.escape import path_label
 from bridge.monitors.base import Report, collect
 from bridge.vassal import Vassal
+
+if TYPE_CHECKING:
+    from bridge.trails import Trails
 
 
 class PatternMonitor:
@@ -32,6 +36,23 @@ class PatternMonitor:
             )
             return Report(monitor=self.spec, diagnostics=(problem,), complete=False)
         return collect(self.spec, sorted(glob.glob(self.pattern)), self._vassal)
+
+    def trails(self, trails: Trails) -> None:
+        """Watch every folder in which something can appear that the pattern, as far as it has come, matches."""
+        fixed, *steps = self.pattern[1:].split("/")
+        folders = ["/"]
+        for step in [fixed, *steps]:
+            if _first_magic(step) == len(step):
+                folders = [trails.folder(f"{folder.rstrip('/')}/{step}") for folder in folders]
+                continue
+            for folder in folders:
+                trails.contents(folder)
+            folders = [
+                trails.folder(match)
+                for folder in folders
+                for match in glob.glob(f"{glob.escape(folder.rstrip('/'))}/{step}")
+                if os.path.isdir(match)
+            ]
 
     def _vassal(self, config: str) -> Vassal:
         return Vassal(

@@ -60,8 +60,7 @@ def pytest_runtest_makereport(
     if report.failed and isinstance(booted, Machine):
         try:
             text = "\n".join(
-                f"{entry.get('_SYSTEMD_UNIT', '-')}: {message(entry)}"
-                for entry in booted.journal(lines=JOURNAL_LINES)
+                f"{entry.get('_SYSTEMD_UNIT', '-')}: {message(entry)}" for entry in booted.journal(lines=JOURNAL_LINES)
             )
         except MachineError as error:
             text = f"(cannot be read: {error})"

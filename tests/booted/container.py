@@ -129,8 +129,7 @@ class Container:
                     raise MachineError(f"the machine did not boot; its console ends with\n{event['console']}")
         except TimeoutError as error:
             raise MachineError(
-                f"the machine did not boot within {self.boot_timeout:g} s; its console ends with\n"
-                + self.console()
+                f"the machine did not boot within {self.boot_timeout:g} s; its console ends with\n" + self.console()
             ) from error
         raise MachineError("the machine's supervisor ended without a word")
 

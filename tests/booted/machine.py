@@ -71,9 +71,7 @@ class Machine(Container):
             argv.insert(1, "--user")
         return self.run(*argv, user=user).stdout.rstrip("\n")
 
-    def wait_unit(
-        self, unit: str, name: str, value: str, timeout: float = 10.0, *, user: str | None = None
-    ) -> None:
+    def wait_unit(self, unit: str, name: str, value: str, timeout: float = 10.0, *, user: str | None = None) -> None:
         """Return as soon as a unit's property has a value, at once if it has it already.
 
         The value is the bus's: for times and counters other than what `systemctl show` writes.

@@ -35,9 +35,7 @@ class CommandError(MachineError):
 
     def __init__(self, argv: Sequence[str], result: Result) -> None:
         self.result = result
-        super().__init__(
-            f"{shlex.join(argv)} exited with {result.returncode}\n{result.stdout}{result.stderr}".rstrip()
-        )
+        super().__init__(f"{shlex.join(argv)} exited with {result.returncode}\n{result.stdout}{result.stderr}".rstrip())
 
 
 def spawn(argv: Sequence[str], *, merge_stderr: bool = False) -> subprocess.Popen[bytes]:

@@ -215,9 +215,7 @@ def nspawn(directory: Path, binds: list[str], console: int, notify: str) -> subp
     command += ["--notify-ready=yes", f"--rlimit=NOFILE=1024:{files}"]
     command += [bind_option(directory, path) for path in binds]
     environment = {**os.environ, "NOTIFY_SOCKET": notify}
-    return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=environment
-    )
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=environment)
 
 
 def supervise(directory: Path, binds: list[str]) -> None:

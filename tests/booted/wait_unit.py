@@ -14,9 +14,7 @@ from jeepney import DBusAddress, MatchRule, MessageType, Properties, message_bus
 from jeepney.io.blocking import DBusConnection, Proxy, open_dbus_connection
 
 SYSTEMD = "org.freedesktop.systemd1"
-MANAGER = DBusAddress(
-    "/org/freedesktop/systemd1", bus_name=SYSTEMD, interface="org.freedesktop.systemd1.Manager"
-)
+MANAGER = DBusAddress("/org/freedesktop/systemd1", bus_name=SYSTEMD, interface="org.freedesktop.systemd1.Manager")
 
 
 def call(
@@ -78,9 +76,7 @@ def main() -> None:
     parser.add_argument("seconds", type=float)
     arguments = parser.parse_args()
     with open_dbus_connection(bus="SESSION" if arguments.user else "SYSTEM") as connection:
-        current, reached = wait(
-            connection, arguments.unit, arguments.property, arguments.value, arguments.seconds
-        )
+        current, reached = wait(connection, arguments.unit, arguments.property, arguments.value, arguments.seconds)
     sys.stdout.write(current)
     sys.exit(0 if reached else 1)
 

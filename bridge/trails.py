@@ -1,0 +1,69 @@
+"""Which folders must be watched to notice every change that matters. Pure but for ``readlink``, which is passed in.
+
+A path can change at each of its steps: a folder is renamed, a symlink is turned, a file appears. So each folder on the
+way is watched for the one name that leads on, and the last one for whatever it is to hold.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_MAX_LINKS = 40
+"""Symlinks the kernel follows in one path (path_resolution(7))."""
+
+EVERYTHING = "*"
+"""Stands for all names in a folder."""
+
+
+class Trails:
+    """Collects what is to be watched: for each folder the names in it that matter."""
+
+    def __init__(self, readlink: Callable[[str], str | None]) -> None:
+        """``readlink`` returns a symlink's target, or None for anything else."""
+        self._readlink = readlink
+        self._known: dict[str, str] = {"/": "/"}
+        self.names: dict[str, set[str]] = {}
+
+    def file(self, path: str) -> None:
+        """Watch for whatever happens to the file at ``path``, there or not."""
+        folder, _, name = path.rpartition("/")
+        self._enter(self.folder(folder or "/"), name, _MAX_LINKS)
+
+    def contents(self, path: str) -> None:
+        """Watch for whatever happens in the folder at ``path``, there or not."""
+        self.names.setdefault(self.folder(path), set()).add(EVERYTHING)
+
+    def folder(self, path: str) -> str:
+        """Watch the way to a folder; return where it is without symlinks."""
+        return self._walk(path, _MAX_LINKS)
+
+    def _walk(self, path: str, links: int) -> str:
+        if (real := self._known.get(path)) is not None:
+            return real
+        parent, _, name = path.rstrip("/").rpartition("/")
+        real = self._enter(self._walk(parent or "/", links), name, links)
+        self._known[path] = real
+        return real
+
+    def _enter(self, folder: str, name: str, links: int) -> str:
+        if name in {"", "."}:
+            return folder
+        if name == "..":
+            return folder.rpartition("/")[0] or "/"
+        self.names.setdefault(folder, set()).add(name)
+        path = f"{folder.rstrip('/')}/{name}"
+        target = self._readlink(path) if links else None
+        if target is None:
+            return path
+        start = "/" if target.startswith("/") else folder
+        for step in target.split("/"):
+            start = self._enter(start, step, links - 1)
+        return start
+
+
+def of_interest(names: Iterable[str], name: str) -> bool:
+    """Tell whether a change of ``name`` matters in a folder watched for ``names``."""
+    return name in names or EVERYTHING in names
