@@ -120,7 +120,7 @@ def test_status_knows_every_state(machine: Machine, bridge: Bridge) -> None:
     bridge.vassal("starting.ini", config().replace(APP, "/srv/app/slow.py"), address="/run/starting.sock")
     bridge.vassal("running.ini", config("socket = 127.0.0.1:9404"))
     bridge.vassal("stopped.ini", address=":9405")
-    bridge.vassal("failed.ini", config("chown-socket = nobody-such"), address="/run/failed.sock")
+    bridge.vassal("failed.ini", address="[fe80::1]:9307")
     bridge.vassal("refused.ini", config("socket = /run/refused.sock"), address="/run/refused.sock")
     bridge.sync(status=1)
     machine.run("systemctl", "stop", "vassal-stopped.socket")
