@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from bridge.address import UnixAddress
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.systemd import needs_reload
-from bridge.units import TARGET
+from bridge.units import TARGET, pause_of
 from bridge.vassal import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Protocol
 
     from bridge.observed import UnitState
@@ -65,24 +65,38 @@ class Applier:
             self._tell("writing units", 0, len(plan.write))
             self._store.write(plan.write)
         except OSError as error:
-            problem = Diagnostic(
-                code="unit-directory",
-                path=error.filename,
-                message=f"units cannot be written: {error.strerror}",
-                hint="mend this and sync again; it takes up where it stopped",
-            )
-            raise BridgeError(problem) from error
+            raise BridgeError(_unwritable(error)) from error
         self._reload_if_due([*rewritten, *plan.remove, *plan.reread])
         self._renew(plan)
+        self.retry(plan.retry)
         self._start(plan)
         if plan.reload:
             self._manager.reload_units(plan.reload)
 
-    def check(self, admitted: Iterable[Settled]) -> list[Diagnostic]:
-        """See that every admitted vassal listens, or runs; return what is wrong, in systemd's own words."""
+    def retry(self, services: Iterable[str]) -> None:
+        """End the pauses of services that failed: what waits for them is tried at once.
+
+        Raises:
+            BridgeError: systemd or the file system refuses.
+        """
+        if services := list(services):
+            try:
+                self._store.forget_pauses(services)
+            except OSError as error:
+                raise BridgeError(_unwritable(error)) from error
+            pauses = [pause_of(service) for service in services]
+            self._manager.stop(pauses, timeout=STOP_TIMEOUT, progress=self._stage("ending pauses"))
+
+    def check(self, admitted: Iterable[Settled], *, down: Collection[str] = ()) -> list[Diagnostic]:
+        """See that every admitted vassal listens, or runs; return what is wrong, in systemd's own words.
+
+        ``down`` are labels of vassals that are meant to be down.
+        """
         states = self._manager.units()
         problems = []
         for settled in admitted:
+            if settled.vassal.label in down:
+                continue
             unit = settled.vassal.socket if settled.mode is Mode.ON_DEMAND else settled.vassal.service
             if reason := self._trouble(settled, unit, states):
                 code = "not-listening" if settled.mode is Mode.ON_DEMAND else "not-running"
@@ -157,6 +171,15 @@ class Applier:
 
     def _stage(self, name: str) -> Callable[[int, int], None]:
         return lambda done, total: self._tell(name, done, total)
+
+
+def _unwritable(error: OSError) -> Diagnostic:
+    return Diagnostic(
+        code="unit-directory",
+        path=error.filename,
+        message=f"units cannot be written: {error.strerror}",
+        hint="mend this and sync again; it takes up where it stopped",
+    )
 
 
 def _is_socket(path: str) -> bool:

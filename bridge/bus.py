@@ -97,13 +97,25 @@ class Bus:
                         answers[at] = error
         return [answers[number] for number in range(len(answers))]
 
-    def subscribe(self, path: str, interface: str, signal: str) -> Callable[[], None]:
-        """Ask for a signal; return what ends the subscription.
+    def fileno(self) -> int:
+        """Return the descriptor to wait on for signals."""
+        descriptor: int = self._connection.sock.fileno()
+        return descriptor
+
+    def subscribe(self, interface: str, signal: str, *, path: str = "", below: str = "") -> Callable[[], None]:
+        """Ask for a signal of one object, or of all below a path; return what ends the subscription.
 
         Raises:
             CallError: the bus refuses.
         """
-        rule = MatchRule(type="signal", sender=self._service, path=path, interface=interface, member=signal)
+        rule = MatchRule(
+            type="signal",
+            sender=self._service,
+            interface=interface,
+            member=signal,
+            path=path or None,
+            path_namespace=below or None,
+        )
         _body(self._connection.send_and_get_reply(message_bus.AddMatch(rule)))
 
         def unsubscribe() -> None:
@@ -111,21 +123,22 @@ class Bus:
 
         return unsubscribe
 
-    def next_signal(self, deadline: float) -> tuple[str, tuple[Any, ...]] | None:
-        """Return the next signal's name and body, or None once ``time.monotonic()`` has reached ``deadline``.
+    def next_signal(self, deadline: float) -> tuple[str, str, tuple[Any, ...]] | None:
+        """Return the next signal's path, name and body, or None once ``time.monotonic()`` has reached ``deadline``.
+
+        A deadline that is past yields what has arrived, without waiting.
 
         Raises:
             CallError: the connection broke.
         """
         while not self._signals:
-            if (left := deadline - time.monotonic()) <= 0:
-                return None
             try:
-                self._receive(left)
+                self._receive(max(0.0, deadline - time.monotonic()))
             except TimeoutError:
                 return None
         message = self._signals.popleft()
-        return message.header.fields[HeaderFields.member], message.body
+        fields = message.header.fields
+        return fields[HeaderFields.path], fields[HeaderFields.member], message.body
 
     def _send(self, path: str, interface: str, method: str, signature: str, body: tuple[object, ...]) -> int:
         address = DBusAddress(path, self._service, interface)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import io
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bridge import __version__
 from bridge.diagnostics import BridgeError, Diagnostic, errors, printable
-from bridge.layout import Layout, make_layout
-from bridge.settings import SETTINGS, Settings, merge, read_emperor_ini, read_toml
+from bridge.invocation import resolve, settings_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from bridge.applying import Teller
+    from bridge.layout import Layout
     from bridge.road import Road
+    from bridge.settings import Settings
 
 _EPILOG_SYNC = """\b
 Examples:
@@ -27,24 +27,6 @@ Examples:
   emperor-bridge sync --dry-run
   emperor-bridge sync --emperor-ini /etc/uwsgi-emperor/emperor.ini
 """
-
-
-def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that serve all commands, under uWSGI's own names."""
-    for setting in reversed(SETTINGS):
-        names = [f"--{name}" for name in (setting.name, *setting.aliases)]
-        command = click.option(
-            *names, setting.field, metavar=setting.metavar, multiple=setting.multiple, help=setting.help
-        )(command)
-    for option in (
-        click.option("--runtime", is_flag=True, help="Write units to /run, to be gone after a reboot."),
-        click.option("--user", is_flag=True, help="Work on your own service manager instead of the system's."),
-        click.option("--emperor-ini", metavar="FILE", help="Read these settings from an Emperor's own config."),
-        click.option("--config", metavar="FILE", help="The bridge's configuration; flags win over it.  "
-                     "[default: /etc/emperor-bridge/bridge.toml]"),
-    ):  # fmt: skip
-        command = option(command)
-    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -60,18 +42,26 @@ def cli() -> None:
 @cli.command(epilog=_EPILOG_SYNC)
 @settings_options
 @click.option("--dry-run", is_flag=True, help="Show what would be done, with a diff of the units, and change nothing.")
+@click.option(
+    "--allow-mass-removal", is_flag=True, help="Remove vassals even if more than half of at least ten are gone at once."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def sync(*, dry_run: bool, as_json: bool, **given: Any) -> None:
+def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any) -> None:
     """Bring systemd's units in line with the vassals and rules."""
     from bridge import present
     from bridge.road import connected
 
-    layout, settings = _resolve(given)
+    invocation = resolve(given)
+    layout, settings = invocation.layout, invocation.settings
     bar = present.Bar()
     try:
         with connected(layout) as manager:
             road = _road(layout, settings, bar)
-            outlook, problems = (road.look(manager), ()) if dry_run else road.sync(manager, waiting=_waiting)
+            outlook, problems = (
+                (road.look(manager, allow_mass_removal=allow_mass_removal), ())
+                if dry_run
+                else road.sync(manager, waiting=_waiting, allow_mass_removal=allow_mass_removal)
+            )
     finally:
         bar.close()
     diagnostics = (*outlook.diagnostics, *problems)
@@ -102,7 +92,8 @@ def check(*, as_json: bool, **given: Any) -> None:
     from bridge import present
     from bridge.road import connected
 
-    layout, settings = _resolve(given)
+    invocation = resolve(given)
+    layout, settings = invocation.layout, invocation.settings
     bar = present.Bar()
     road = _road(layout, settings, bar)
     try:
@@ -134,7 +125,8 @@ def status(*, as_json: bool, **given: Any) -> None:
     from bridge.road import connected
     from bridge.status import table
 
-    layout, settings = _resolve(given, needs_vassals=False)
+    invocation = resolve(given, needs_vassals=False)
+    layout, settings = invocation.layout, invocation.settings
     with connected(layout) as manager:
         road = _road(layout, settings, present.Bar())
         if settings.emperor:
@@ -158,20 +150,15 @@ def render(*, vassal: str, **given: Any) -> None:
     """Print the units of one VASSAL, named by its config, its name or its unit."""
     from bridge import present
 
-    layout, settings = _resolve(given)
+    invocation = resolve(given)
+    layout, settings = invocation.layout, invocation.settings
     road = _road(layout, settings, present.Bar())
     texts, diagnostics = road.render(vassal)
     for unit, text in texts.items():
         present.say(f"# {unit}\n{text}")
     present.complain(diagnostics)
     if not texts and not errors(diagnostics):
-        raise BridgeError(
-            Diagnostic(
-                code="vassal-unknown",
-                message=f"there is no vassal {printable(vassal)!r}",
-                hint="emperor-bridge status lists them",
-            )
-        )
+        raise _unknown(vassal)
     _leave(diagnostics)
 
 
@@ -183,7 +170,8 @@ def remove(*, yes: bool, **given: Any) -> None:
     from bridge import present
     from bridge.road import connected
 
-    layout, settings = _resolve(given, needs_vassals=False)
+    invocation = resolve(given, needs_vassals=False)
+    layout, settings = invocation.layout, invocation.settings
     bar = present.Bar()
     try:
         with connected(layout) as manager:
@@ -204,6 +192,43 @@ def remove(*, yes: bool, **given: Any) -> None:
     present.say(present.summary(done.changes, (), len(done.changes)))
 
 
+@cli.command()
+@settings_options
+@click.argument("vassal")
+def retry(*, vassal: str, **given: Any) -> None:
+    """Try a VASSAL at once that failed, or that asked not to be started again."""
+    from bridge import present
+    from bridge.road import connected
+
+    invocation = resolve(given, needs_vassals=False)
+    with connected(invocation.layout) as manager:
+        road = _road(invocation.layout, invocation.settings, present.Bar())
+        names = road.retry(manager, vassal, waiting=_waiting)
+    if not names:
+        raise _unknown(vassal)
+    for name in names:
+        present.say(f"{printable(name)}: retried")
+
+
+@cli.command()
+@settings_options
+def watch(**given: Any) -> None:
+    """Keep systemd true to the vassals, and tell their lives to the journal; until stopped."""
+    from bridge.road import connected
+    from bridge.store import pause_reader
+    from bridge.watching.daemon import Daemon, Setup
+    from bridge.watching.herald import Herald
+
+    def make_setup() -> Setup:
+        invocation = resolve(given)
+        road = _road(invocation.layout, invocation.settings, lambda *_: None)
+        return Setup(road=road, settings=invocation.settings, configuration=invocation.configuration)
+
+    layout = resolve(given).layout
+    with connected(layout) as manager:
+        Daemon(manager, make_setup, Herald(user_manager=layout.user_manager, pause=pause_reader(layout))).run()
+
+
 def main() -> None:
     """Run the command line; the exit status is 0 all well, 1 something was refused or failed, 2 wrong usage."""
     for stream in (sys.stdout, sys.stderr):
@@ -221,35 +246,14 @@ def main() -> None:
         sys.exit(1)
 
 
-def _resolve(given: dict[str, Any], *, needs_vassals: bool = True) -> tuple[Layout, Settings]:
-    layout = make_layout(user=given.pop("user"), runtime=given.pop("runtime"))
-    config, ini = given.pop("config"), given.pop("emperor_ini")
-    layers = [given]
-    path = Path(config or layout.config)
-    if config or _may_be_there(path):
-        values, its_ini = read_toml(path)
-        layers.append(values)
-        ini = ini or its_ini
-    if ini:
-        layers.append(read_emperor_ini(ini))
-    settings = merge(layers)
-    if needs_vassals and not settings.emperor:
-        raise BridgeError(
-            Diagnostic(
-                code="no-vassals",
-                message="it is not said where the vassals are",
-                hint=f'give --emperor DIRECTORY, or write emperor = "DIRECTORY" into {layout.config}',
-            )
+def _unknown(vassal: str) -> BridgeError:
+    return BridgeError(
+        Diagnostic(
+            code="vassal-unknown",
+            message=f"there is no vassal {printable(vassal)!r}",
+            hint="emperor-bridge status lists them",
         )
-    return layout, settings
-
-
-def _may_be_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except PermissionError:
-        # Reading it will say so.
-        return True
+    )
 
 
 def _road(layout: Layout, settings: Settings, tell: Teller) -> Road:

@@ -21,7 +21,7 @@ from bridge.uwsgi.sockets import DATAGRAM, sockets
 from bridge.vassal import CONFIG_OPTIONS, Mode, Refusal, Settled, SocketAccess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from bridge.address import Address
     from bridge.monitors.base import Report
@@ -39,8 +39,11 @@ def desire(
     *,
     settle: Callable[[Vassal, Address | None], Settled | Diagnostic],
     progress: Callable[[str, int, int], None],
+    unfinished: Collection[str] = (),
 ) -> Desired:
     """Ask all monitors, apply the rule, and have every config read and settled.
+
+    A vassal of which a file is ``unfinished``, because somebody is just writing it, stays as it is.
 
     Raises:
         BridgeError: the settings themselves cannot be used: an unknown monitor, a command that is none.
@@ -53,6 +56,9 @@ def desire(
     for number, (vassal, ruling) in enumerate(zip(vassals, apply_rule(settings, vassals), strict=True)):
         if number % 64 == 0:
             progress("reading vassals", number, len(vassals))
+        if vassal.config in unfinished or vassal.config + settings.emperor_on_demand_extension in unfinished:
+            refusals.append(Refusal(vassal=vassal, mode=Mode.ALWAYS))
+            continue
         diagnostics += ruling.diagnostics
         if ruling.refused:
             refusals.append(Refusal(vassal=vassal, mode=Mode.ON_DEMAND))

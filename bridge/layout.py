@@ -31,6 +31,8 @@ class Layout:
     """Held while the bridge changes anything; holds what an interrupted run was about to do."""
     config: str
     """The default bridge.toml."""
+    pauses: str
+    """Where services note, each in a file of its unit's name, how long they pause or that they want no other start."""
     templates: tuple[str, ...]
     """Folders of templates; the first that has a file wins."""
 
@@ -50,6 +52,7 @@ def make_layout(*, user: bool, runtime: bool) -> Layout:
         unit_path=_SYSTEM_UNIT_PATH,
         runtime_units="/run/systemd/system",
         lock="/run/emperor-bridge/lock",
+        pauses="/run/emperor-bridge/pauses",
         config="/etc/emperor-bridge/bridge.toml",
         templates=("/etc/emperor-bridge/templates", _shipped_templates()),
     )
@@ -79,6 +82,7 @@ def _user_layout(*, runtime: bool) -> Layout:
         ),
         runtime_units=volatile,
         lock=f"{run}/emperor-bridge/lock",
+        pauses=f"{run}/emperor-bridge/pauses",
         config=f"{config_home}/emperor-bridge/bridge.toml",
         templates=(f"{config_home}/emperor-bridge/templates", _shipped_templates()),
     )  # fmt: skip

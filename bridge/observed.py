@@ -48,6 +48,16 @@ class UnitState:
         return self.active in {"inactive", "failed"}
 
 
+@dataclass(frozen=True, slots=True)
+class UnitChange:
+    """What the manager tells of a unit that changed (``PropertiesChanged``)."""
+
+    unit: str
+    interface: str
+    """``Unit``, ``Service``, ``Socket`` and so on."""
+    values: Mapping[str, object]
+
+
 DOWN = UnitState(load="not-found", active="inactive", sub="dead")
 """The state of a unit the manager does not know."""
 
@@ -84,6 +94,8 @@ class Memory:
     """Device and inode of each socket file as systemd made it, by path."""
     left: frozenset[str] = frozenset()
     """Units that somebody else stopped."""
+    unfinished: frozenset[str] = frozenset()
+    """Files that somebody is just writing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +120,8 @@ class Observed:
     """Labels of running vassals that were started or reloaded before their config last changed."""
     lost: frozenset[str] = frozenset()
     """Labels of vassals whose socket systemd holds while its file is gone or somebody else's."""
+    exiled: frozenset[str] = frozenset()
+    """Labels of vassals that asked not to be started again, by exit code 26."""
     left: frozenset[str] = frozenset()
     """Units that an admin stopped while the bridge watched; it leaves them so."""
     occupied: Mapping[Address, str] = field(default_factory=dict)

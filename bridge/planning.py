@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from bridge.diagnostics import Diagnostic
 from bridge.observed import Ownership
-from bridge.units import COMMON, SUB_SLICE, TARGET, starter_of
+from bridge.units import COMMON, SUB_SLICE, TARGET, pause_of, starter_of
 from bridge.vassal import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from bridge.admission import Admission
-    from bridge.diagnostics import Diagnostic
     from bridge.observed import Installed, Observed
     from bridge.vassal import Settled
+
+MASS_LEAST = 10
+"""Vassals there must be for the loss of more than half of them to be taken for a mistake."""
 
 
 class Verb(StrEnum):
@@ -26,6 +29,8 @@ class Verb(StrEnum):
     CHANGED = "changed"
     STARTED = "started"
     RELOADED = "reloaded"
+    RETRIED = "retried"
+    MENDED = "mended"
     REMOVED = "removed"
 
 
@@ -60,6 +65,8 @@ class Plan:
     start: tuple[str, ...] = ()
     reload: tuple[str, ...] = ()
     """Services to be told that their config changed."""
+    retry: tuple[str, ...] = ()
+    """Services that pause after a failure, or asked not to be started, and are to be tried at once."""
     changes: tuple[Change, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
 
@@ -67,7 +74,7 @@ class Plan:
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
         files = self.unlink or self.remove or self.link or self.write
-        return not (files or self.stop or self.reread or self.renew or self.start or self.reload)
+        return not (files or self.stop or self.reread or self.renew or self.start or self.reload or self.retry)
 
 
 def make_plan(
@@ -77,24 +84,30 @@ def make_plan(
     common: Mapping[str, str],
     observed: Observed,
     boot_target: str,
+    allow_mass_removal: bool = True,
 ) -> Plan:
     """Plan the way from ``observed`` to the admitted vassals.
 
-    ``texts`` are the admitted vassals' unit files by label, ``common`` those of all vassals together.
+    ``texts`` are the admitted vassals' unit files by label, ``common`` those of all vassals together. Unless allowed,
+    the loss of most vassals at once removes none: a folder emptied by mistake, or not mounted, looks the same.
     """
     boot_link = f"{boot_target}.wants/{TARGET}"
     draft = _Draft(observed)
     for settled in admission.admitted:
         draft.bring(settled, texts[settled.vassal.label])
-    labels = {settled.vassal.label for settled in admission.admitted}
-    for label, installed in observed.installed.items():
-        if label not in labels and label not in admission.kept and label not in admission.masked:
+    labels = {settled.vassal.label for settled in admission.admitted} | admission.kept | admission.masked
+    gone = [installed for label, installed in observed.installed.items() if label not in labels]
+    diagnostics = admission.diagnostics
+    if not allow_mass_removal and _is_mass(len(gone), len(observed.installed)):
+        diagnostics = (*diagnostics, _mass_removal(len(gone), len(observed.installed)))
+    else:
+        for installed in gone:
             draft.take_away(installed)
-        elif label in admission.kept:
-            draft.restore(installed)
+    for label in sorted(admission.kept & observed.installed.keys()):
+        draft.restore(observed.installed[label])
     draft.drop_dead_links()
     draft.bring_common(common, boot_link)
-    return draft.plan(admission.diagnostics)
+    return draft.plan(diagnostics)
 
 
 def plan_removal(observed: Observed, *, boot_target: str) -> Plan:
@@ -127,6 +140,7 @@ class _Draft:
         self.renew: list[str] = []
         self.start: list[str] = []
         self.reload: list[str] = []
+        self.retry: list[str] = []
         self.changes: list[Change] = []
 
     def plan(self, diagnostics: Iterable[Diagnostic]) -> Plan:
@@ -140,6 +154,7 @@ class _Draft:
             renew=tuple(self.renew),
             start=tuple(self.start),
             reload=tuple(self.reload),
+            retry=tuple(self.retry),
             changes=tuple(sorted(self.changes, key=lambda c: c.vassal)),
             diagnostics=tuple(diagnostics),
         )
@@ -151,8 +166,9 @@ class _Draft:
         obsolete = [unit for unit in installed.units if unit not in texts] if installed else []
         changed = {unit: text for unit, text in texts.items() if not self._is_written(unit, text)}
         touched = {*changed, *obsolete} | (observed.stale & {vassal.service, vassal.socket})
+        lost = vassal.label in observed.lost
         # A socket cannot restart under its service: then both go first.
-        both = [vassal.service, vassal.socket] if vassal.socket in touched else []
+        both = [vassal.service, vassal.socket] if vassal.socket in touched or lost else []
         stop = [unit for unit in both if not observed.state(unit).is_down]
         renew = [vassal.service] if installed and touched and not both else []
 
@@ -165,20 +181,24 @@ class _Draft:
         self.unlink += [path] if (path := _link_path(other)) in observed.links else []
         if observed.links.get(path := _link_path(waits_on)) != (target := f"../{waits_on}"):
             self.link[path] = target
-        state = observed.state(waits_on)
-        gave_up = settled.mode is Mode.ALWAYS and state.active == "failed" and vassal.label not in observed.outdated
-        starts = waits_on in {*stop, *renew} or (state.is_down and not (gave_up and not touched))
+        starts = waits_on in {*stop, *renew} or self._is_to_start(settled, waits_on, touched)
         if starts:
             self.start.append(waits_on)
-        reloads = not touched and vassal.label in observed.outdated and not observed.state(vassal.service).is_down
-        if reloads:
-            self.reload.append(vassal.service)
+        outdated = not touched and vassal.label in observed.outdated
+        retries = outdated and (_is_pausing(observed, vassal.service) or vassal.label in observed.exiled)
+        reloads = outdated and not retries and not observed.state(vassal.service).is_down
+        self.retry += [vassal.service] if retries else []
+        self.reload += [vassal.service] if reloads else []
 
         where = f"on demand at {settled.address}" if settled.address else "runs always"
         if installed is None:
             self._tell(vassal.name, Verb.ADDED, where)
         elif touched:
             self._tell(vassal.name, Verb.CHANGED, _difference(settled, installed))
+        elif lost:
+            self._tell(vassal.name, Verb.MENDED, f"its socket {settled.address} was gone or not its own")
+        elif retries:
+            self._tell(vassal.name, Verb.RETRIED, "its config changed")
         elif starts:
             self._tell(vassal.name, Verb.STARTED, where)
         elif reloads:
@@ -218,8 +238,18 @@ class _Draft:
             unit: text for unit, text in common.items()
             if not self._is_written(unit, text) and (unit not in self.observed.files or _is_ours(self.observed, unit))
         }  # fmt: skip
-        if self.observed.state(TARGET).active != "active":
+        if self.observed.state(TARGET).active != "active" and TARGET not in self.observed.left:
             self.start.append(TARGET)
+
+    def _is_to_start(self, settled: Settled, unit: str, touched: set[str]) -> bool:
+        """Tell whether a unit that is down should be up: not if it, or an admin, wanted it down and nothing changed."""
+        observed, label = self.observed, settled.vassal.label
+        if not observed.state(unit).is_down:
+            return False
+        if touched or label in observed.outdated:
+            return True
+        gave_up = settled.mode is Mode.ALWAYS and observed.state(unit).active == "failed"
+        return not (gave_up or label in observed.exiled or unit in observed.left)
 
     def _is_written(self, unit: str, text: str) -> bool:
         file = self.observed.files.get(unit)
@@ -227,6 +257,22 @@ class _Draft:
 
     def _tell(self, vassal: str, verb: Verb, detail: str) -> None:
         self.changes.append(Change(vassal=vassal, verb=verb, detail=detail))
+
+
+def _is_pausing(observed: Observed, service: str) -> bool:
+    return not observed.state(pause_of(service)).is_down
+
+
+def _is_mass(gone: int, installed: int) -> bool:
+    return installed >= MASS_LEAST and gone * 2 > installed
+
+
+def _mass_removal(gone: int, installed: int) -> Diagnostic:
+    return Diagnostic(
+        code="mass-removal",
+        message=f"{gone} of {installed} vassals are gone at once, so none of them is removed",
+        hint="if that is meant: emperor-bridge sync --allow-mass-removal; else see whether a folder is not mounted",
+    )
 
 
 def _shared(observed: Observed, going: set[str]) -> set[str]:

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bridge.admission import Admission, Desired, admit
-from bridge.applying import Applier
+from bridge.applying import SERVICE_PATIENCE, Applier
 from bridge.desire import Settler, desire, find_binary
-from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.escape import EscapeError
 from bridge.journal import failure_reason
-from bridge.observed import Observed, Ownership
+from bridge.looking import lost_sockets, occupied_addresses, outdated, refuse_foreign_common
+from bridge.observed import Memory, Observed
 from bridge.planning import Plan, make_plan, plan_removal
-from bridge.probe import make_identity, occupied
+from bridge.probe import make_identity
 from bridge.store import Lock, Store, installed_vassals
 from bridge.systemd import SystemdManager
-from bridge.units import COMMON, boot_target, make_templates, render, render_common
+from bridge.units import Throttle, boot_target, make_templates, render, render_common
 from bridge.vassal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator
+
+    from jinja2 import Environment
 
     from bridge.address import Address
     from bridge.applying import Teller
+    from bridge.diagnostics import Diagnostic
     from bridge.layout import Layout
-    from bridge.observed import UnitState
+    from bridge.observed import Installed
     from bridge.settings import Settings
     from bridge.systemd import Manager
     from bridge.vassal import Settled, Vassal
@@ -54,6 +56,17 @@ class Outlook:
         return (*self.desired.diagnostics, *self.plan.diagnostics)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Circumstances:
+    """What a look is made with beyond the sources, the disk and the manager."""
+
+    stamp: int = 0
+    """When the last run began (nanoseconds since the epoch): older changes were dealt with then."""
+    stale: frozenset[str] = frozenset()
+    memory: Memory = field(default_factory=Memory)
+    allow_mass_removal: bool = False
+
+
 class Road:
     """One run of the bridge on one layout, with one set of settings."""
 
@@ -67,28 +80,43 @@ class Road:
         self._settler = Settler()
         self._texts: dict[str, tuple[Settled, dict[str, str]]] = {}
 
-    def look(self, manager: Manager | None) -> Outlook:
+    def look(self, manager: Manager | None, *, allow_mass_removal: bool = False) -> Outlook:
         """Plan without a change; without a manager, by what is on the disk alone.
 
         Raises:
             BridgeError: the settings, the templates or the manager cannot be used.
         """
-        return self._look(manager, stamp=0, stale=frozenset())
+        return self._look(manager, Circumstances(allow_mass_removal=allow_mass_removal))
 
-    def sync(self, manager: Manager, *, waiting: Callable[[], None]) -> tuple[Outlook, tuple[Diagnostic, ...]]:
+    def sync(
+        self,
+        manager: Manager,
+        *,
+        waiting: Callable[[], None],
+        allow_mass_removal: bool = False,
+        memory: Memory | None = None,
+    ) -> tuple[Outlook, tuple[Diagnostic, ...]]:
         """Bring the manager's units to what is desired; return what was planned and what then proved wrong.
+
+        ``memory`` is what a bridge that has been watching knows beyond the disk and the manager.
 
         Raises:
             BridgeError: as for :meth:`look`, or the change was refused midway.
         """
         with self._lock.hold(waiting):
             began = time.time_ns()
-            outlook = self._look(manager, stamp=self._lock.stamp(), stale=self._lock.pending())
+            circumstances = Circumstances(
+                stamp=self._lock.stamp(),
+                stale=self._lock.pending(),
+                memory=memory or Memory(),
+                allow_mass_removal=allow_mass_removal,
+            )
+            outlook = self._look(manager, circumstances)
             self._store.clean()
             applier = self._applier(manager)
             if not outlook.plan.is_empty:
                 applier.apply(outlook.plan, outlook.observed.files)
-            problems = tuple(applier.check(outlook.admission.admitted))
+            problems = tuple(applier.check(outlook.admission.admitted, down=_meant_down(outlook)))
             self._lock.finish(began)
             return outlook, problems
 
@@ -102,16 +130,34 @@ class Road:
         """
         desired = self._desire(make_identity())
         templates = make_templates(self._layout.templates)
-        chosen = [s for s in desired.settled if _is_named(s.vassal, wanted)]
-        refused = {r.vassal.config for r in desired.refusals if _is_named(r.vassal, wanted)}
+        chosen = [s for s in desired.settled if wanted in names_of(s.vassal)]
+        refused = {r.vassal.config for r in desired.refusals if wanted in names_of(r.vassal)}
         texts: dict[str, str] = {}
         problems = [d for d in desired.diagnostics if d.config in refused]
         for settled in chosen:
             try:
-                texts |= render(settled, templates)
+                texts |= self._render(settled, templates)
             except EscapeError as error:
                 problems.append(_unwritable(settled.vassal, error))
         return texts, tuple(problems)
+
+    def retry(self, manager: Manager, wanted: str, *, waiting: Callable[[], None]) -> list[str]:
+        """Try vassals at once that pause after a failure, or that asked not to be started; return their names.
+
+        Raises:
+            BridgeError: systemd or the file system refuses.
+        """
+        with self._lock.hold(waiting):
+            observed = self.observe(manager)
+            chosen = [i for i in observed.installed.values() if wanted in names_of(i)]
+            applier = self._applier(manager)
+            applier.retry([installed.service for installed in chosen])
+            down = [u for i in chosen if observed.state(u := i.socket if i.address else i.service).is_down]
+            manager.reset_failed([installed.service for installed in chosen])
+            manager.start(
+                down, timeout=SERVICE_PATIENCE, progress=lambda done, total: self._tell("starting", done, total)
+            )
+            return [installed.name for installed in chosen]
 
     def observe(self, manager: Manager | None) -> Observed:
         """Read what is on the disk and in the manager's memory.
@@ -147,6 +193,7 @@ class Road:
             plan = plan_removal(observed, boot_target=self._boot)
             self._applier(manager).apply(plan, observed.files)
             self._store.clean()
+            self._store.forget_pauses(i.service for i in observed.installed.values())
             self._lock.forget()
             return plan
 
@@ -170,30 +217,45 @@ class Road:
         down |= {u for u, active in manager.properties(others, "Unit", "ActiveState").items() if active == "inactive"}
         return replace(observed, members={unit: set(units) - down for unit, units in members.items()})
 
-    def _desire(self, identity: Callable[[Address], Address]) -> Desired:
-        settle = self._settler.ready(find_binary(self._settings), identity)
-        return desire(self._settings, settle=settle, progress=self._tell)
+    def _render(self, settled: Settled, templates: Environment) -> dict[str, str]:
+        known, texts = self._texts.get(settled.vassal.label, (None, {}))
+        if known != settled:
+            throttle = Throttle(
+                step=-(-self._settings.emperor_throttle // 1000),
+                longest=-(-self._settings.emperor_max_throttle // 1000),
+            )
+            texts = render(settled, templates, throttle=throttle, user_manager=self._layout.user_manager)
+            self._texts[settled.vassal.label] = (settled, texts)
+        return texts
 
-    def _look(self, manager: Manager | None, *, stamp: int, stale: frozenset[str]) -> Outlook:
+    def _desire(self, identity: Callable[[Address], Address], unfinished: Collection[str] = ()) -> Desired:
+        settle = self._settler.ready(find_binary(self._settings), identity)
+        return desire(self._settings, settle=settle, progress=self._tell, unfinished=unfinished)
+
+    def _look(self, manager: Manager | None, circumstances: Circumstances) -> Outlook:
         observed = self.observe(manager)
-        _refuse_foreign_common(observed)
-        desired = self._desire(make_identity())
+        refuse_foreign_common(observed)
+        memory = circumstances.memory
+        desired = self._desire(make_identity(), memory.unfinished)
         observed = replace(
             observed,
-            stale=stale,
-            occupied=self._occupied(desired, observed, manager),
-            outdated=_outdated(desired, observed.states, manager, stamp) if manager else frozenset(),
+            stale=circumstances.stale,
+            occupied=occupied_addresses(desired, observed, asked=manager is not None),
+            outdated=outdated(desired, observed, manager, circumstances.stamp) if manager else frozenset(),
+            exiled=self._store.exiled(),
+            lost=lost_sockets(observed, memory.sockets),
+            left=memory.left,
         )
-        return self._plan(desired, observed)
+        return self._plan(desired, observed, allow_mass_removal=circumstances.allow_mass_removal)
 
-    def _plan(self, desired: Desired, observed: Observed) -> Outlook:
+    def _plan(self, desired: Desired, observed: Observed, *, allow_mass_removal: bool) -> Outlook:
         templates = make_templates(self._layout.templates)
         admission = admit(desired, observed)
         texts = {}
         unfit = {}
         for settled in admission.admitted:
             try:
-                texts[settled.vassal.label] = render(settled, templates)
+                texts[settled.vassal.label] = self._render(settled, templates)
             except EscapeError as error:
                 unfit[settled] = _unwritable(settled.vassal, error)
         if unfit:
@@ -205,18 +267,17 @@ class Road:
                 refusals=(*desired.refusals, *turned_away),
                 diagnostics=(*desired.diagnostics, *unfit.values()),
             )
-            return self._plan(fit, observed)
+            return self._plan(fit, observed, allow_mass_removal=allow_mass_removal)
         common = render_common(templates, user_manager=self._layout.user_manager)
-        plan = make_plan(admission=admission, texts=texts, common=common, observed=observed, boot_target=self._boot)
+        plan = make_plan(
+            admission=admission,
+            texts=texts,
+            common=common,
+            observed=observed,
+            boot_target=self._boot,
+            allow_mass_removal=allow_mass_removal,
+        )
         return Outlook(desired=desired, admission=admission, observed=observed, plan=plan)
-
-    def _occupied(self, desired: Desired, observed: Observed, manager: Manager | None) -> dict[Address, str]:
-        own = {
-            installed.identity
-            for installed in observed.installed.values()
-            if installed.identity and (manager is None or not observed.state(installed.socket).is_down)
-        }
-        return occupied((s.identity for s in desired.settled if s.identity), own)
 
     def _applier(self, manager: Manager) -> Applier:
         reason = failure_reason(user_manager=self._layout.user_manager)
@@ -237,46 +298,17 @@ def connected(layout: Layout) -> Iterator[SystemdManager]:
         manager.close()
 
 
+def names_of(vassal: Vassal | Installed) -> set[str]:
+    """Return the names a vassal answers to on the command line: its name, config, stem and units."""
+    stem = vassal.config.rpartition("/")[2].rpartition(".")[0]
+    return {vassal.name, vassal.config, stem, vassal.service, vassal.socket}
+
+
+def _meant_down(outlook: Outlook) -> frozenset[str]:
+    observed = outlook.observed
+    left = {label for label, i in observed.installed.items() if {i.service, i.socket} & observed.left}
+    return (observed.exiled - observed.outdated) | left
+
+
 def _unwritable(vassal: Vassal, error: EscapeError) -> Diagnostic:
     return vassal.problem("unit-value", f"a value cannot be written into a unit: {error}", "rename it")
-
-
-def _is_named(vassal: Vassal, wanted: str) -> bool:
-    return wanted in {vassal.name, vassal.config, vassal.stem, vassal.service, vassal.socket}
-
-
-def _refuse_foreign_common(observed: Observed) -> None:
-    """Refuse to work where the units that all vassals share are somebody else's."""
-    for unit in COMMON:
-        file = observed.files.get(unit)
-        if file and file.ownership is Ownership.MASKED:
-            code, path, message, hint = "unit-masked", file.path, f"{unit} is masked", f"systemctl unmask {unit}"
-        elif file and file.ownership is Ownership.FOREIGN:
-            code, path, message = "unit-foreign", file.path, f"{unit} was not made by this bridge"
-            hint = "it is needed for the vassals: move that unit away"
-        elif elsewhere := observed.elsewhere.get(unit):
-            code, path, message = "unit-foreign", elsewhere, f"{unit} is there already, and not where this bridge works"
-            hint = "move it away; if it is the bridge's: emperor-bridge remove, with --runtime if it is in /run"
-        else:
-            continue
-        raise BridgeError(Diagnostic(code=code, path=path, message=message, hint=hint))
-
-
-def _outdated(desired: Desired, states: Mapping[str, UnitState], manager: Manager, stamp: int) -> frozenset[str]:
-    """Return the labels of vassals that run, or gave up, on an older config than the one on disk.
-
-    A change that an earlier run has already seen was dealt with then, so only newer files are asked about.
-    """
-    changed: dict[str, tuple[str, int]] = {}
-    for vassal in (s.vassal for s in desired.settled):
-        state = states.get(vassal.service)
-        if state and state.active in {"active", "failed"}:
-            try:
-                info = os.stat(vassal.config)
-            except OSError:
-                continue
-            # Every change and every touch sets the ctime, and nobody can set it to a day to come.
-            if info.st_ctime_ns > stamp:
-                changed[vassal.service] = (vassal.label, info.st_ctime_ns)
-    since = manager.properties(list(changed), "Unit", "StateChangeTimestamp")
-    return frozenset(label for unit, (label, when) in changed.items() if when > since.get(unit, 0) * 1000)

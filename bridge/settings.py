@@ -24,6 +24,7 @@ class Setting:
     metavar: str
     aliases: tuple[str, ...] = ()
     multiple: bool = False
+    number: bool = False
 
     @property
     def field(self) -> str:
@@ -40,11 +41,16 @@ SETTINGS = (
             help="Every vassal is on demand, on the unix socket DIR/NAME.socket."),
     Setting(name="emperor-on-demand-exec", metavar="CMD",
             help="CMD is run with the vassal's config as its last argument and prints the socket's address."),
+    Setting(name="emperor-throttle", metavar="MS", number=True,
+            help="Milliseconds by which the pause after a failed start grows each time.  [default: 1000]"),
+    Setting(name="emperor-max-throttle", metavar="MS", number=True,
+            help="Milliseconds of the longest pause.  [default: 180000]"),
     Setting(name="binary-path", metavar="FILE", help="The uWSGI binary that runs the vassals."),
 )  # fmt: skip
 
 _NAMES = {name: setting for setting in SETTINGS for name in (setting.name, *setting.aliases)}
 _INI_FILE = "emperor-ini"
+_DIGITS = 9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +61,10 @@ class Settings:
     emperor_on_demand_extension: str = ""
     emperor_on_demand_directory: str = ""
     emperor_on_demand_exec: str = ""
+    emperor_throttle: int = 1000
+    emperor_max_throttle: int = 180_000
     binary_path: str = ""
+    """The uWSGI binary; empty: the one in PATH."""
 
 
 def merge(layers: Sequence[Mapping[str, Any]]) -> Settings:
@@ -98,11 +107,12 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
                 f"did you mean {close[0]!r}?" if close else "emperor-bridge sync --help lists them all",
             )
         texts = given if setting.multiple and isinstance(given, list) else [given]
-        if not all(isinstance(text, str) for text in texts):
+        if not all(_fits(setting, text) for text in texts):
+            kind = "a whole number from 1" if setting.number else "text"
             raise _bad(
                 path,
-                f"{name} must be text{' or a list of texts' if setting.multiple else ''}",
-                f'write {name} = "…"',
+                f"{name} must be {kind}{' or a list of texts' if setting.multiple else ''}",
+                f"write {name} = " + ("1000" if setting.number else '"…"'),
             )
         values[setting.field] = tuple(texts) if setting.multiple else texts[0]
     return values, ini
@@ -126,9 +136,29 @@ def read_emperor_ini(path: str) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for option in config.options:
         if setting := _NAMES.get(option.key):
-            value = option.value
+            value = _number(option.value, option.path, option.line, setting) if setting.number else option.value
             values[setting.field] = (*values.get(setting.field, ()), value) if setting.multiple else value
     return values
+
+
+def _fits(setting: Setting, given: object) -> bool:
+    if setting.number:
+        return isinstance(given, int) and not isinstance(given, bool) and given >= 1
+    return isinstance(given, str)
+
+
+def _number(text: str, path: str, line: int, setting: Setting) -> int:
+    if not (text.isascii() and text.isdecimal()) or not 1 <= len(text) <= _DIGITS or int(text) < 1:
+        raise BridgeError(
+            Diagnostic(
+                code="emperor-ini",
+                path=path,
+                line=line,
+                message=f"{setting.name} must be a whole number from 1, not {text[:40]!r}",
+                hint=f"write {setting.name} = 1000",
+            )
+        )
+    return int(text)
 
 
 def _bad(path: Path, message: str, hint: str) -> BridgeError:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bridge.layout import Layout
 
 _UNIT_MAX = 1 << 20
+_NOTE_MAX = 64
 _VASSAL_UNIT = re.compile(r"vassal-(?P<label>.+)\.(service|socket)")
 _DONE = b"done"
 """What the lock holds after a run that did all it began; a run that begins with no unit to note must not look so."""
@@ -113,6 +114,24 @@ class Store:
             with suppress(OSError):
                 os.rmdir(f"{self._directory}/{folder}")
 
+    def exiled(self) -> frozenset[str]:
+        """Return the labels of vassals whose last exit said that they want no other start."""
+        found = set()
+        for name in self._names(self._layout.pauses):
+            with suppress(OSError):
+                if read_regular(f"{self._layout.pauses}/{name}", max_bytes=_NOTE_MAX).strip() == b"exile":
+                    found.add(name.removeprefix("vassal-").removesuffix(".service"))
+        return frozenset(found)
+
+    def forget_pauses(self, services: Iterable[str]) -> None:
+        """Forget that services failed before, so that their next pause is a short one.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        for service in services:
+            remove_if_there(f"{self._layout.pauses}/{service}")
+
     def clean(self) -> None:
         """Remove what a killed run left half-done: files being written, and batches.
 
@@ -185,6 +204,18 @@ def _address(text: str) -> Address | None:
         return parse_address(text, base="/") if text else None
     except AddressError:
         return None
+
+
+def pause_reader(layout: Layout) -> Callable[[str], float | None]:
+    """Return a function that tells for how many seconds a vassal, by its label, pauses now, if that is known."""
+
+    def pause(label: str) -> float | None:
+        try:
+            return float(read_regular(f"{layout.pauses}/vassal-{label}.service", max_bytes=_NOTE_MAX))
+        except (OSError, ValueError):
+            return None
+
+    return pause
 
 
 class Lock:

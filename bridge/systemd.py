@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import time
+from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.bus import Bus, CallError
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.files import remove_if_there, write_all
-from bridge.observed import UnitState
+from bridge.observed import UnitChange, UnitState
+from bridge.units import PAUSE_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -71,10 +74,48 @@ class SystemdManager:
         self._bus = Bus(user=layout.user_manager, service=_SERVICE)
         self._batches = layout.runtime_units
         self._numbers = itertools.count()
+        self._listening = False
+        self._changes: deque[UnitChange] = deque()
 
     def close(self) -> None:
         """Close the connection."""
         self._bus.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on for changes."""
+        return self._bus.fileno()
+
+    def listen(self) -> None:
+        """Have the manager tell of every change of a unit from now on; :meth:`changes` returns them.
+
+        Raises:
+            BridgeError: the manager or the bus refuses.
+        """
+        try:
+            self._bus.subscribe(_PROPERTIES, "PropertiesChanged", below=f"{_ROOT}/unit")
+        except CallError as error:
+            raise _trouble("AddMatch", error) from error
+        self._manager("Subscribe")
+        self._listening = True
+
+    def changes(self, deadline: float = 0.0) -> Iterator[UnitChange]:
+        """Yield what the manager has told of units since the last call, waiting for the first until ``deadline``.
+
+        Raises:
+            BridgeError: the connection to the manager broke.
+        """
+        while True:
+            if self._changes:
+                deadline = 0.0
+                yield self._changes.popleft()
+                continue
+            try:
+                signal = self._bus.next_signal(deadline)
+            except CallError as error:
+                raise _trouble("PropertiesChanged", error) from error
+            if signal is None:
+                return
+            self._note(*signal)
 
     def units(self) -> dict[str, UnitState]:
         """Return the vassals' units that the manager has loaded.
@@ -82,7 +123,7 @@ class SystemdManager:
         Raises:
             BridgeError: the manager does not answer.
         """
-        (units,) = self._manager("ListUnitsByPatterns", "asas", [], ["vassal-*", "vassals*"])
+        (units,) = self._manager("ListUnitsByPatterns", "asas", [], ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"])
         return {unit[0]: UnitState(load=unit[2], active=unit[3], sub=unit[4]) for unit in units}
 
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
@@ -170,27 +211,36 @@ class SystemdManager:
 
     @contextmanager
     def _subscribed(self) -> Iterator[None]:
-        self._manager("Subscribe")
-        unsubscribe = self._bus.subscribe(_ROOT, _MANAGER, "JobRemoved")
+        if not self._listening:
+            self._manager("Subscribe")
+        unsubscribe = self._bus.subscribe(_MANAGER, "JobRemoved", path=_ROOT)
         try:
             yield
         finally:
             unsubscribe()
-            self._manager("Unsubscribe")
+            if not self._listening:
+                self._manager("Unsubscribe")
 
     def _results(self, batch: str, units: Collection[str], timeout: float, progress: Progress) -> dict[str, str]:
         deadline = time.monotonic() + timeout
         results: dict[str, str] = {}
         while (signal := self._bus.next_signal(deadline)) is not None:
-            name, body = signal
-            if name == "JobRemoved":
-                _, _, unit, result = body
-                if unit == batch:
-                    break
-                if unit in units:
-                    results[unit] = result
-                    progress(len(results), len(units))
+            if signal[1] != "JobRemoved":
+                self._note(*signal)
+                continue
+            _, _, unit, result = signal[2]
+            if unit == batch:
+                break
+            if unit in units:
+                results[unit] = result
+                progress(len(results), len(units))
         return results
+
+    def _note(self, path: str, name: str, body: tuple[Any, ...]) -> None:
+        if name == "PropertiesChanged" and (unit := unit_of(path)):
+            interface, values, _ = body
+            changed = {key: value for key, (_, value) in values.items()}
+            self._changes.append(UnitChange(unit, interface.rpartition(".")[2], changed))
 
 
 def object_path(unit: str) -> str:
@@ -200,6 +250,14 @@ def object_path(unit: str) -> str:
         for at, byte in enumerate(unit.encode())
     )
     return f"{_ROOT}/unit/{escaped}"
+
+
+def unit_of(path: str) -> str:
+    """Return the unit an object path stands for; empty for any but a vassal's, whose changes nobody asks about."""
+    name = path.removeprefix(f"{_ROOT}/unit/")
+    if not name.startswith(("vassal", "pause_2dvassal")):
+        return ""
+    return re.sub(r"_([0-9a-f]{2})", lambda escaped: chr(int(escaped[1], 16)), name)
 
 
 def needs_reload(manager: Manager, units: Sequence[str]) -> list[str]:

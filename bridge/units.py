@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 SLICES = 128
 """Sub-slices the vassals are spread over: daemon-reload is quadratic in the units of one slice."""
-RETRY_SECONDS = 3
-"""Seconds between attempts to start a vassal that fails, as the Emperor's own scan (``emperor-freq``)."""
+PAUSE_PREFIX = "pause-"
+"""What the name of a vassal's service gets in front for the unit that is its pause after a failure."""
 
 TARGET = "vassals.target"
 STARTER = "vassals-start.service"
@@ -41,6 +41,20 @@ SUB_SLICE = re.compile(r"vassals-[0-9a-f]{2}\.slice")
 """The names :func:`slice_of` gives; these slices have no files."""
 
 _MARK = "X-EmperorBridge"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Throttle:
+    """How long a vassal that fails is left alone, in seconds (``emperor-throttle``, ``emperor-max-throttle``)."""
+
+    step: int = 1
+    """Added at each failure after the last."""
+    longest: int = 180
+
+    @property
+    def memory(self) -> int:
+        """Minutes after which an earlier failure is forgotten: more than the longest pause and a slow start."""
+        return self.longest // 30 + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +72,12 @@ class Mark:
     """The address of its rule; empty if it runs always."""
 
 
-def render(settled: Settled, templates: Environment) -> dict[str, str]:
+DEFAULT_THROTTLE = Throttle()
+
+
+def render(
+    settled: Settled, templates: Environment, *, throttle: Throttle = DEFAULT_THROTTLE, user_manager: bool = False
+) -> dict[str, str]:
     """Render one vassal's unit files; the keys are their names.
 
     Raises:
@@ -77,7 +96,8 @@ def render(settled: Settled, templates: Environment) -> dict[str, str]:
             directory=vassal.directory,
             slice=slice_of(vassal.label),
             on_demand=address is not None,
-            retry_seconds=RETRY_SECONDS,
+            throttle=throttle,
+            scope=" --user" if user_manager else "",
         ),
     }
     if address is not None:
@@ -123,6 +143,11 @@ def boot_target(*, user_manager: bool) -> str:
 def starter_of(unit: str) -> str:
     """Return the target that wants this unit of a vassal: where its link belongs."""
     return SOCKETS if unit.endswith(".socket") else SERVICES
+
+
+def pause_of(service: str) -> str:
+    """Return the unit that is a service's pause after a failure; it is there while the pause lasts."""
+    return PAUSE_PREFIX + service
 
 
 def slice_of(label: str) -> str:

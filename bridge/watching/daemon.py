@@ -1,0 +1,213 @@
+"""The watch daemon: asleep until the kernel or systemd tells of a change, then it walks the same road as sync."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.address import UnixAddress
+from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.observed import Memory
+from bridge.units import PAUSE_PREFIX
+from bridge.watching.inotify import FileWatch
+from bridge.watching.places import places
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.road import Outlook, Road
+    from bridge.settings import Settings
+    from bridge.systemd import SystemdManager
+    from bridge.watching.herald import Herald
+
+QUIET = 0.03
+"""Seconds without a further change before a burst is taken to be over."""
+IMPATIENCE = 0.5
+"""Seconds after which a burst is acted on although it goes on."""
+UNCLOSED = 2.0
+"""Seconds after which a file that was made and never closed is read all the same."""
+RETRY_FIRST, RETRY_LAST = 5.0, 300.0
+"""Seconds between attempts after a run that failed, such as on a port that is taken: nobody tells when it is free."""
+_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the daemon works with until its configuration changes."""
+
+    road: Road
+    settings: Settings
+    configuration: tuple[str, ...]
+    """The files and folders these came from, to be watched too."""
+
+
+class Daemon:
+    """Keeps systemd true to the vassals."""
+
+    def __init__(self, manager: SystemdManager, make_setup: Callable[[], Setup], herald: Herald) -> None:
+        self._manager = manager
+        self._make_setup = make_setup
+        self._setup = make_setup()
+        self._herald = herald
+        self._files = FileWatch()
+        self._sockets: dict[str, tuple[int, int]] = {}
+        self._left: set[str] = set()
+        self._first_change = self._last_change = 0.0
+        self._retry_at = 0.0
+        self._retry_after = RETRY_FIRST
+        self._stopping = False
+        self._reconfigure = False
+
+    def run(self) -> None:
+        """Work until told to stop by SIGTERM or SIGINT; SIGHUP has the configuration read again.
+
+        Raises:
+            BridgeError: at the start, what sync would raise.
+        """
+        wakeups, wake = socket.socketpair()
+        for end in (wakeups, wake):
+            end.setblocking(False)
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._signalled)
+        self._manager.listen()
+        self._work(first=True)
+        poll = select.poll()
+        for source in (wakeups, self._files, self._manager):
+            poll.register(source.fileno(), select.POLLIN)
+        while not self._stopping:
+            self._herald.alive()
+            poll.poll(self._patience())
+            with suppress(BlockingIOError):
+                wakeups.recv(64)
+            self._notice_files()
+            self._notice_units()
+            if self._is_due():
+                self._work()
+        self._herald.stopping()
+
+    def _signalled(self, number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            self._reconfigure = True
+            self._changed()
+        else:
+            self._stopping = True
+
+    def _changed(self) -> None:
+        self._last_change = time.monotonic()
+        self._first_change = self._first_change or self._last_change
+
+    def _is_due(self) -> bool:
+        now = time.monotonic()
+        if self._retry_at and now >= self._retry_at:
+            return True
+        return bool(self._first_change) and (now >= self._last_change + QUIET or now >= self._first_change + IMPATIENCE)
+
+    def _patience(self) -> float | None:
+        """Return how many milliseconds to sleep at most; None: until something happens."""
+        times = [self._retry_at] if self._retry_at else []
+        if self._first_change:
+            times.append(min(self._last_change + QUIET, self._first_change + IMPATIENCE))
+        if self._files.open:
+            times.append(self._files.written_at + UNCLOSED)
+        if alive := self._herald.next_alive():
+            times.append(alive)
+        return max(0.0, min(times) - time.monotonic()) * 1000 + 1 if times else None
+
+    def _notice_files(self) -> None:
+        if self._files.changed(self._is_own_socket):
+            self._changed()
+        if self._files.open and time.monotonic() >= self._files.written_at + UNCLOSED:
+            self._files.open.clear()
+            self._changed()
+
+    def _is_own_socket(self, path: str) -> bool:
+        """Tell whether a change is only that of a socket which systemd made and which is as it made it."""
+        known = self._sockets.get(path)
+        return known is not None and known == _inode(path)
+
+    def _notice_units(self) -> None:
+        for change in self._manager.changes():
+            self._herald.unit_changed(change)
+            if change.interface != "Unit" or change.unit.startswith(PAUSE_PREFIX):
+                continue
+            active = change.values.get("ActiveState")
+            if active == "failed" and change.unit.endswith(".socket"):
+                self._changed()
+            elif active == "inactive":
+                # Not of our own making: what that tells is read where it is made.
+                self._left.add(change.unit)
+            elif active in {"active", "activating"}:
+                self._left.discard(change.unit)
+
+    def _work(self, *, first: bool = False) -> None:
+        self._first_change = self._retry_at = 0.0
+        if self._reconfigure:
+            self._reconfigure = False
+            self._renew_setup()
+        try:
+            outlook, problems = self._sync()
+        except BridgeError as error:
+            if first:
+                raise
+            self._herald.failed([error.diagnostic])
+            self._try_later()
+            return
+        self._remember(outlook)
+        # What systemd told meanwhile is of our own making, and comes after it in the story.
+        changes = list(self._manager.changes())
+        self._herald.done(outlook, problems)
+        for change in changes:
+            self._herald.unit_changed(change)
+        if problems:
+            self._try_later()
+        else:
+            self._retry_after = RETRY_FIRST
+
+    def _sync(self) -> tuple[Outlook, tuple[Diagnostic, ...]]:
+        """Sync, and once more for as long as there are new places in which something may have happened unseen."""
+        memory = Memory(sockets=self._sockets, left=frozenset(self._left), unfinished=frozenset(self._files.open))
+        for _ in range(_ROUNDS):
+            outlook, problems = self._setup.road.sync(self._manager, waiting=lambda: None, memory=memory)
+            wanted = places(self._setup.settings, outlook.desired, self._setup.configuration)
+            try:
+                if not self._files.watch(wanted):
+                    break
+            except OSError as error:
+                problem = Diagnostic(
+                    code="watch-limit",
+                    message=f"not all folders can be watched: {error.strerror}",
+                    hint="raise fs.inotify.max_user_watches",
+                )
+                return outlook, (*problems, problem)
+        return outlook, problems
+
+    def _renew_setup(self) -> None:
+        self._herald.reloading()
+        try:
+            self._setup = self._make_setup()
+        except BridgeError as error:
+            self._herald.failed([error.diagnostic])
+
+    def _remember(self, outlook: Outlook) -> None:
+        paths = (s.address.path for s in outlook.admission.admitted if isinstance(s.address, UnixAddress))
+        self._sockets = {path: inode for path in paths if (inode := _inode(path))}
+        self._left &= outlook.observed.states.keys()
+
+    def _try_later(self) -> None:
+        self._retry_at = time.monotonic() + self._retry_after
+        self._retry_after = min(self._retry_after * 2, RETRY_LAST)
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino

@@ -1,0 +1,105 @@
+"""Tells the world what the watch daemon sees and does: the journal, systemd's notifications, a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from bridge.chronicle import tell, tell_change, tell_problem
+from bridge.diagnostics import errors, printable
+from bridge.lives import Lives
+from bridge.units import PAUSE_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from bridge.diagnostics import Diagnostic
+    from bridge.observed import UnitChange
+    from bridge.road import Outlook
+
+_MICRO = 1_000_000
+
+
+class Herald:
+    """Remembers what it has told, so that nothing is told twice."""
+
+    def __init__(self, *, user_manager: bool, pause: Callable[[str], float | None]) -> None:
+        self._user_manager = user_manager
+        self._lives = Lives(now=time.monotonic_ns() // 1000, pause=pause)
+        self._names: dict[str, str] = {}
+        self._problems: frozenset[Diagnostic] = frozenset()
+        self._is_ready = False
+        watchdog = int(os.environ.get("WATCHDOG_USEC", "0"))
+        self._interval = watchdog / _MICRO / 2 if watchdog else 0.0
+        self._next_alive = time.monotonic() + self._interval if self._interval else 0.0
+
+    def unit_changed(self, change: UnitChange) -> None:
+        """Tell what a change of a unit means for its vassal, if anything."""
+        if change.unit.startswith(PAUSE_PREFIX):
+            return
+        for moment in self._lives.feed(change.unit, change.interface, change.values):
+            name = self._names.get(moment.label, moment.label)
+            self._say(f"{name}: {moment.text}")
+            with suppress(OSError):
+                tell(moment, vassal=name, user_manager=self._user_manager)
+
+    def done(self, outlook: Outlook, problems: Iterable[Diagnostic]) -> None:
+        """Tell what a run changed and what is wrong now."""
+        kept = (outlook.observed.installed[label] for label in outlook.admission.kept)
+        self._names = {installed.label: installed.name for installed in kept}
+        self._names |= {settled.vassal.label: settled.vassal.name for settled in outlook.admission.admitted}
+        if not self._is_ready:
+            self._lives.seed(outlook.observed.states)
+        for change in outlook.plan.changes:
+            self._say(f"{change.vassal}: {change.verb}{f', {change.detail}' if change.detail else ''}")
+            with suppress(OSError):
+                tell_change(change)
+        self.failed([*outlook.diagnostics, *problems])
+        bad = len(errors(self._problems))
+        self._notify("STATUS", f"{len(self._names)} vassals{f', {bad} problems' if bad else ''}")
+        if not self._is_ready:
+            self._notify("READY")
+        self._is_ready = True
+
+    def failed(self, problems: Iterable[Diagnostic]) -> None:
+        """Tell of problems that were not there the last time."""
+        now = frozenset(problems)
+        for problem in sorted(now - self._problems, key=str):
+            self._say(str(problem))
+            with suppress(OSError):
+                tell_problem(problem)
+        self._problems = now
+
+    def reloading(self) -> None:
+        """Tell systemd that the configuration is read again; :meth:`done` tells that it was."""
+        self._notify("RELOADING")
+        self._is_ready = False
+
+    def stopping(self) -> None:
+        """Tell systemd that the daemon ends."""
+        self._notify("STOPPING")
+
+    def alive(self) -> None:
+        """Tell the watchdog, when its time has come, that the daemon works."""
+        if self._next_alive and time.monotonic() >= self._next_alive:
+            self._notify("WATCHDOG")
+            self._next_alive = time.monotonic() + self._interval
+
+    def next_alive(self) -> float:
+        """Return when the watchdog is to be told again, by ``time.monotonic()``; 0 if there is none."""
+        return self._next_alive
+
+    @staticmethod
+    def _notify(kind: str, value: str | None = None) -> None:
+        if "NOTIFY_SOCKET" in os.environ:
+            from cysystemd.daemon import Notification, notify
+
+            notify(Notification[kind], value)
+
+    @staticmethod
+    def _say(text: str) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write(printable(text) + "\n")

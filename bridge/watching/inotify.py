@@ -1,0 +1,132 @@
+"""What the kernel tells of files: the rim of the watch daemon that speaks inotify(7)."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import TYPE_CHECKING
+
+from inotify_simple import INotify, flags
+
+from bridge.trails import of_interest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_MASK = (
+    flags.CREATE
+    | flags.MODIFY
+    | flags.ATTRIB
+    | flags.CLOSE_WRITE
+    | flags.DELETE
+    | flags.MOVED_FROM
+    | flags.MOVED_TO
+    | flags.DELETE_SELF
+    | flags.MOVE_SELF
+    | flags.ONLYDIR
+    | flags.EXCL_UNLINK
+)
+_GONE = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED
+
+
+class FileWatch:
+    """The folders that are watched now, and the files in them that somebody is just writing."""
+
+    def __init__(self) -> None:
+        self._inotify = INotify(nonblocking=True)
+        self._by_descriptor: dict[int, str] = {}
+        self._descriptors: dict[str, int] = {}
+        self._names: Mapping[str, set[str]] = {}
+        self.open: set[str] = set()
+        """Files written to and not yet closed: what is in them is not what will be."""
+        self.written_at = 0.0
+        """When such a file was last written to, by ``time.monotonic()``."""
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+        descriptor: int = self._inotify.fileno()
+        return descriptor
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._inotify.close()
+
+    def watch(self, names: Mapping[str, set[str]]) -> bool:
+        """Watch these names in these folders and nothing else; tell whether a folder is new among them.
+
+        What happened in a new one before may have been missed. A folder that is not there is none: its parent is
+        watched for it.
+
+        Raises:
+            OSError: the kernel allows no more watches (``fs.inotify.max_user_watches``).
+        """
+        self._names = names
+        for folder in self._descriptors.keys() - names.keys():
+            self._drop(folder)
+        added = False
+        for folder in names.keys() - self._descriptors.keys():
+            try:
+                descriptor = self._inotify.add_watch(folder, _MASK)
+            except (FileNotFoundError, NotADirectoryError, PermissionError):
+                continue
+            # The same folder by another path (a bind mount) has the same descriptor.
+            self._by_descriptor[descriptor] = folder
+            self._descriptors[folder] = descriptor
+            added = True
+        return added
+
+    def changed(self, is_known: Callable[[str], bool]) -> bool:
+        """Read all that happened; tell whether any of it matters.
+
+        A file that is still being written does not, nor does one that ``is_known`` to be as it should.
+        """
+        matters = False
+        for event in self._inotify.read(timeout=0):
+            if event.mask & flags.Q_OVERFLOW:
+                self.open.clear()
+                matters = True
+                continue
+            folder = self._by_descriptor.get(event.wd)
+            if folder is None:
+                continue
+            if event.mask & _GONE:
+                self._forget(event.wd, folder)
+                matters = True
+            elif of_interest(self._names.get(folder, ()), event.name):
+                path = f"{folder.rstrip('/')}/{event.name}"
+                matters |= self._note(path, event.mask) and not is_known(path)
+        return matters
+
+    def _note(self, path: str, mask: int) -> bool:
+        if mask & flags.ISDIR:
+            return not mask & flags.ATTRIB or bool(mask & ~(flags.ATTRIB | flags.ISDIR))
+        if mask & flags.MODIFY or (mask & flags.CREATE and _is_being_written(path)):
+            self.open.add(path)
+            self.written_at = time.monotonic()
+            return False
+        self.open.discard(path)
+        return True
+
+    def _drop(self, folder: str) -> None:
+        descriptor = self._descriptors.pop(folder)
+        if self._by_descriptor.get(descriptor) == folder:
+            del self._by_descriptor[descriptor]
+            try:
+                self._inotify.rm_watch(descriptor)
+            except OSError:
+                # The kernel has dropped it already, with the folder.
+                return
+
+    def _forget(self, descriptor: int, folder: str) -> None:
+        self._by_descriptor.pop(descriptor, None)
+        self._descriptors.pop(folder, None)
+
+
+def _is_being_written(path: str) -> bool:
+    """Tell whether a file that just appeared was made to be written: a link or a device has all it will ever have."""
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(info.st_mode) and info.st_nlink == 1

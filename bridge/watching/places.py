@@ -1,0 +1,68 @@
+"""Where changes that matter can happen: the files that sources, rules, settings and sockets are made of."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from typing import TYPE_CHECKING
+
+from bridge.address import UnixAddress
+from bridge.monitors import monitor_for
+from bridge.trails import Trails
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from bridge.admission import Desired
+    from bridge.settings import Settings
+    from bridge.vassal import Vassal
+
+
+def places(settings: Settings, desired: Desired, configuration: Iterable[str]) -> Mapping[str, set[str]]:
+    """Return the folders to watch, each with the names in it that matter.
+
+    ``configuration`` are files and folders that the settings themselves came from.
+
+    Raises:
+        BridgeError: the settings name a monitor there is not.
+    """
+    trails = Trails(_readlink)
+    for path in configuration:
+        trails.file(path)
+    for spec in settings.emperor:
+        monitor_for(spec).trails(trails)
+    for path in _commands(settings):
+        trails.file(path)
+    for vassal in _vassals(desired):
+        # In a watched folder only a symlink leads to a place that is not watched yet.
+        for path in (vassal.config, vassal.config + settings.emperor_on_demand_extension):
+            if os.path.islink(path):
+                trails.file(path)
+    for settled in desired.settled:
+        if isinstance(settled.address, UnixAddress):
+            trails.file(settled.address.path)
+    return trails.names
+
+
+def _vassals(desired: Desired) -> Iterable[Vassal]:
+    yield from (settled.vassal for settled in desired.settled)
+    yield from (refusal.vassal for refusal in desired.refusals)
+
+
+def _commands(settings: Settings) -> list[str]:
+    """Return the files the exec rule is made of: the program, and arguments that are files, such as a script."""
+    try:
+        words = shlex.split(settings.emperor_on_demand_exec)
+    except ValueError:
+        return []
+    if words and (program := shutil.which(words[0])):
+        words[0] = os.path.abspath(program)
+    return [word for word in words if word.startswith("/") and os.path.isfile(word)]
+
+
+def _readlink(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
