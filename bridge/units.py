@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bridge.address import InetAddress, UnixAddress
 from bridge.diagnostics import BridgeError, Diagnostic, printable
-from bridge.escape import EscapeError, argument, value, word
+from bridge.escape import UNIT_NAME_MAX, EscapeError, argument, value, word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -97,6 +97,7 @@ def render(
             slice=slice_of(vassal.label),
             on_demand=address is not None,
             throttle=throttle,
+            pause=pause_of(vassal.service),
             scope=" --user" if user_manager else "",
         ),
     }
@@ -147,7 +148,10 @@ def starter_of(unit: str) -> str:
 
 def pause_of(service: str) -> str:
     """Return the unit that is a service's pause after a failure; it is there while the pause lasts."""
-    return PAUSE_PREFIX + service
+    name = PAUSE_PREFIX + service
+    if len(name) <= UNIT_NAME_MAX:
+        return name
+    return f"{PAUSE_PREFIX}vassal-{blake2b(service.encode(), digest_size=16).hexdigest()}.service"
 
 
 def slice_of(label: str) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from bridge.diagnostics import Diagnostic
 from bridge.escape import UNIT_NAME_MAX, EscapeError
-from bridge.units import pause_of
 from bridge.vassal import CONFIG_OPTIONS
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def examine(config: str, vassal_of: Callable[[str], Vassal]) -> Vassal | Diagnos
         vassal = vassal_of(config)
         if ":" in vassal.name:
             raise EscapeError("it has a ':', and uWSGI reads what follows that as the name of a section")
-        if (size := len(pause_of(vassal.service))) > UNIT_NAME_MAX:
+        if (size := len(vassal.service)) > UNIT_NAME_MAX:
             raise EscapeError(f"the name of its unit would have {size} bytes, systemd allows {UNIT_NAME_MAX}")
     except EscapeError as error:
         return _problem("vassal-name", config, f"the file's name cannot be used: {error}", "rename it")

@@ -97,7 +97,7 @@ class Herald:
         if "NOTIFY_SOCKET" in os.environ:
             from cysystemd.daemon import Notification, notify
 
-            notify(Notification[kind], value)
+            notify(Notification[kind], *(() if value is None else (value,)))
 
     @staticmethod
     def _say(text: str) -> None:

@@ -7,7 +7,7 @@ import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from bridge.units import RETRY_SECONDS
+from bridge.units import DEFAULT_THROTTLE
 
 from .bridge import APP, config
 from .container import HERE
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ADDRESSES = {"unix": "/run/broken.sock", "tcp": "127.0.0.1:9301"}
 MENDED = config("need-app = true")
 NO_FILE = MENDED.replace(APP, "/srv/app/missing.py")
-NO_MODULE = MENDED.replace(f"wsgi-file = {APP}", "module = missing")
+NO_MODULE = MENDED.replace(f"wsgi-file = {APP}", "pythonpath = /srv/app\nmodule = missing")
 
 
 def starts(machine: Machine, cursor: str, vassal: str) -> list[float]:
@@ -34,7 +34,9 @@ def starts(machine: Machine, cursor: str, vassal: str) -> list[float]:
 
 
 def are_spaced_out(times: list[float]) -> bool:
-    return all(later - earlier >= RETRY_SECONDS for earlier, later in pairwise(times))
+    """Tell whether each attempt came later after the one before than that after its own."""
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    return all(gap >= number * DEFAULT_THROTTLE.step for number, gap in enumerate(gaps, start=1))
 
 
 def ask(machine: Machine, address: str) -> Popen[bytes]:
@@ -70,6 +72,37 @@ def test_a_connection_waits_until_the_vassal_is_mended(machine: Machine, bridge:
         assert machine.show(f"vassal-{vassal}.socket", "ActiveState") == "active"
         attempts = starts(machine, cursor, vassal)
         assert are_spaced_out(attempts), attempts
+
+
+def test_a_changed_config_and_retry_end_the_pause(machine: Machine, bridge: Bridge) -> None:
+    bridge.options += ["--emperor-throttle", "60000"]
+    paths = {vassal: bridge.vassal(f"{vassal}.ini", NO_FILE, address=at) for vassal, at in ADDRESSES.items()}
+    bridge.sync()
+    clients = {vassal: ask(machine, address) for vassal, address in ADDRESSES.items()}
+    for vassal in ADDRESSES:
+        machine.wait_unit(f"pause-vassal-{vassal}.service", "ActiveState", "active")
+    assert {row["state"] for row in bridge.status().values()} == {"failed"}
+
+    machine.write(paths["unix"], MENDED)
+    bridge.sync()
+    assert json.loads(clients["unix"].communicate(timeout=20)[0])["status"] == 200
+    # What it includes was mended, so its config is as old as before.
+    machine.write(APP.replace("app.py", "missing.py"), machine.read(APP))
+    machine.write("/srv/app/missing/__init__.py", machine.read(APP))
+    machine.cleanups.append(lambda: machine.remove("/srv/app/missing.py", "/srv/app/missing"))
+    assert bridge.run("retry", "tcp").stdout == "tcp.ini: retried\n"
+    assert json.loads(clients["tcp"].communicate(timeout=20)[0])["status"] == 200
+
+
+def test_a_pause_delays_no_stop(machine: Machine, bridge: Bridge) -> None:
+    bridge.options += ["--emperor-throttle", "60000"]
+    bridge.vassal("unix.ini", NO_FILE, address=ADDRESSES["unix"])
+    bridge.sync()
+    ask(machine, ADDRESSES["unix"])
+    machine.wait_unit("pause-vassal-unix.service", "ActiveState", "active")
+    machine.run("systemctl", "stop", "vassals.target", timeout=10)
+    assert machine.show("vassal-unix.service", "ActiveState") in {"failed", "inactive"}
+    assert machine.show("pause-vassal-unix.service", "ActiveState") == "inactive"
 
 
 def test_without_a_connection_there_is_no_attempt(machine: Machine, bridge: Bridge) -> None:

@@ -86,6 +86,7 @@ def make_layout(root: Path) -> Layout:
         runtime_units=f"{root}/run",
         lock=f"{root}/lock.d/lock",
         config=f"{root}/bridge.toml",
+        pauses=f"{root}/lock.d/pauses",
         templates=(str(SHIPPED),),
     )
 
@@ -123,6 +124,9 @@ class World:
     masked: set[str] = field(default_factory=set)
     elsewhere: dict[str, str] = field(default_factory=dict)
     outdated: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
+    exiled: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
     pending: frozenset[str] = frozenset()
     calls: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     steps_left: int | None = None
@@ -140,6 +144,9 @@ class World:
             states=dict(self.states),
             stale=self.pending,
             outdated=self.outdated,
+            lost=self.lost,
+            exiled=self.exiled,
+            left=self.left,
         )
 
     def plan(self, desired: Desired) -> Plan:
