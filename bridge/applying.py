@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Protocol
 
+    from bridge.lock import Lock
     from bridge.observed import UnitState
     from bridge.planning import Plan
-    from bridge.store import Lock, Store
+    from bridge.store import Store
     from bridge.systemd import Manager
     from bridge.vassal import Settled
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.admission import Admission, Desired, admit
+from bridge.admission import Desired, admit
 from bridge.applying import SERVICE_PATIENCE, Applier
 from bridge.desire import Settler, desire, find_binary
 from bridge.escape import EscapeError
 from bridge.journal import failure_reason
+from bridge.lock import Lock
 from bridge.looking import lost_sockets, occupied_addresses, outdated, refuse_foreign_common
 from bridge.observed import Memory, Observed
+from bridge.outlook import Circumstances, Outlook
 from bridge.planning import Plan, make_plan, plan_removal
 from bridge.probe import make_identity
-from bridge.store import Lock, Store, installed_vassals
+from bridge.store import Store, installed_vassals
 from bridge.systemd import SystemdManager
 from bridge.units import Throttle, boot_target, make_templates, render, render_common
 from bridge.vassal import Refusal
@@ -34,37 +36,6 @@ if TYPE_CHECKING:
     from bridge.settings import Settings
     from bridge.systemd import Manager
     from bridge.vassal import Settled, Vassal
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outlook:
-    """Where the road has led before anything is changed."""
-
-    desired: Desired
-    admission: Admission
-    observed: Observed
-    plan: Plan
-
-    @property
-    def refusals(self) -> tuple[Refusal, ...]:
-        """All vassals that are there but not served as they are now."""
-        return (*self.desired.refusals, *self.admission.refusals)
-
-    @property
-    def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """All problems found on the way."""
-        return (*self.desired.diagnostics, *self.plan.diagnostics)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Circumstances:
-    """What a look is made with beyond the sources, the disk and the manager."""
-
-    stamp: int = 0
-    """When the last run began (nanoseconds since the epoch): older changes were dealt with then."""
-    stale: frozenset[str] = frozenset()
-    memory: Memory = field(default_factory=Memory)
-    allow_mass_removal: bool = False
 
 
 class Road:
@@ -116,7 +87,7 @@ class Road:
             applier = self._applier(manager)
             if not outlook.plan.is_empty:
                 applier.apply(outlook.plan, outlook.observed.files)
-            problems = tuple(applier.check(outlook.admission.admitted, down=_meant_down(outlook)))
+            problems = tuple(applier.check(outlook.admission.admitted, down=outlook.meant_down))
             self._lock.finish(began)
             return outlook, problems
 
@@ -302,12 +273,6 @@ def names_of(vassal: Vassal | Installed) -> set[str]:
     """Return the names a vassal answers to on the command line: its name, config, stem and units."""
     stem = vassal.config.rpartition("/")[2].rpartition(".")[0]
     return {vassal.name, vassal.config, stem, vassal.service, vassal.socket}
-
-
-def _meant_down(outlook: Outlook) -> frozenset[str]:
-    observed = outlook.observed
-    left = {label for label, i in observed.installed.items() if {i.service, i.socket} & observed.left}
-    return (observed.exiled - observed.outdated) | left
 
 
 def _unwritable(vassal: Vassal, error: EscapeError) -> Diagnostic:

@@ -21,7 +21,8 @@ from bridge.watching.places import places
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.road import Outlook, Road
+    from bridge.outlook import Outlook
+    from bridge.road import Road
     from bridge.settings import Settings
     from bridge.systemd import SystemdManager
     from bridge.watching.herald import Herald

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bridge.diagnostics import Diagnostic
     from bridge.observed import UnitChange
-    from bridge.road import Outlook
+    from bridge.outlook import Outlook
 
 _MICRO = 1_000_000
 
@@ -51,6 +51,8 @@ class Herald:
         kept = (outlook.observed.installed[label] for label in outlook.admission.kept)
         self._names = {installed.label: installed.name for installed in kept}
         self._names |= {settled.vassal.label: settled.vassal.name for settled in outlook.admission.admitted}
+        for label in outlook.observed.installed.keys() - self._names.keys():
+            self._lives.forget(label)
         if not self._is_ready:
             self._lives.seed(outlook.observed.states)
         for change in outlook.plan.changes:

@@ -13,9 +13,10 @@ from bridge.admission import Admission, Desired, admit
 from bridge.applying import Applier
 from bridge.escape import unit_label
 from bridge.layout import Layout
+from bridge.lock import Lock
 from bridge.observed import Observed, Ownership, UnitFile, UnitState
 from bridge.planning import Plan, make_plan
-from bridge.store import Lock, Store, installed_vassals, is_candidate
+from bridge.store import Store, installed_vassals, is_candidate
 from bridge.units import TARGET, boot_target, make_templates, read_mark, render, render_common
 from bridge.vassal import CONFIG_OPTIONS, Refusal, Settled, SocketAccess, Vassal
 

@@ -11,8 +11,9 @@ import pytest
 
 from bridge.diagnostics import BridgeError
 from bridge.files import TEMPORARY_PREFIX
+from bridge.lock import Lock
 from bridge.observed import Ownership
-from bridge.store import Lock, Store, installed_vassals, is_candidate
+from bridge.store import Store, installed_vassals, is_candidate
 from bridge.units import TARGET
 from tests.unit.build import BOOT, BOOT_LINK, ROOT, as_is, common_texts, make_layout, make_settled, texts_of
 
@@ -205,7 +206,7 @@ def test_a_shorter_note_over_a_longer_one_can_be_read_before_the_cut(
 def test_what_a_killed_process_had_begun(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
-        "from bridge.store import Lock\n"
+        "from bridge.lock import Lock\n"
         "lock = Lock(sys.argv[1])\n"
         "with lock.hold(lambda: None):\n"
         "    lock.begin(['vassal-a.service'])\n"

@@ -1,0 +1,57 @@
+"""What the road works with and what it comes to see before anything is changed, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bridge.observed import Memory
+
+if TYPE_CHECKING:
+    from bridge.admission import Admission, Desired
+    from bridge.diagnostics import Diagnostic
+    from bridge.observed import Observed
+    from bridge.planning import Plan
+    from bridge.vassal import Refusal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """Where the road has led before anything is changed."""
+
+    desired: Desired
+    admission: Admission
+    observed: Observed
+    plan: Plan
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """All vassals that are there but not served as they are now."""
+        return (*self.desired.refusals, *self.admission.refusals)
+
+    @property
+    def meant_down(self) -> frozenset[str]:
+        """Labels of vassals that are down because they, or an admin, want it so."""
+        observed = self.observed
+        left = {
+            label
+            for label, installed in observed.installed.items()
+            if (installed.socket if installed.address else installed.service) in observed.left
+        }
+        return (observed.exiled - observed.outdated) | left
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """All problems found on the way."""
+        return (*self.desired.diagnostics, *self.plan.diagnostics)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Circumstances:
+    """What a look is made with beyond the sources, the disk and the manager."""
+
+    stamp: int = 0
+    """When the last run began (nanoseconds since the epoch): older changes were dealt with then."""
+    stale: frozenset[str] = frozenset()
+    memory: Memory = field(default_factory=Memory)
+    allow_mass_removal: bool = False
