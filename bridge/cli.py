@@ -117,30 +117,33 @@ def check(*, as_json: bool, **given: Any) -> None:
 @cli.command()
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each vassal.")
-def status(*, as_json: bool, **given: Any) -> None:
+@click.option("--follow", is_flag=True, help="Go on to show every change, until interrupted.")
+def status(*, as_json: bool, follow: bool, **given: Any) -> None:
     """Show every vassal: where it waits, whether it runs, since when."""
     from dataclasses import asdict
+    from functools import partial
 
-    from bridge import present
+    from bridge import following, present
     from bridge.road import connected
-    from bridge.status import table
 
+    if as_json and follow:
+        raise click.UsageError("--json does not go with --follow")
     invocation = resolve(given, needs_vassals=False)
     layout, settings = invocation.layout, invocation.settings
     with connected(layout) as manager:
         road = _road(layout, settings, present.Bar())
-        if settings.emperor:
-            outlook = road.look(manager)
-            rows = table(outlook.observed, outlook.refusals, outlook.diagnostics, manager)
-            diagnostics = outlook.diagnostics
-        else:
-            rows = table(road.observe(manager), (), (), manager)
-            diagnostics = ()
+        look = partial(
+            following.look, manager, road, has_sources=bool(settings.emperor), user_manager=layout.user_manager
+        )
+        if follow:
+            following.follow(manager, look)
+            return
+        sight = look()
     if as_json:
-        present.say_json([asdict(row) for row in rows])
+        present.say_json([asdict(row) for row in sight.rows])
     else:
-        present.say_table(rows)
-        present.complain(d for d in diagnostics if d.config is None)
+        present.say_table(sight.rows)
+        present.complain(d for d in sight.diagnostics if d.config is None)
 
 
 @cli.command(short_help="Print the units of one vassal.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ _WARNING = 4
 _ERROR = 3
 _NEWEST = 10
 _SYNC_TIMEOUT = 10.0
+_NEVER = 2**62
 
 
 def failure_reason(*, user_manager: bool) -> Callable[[str], str]:
@@ -37,15 +39,13 @@ def _last_words(unit: str, *, user_manager: bool) -> str:
     from cysystemd.reader import JournalOpenMode, JournalReader, Rule
 
     reader = JournalReader()
-    if user_manager:
-        reader.open(JournalOpenMode.CURRENT_USER)
-        reader.add_filter(Rule("USER_UNIT", unit))
-    else:
-        reader.open(JournalOpenMode.SYSTEM)
-        # Its helpers, such as the one that gives a socket its owner, speak from within the unit.
-        helper = Rule("UNIT", unit) & Rule("_SYSTEMD_UNIT", unit) & Rule("_UID", "0")
-        reader.add_filter((Rule("UNIT", unit) & Rule("_PID", "1")) | helper)
-    reader.seek_tail()
+    reader.open(JournalOpenMode.LOCAL_ONLY if user_manager else JournalOpenMode.SYSTEM)
+    # In a chain of rules "or" binds closer than "and". The manager's helpers, such as the one that gives a socket its
+    # owner, are root's too.
+    who = Rule("_UID", str(os.getuid()))
+    reader.add_filter(Rule("USER_UNIT" if user_manager else "UNIT", unit) & who)
+    # Not seek_tail(): where a filter is set, previous() then leaves out the newest entry. Seen with cysystemd 2.0.5.
+    reader.seek_realtime_usec(_NEVER)
     found = ""
     for _ in range(_NEWEST):
         if (entry := reader.previous()) is None:

@@ -1,10 +1,10 @@
 """The lives of vassals: from what the manager tells of their units to the events of an app's story.
 
 Pure. The manager sends ``PropertiesChanged`` for the unit's own kind first and for ``Unit`` right after it, each with
-all values and not only what changed; the same values come many times over; and under load several transitions arrive as
-one (``bus_unit_send_pending_change_signal`` in systemd's dbus-unit.c). So an event is told from facts that hold at the
-moment (when the main process began, whether it was ready, how it ended), once for a run, and what a signal skipped is
-told in its order. A run is known by the monotonic time at which its main process began.
+all values and not only what changed; the same values come many times over; and several transitions may arrive as one
+(all seen on systemd 252, but the last, which its queue allows). So an event is told from facts that hold at the moment
+(when the main process began, whether it was ready, how it ended), once for a run, and what a signal skipped is told in
+its order. A run is known by the monotonic time at which its main process began.
 """
 
 from __future__ import annotations
@@ -155,8 +155,6 @@ class Lives:
                 yield Event.STOPPED, "ended and was started again before it could be seen how", {}
             life.told = life.told & _Told.STARTING if life.told & _Told.PREPARING else _Told(0)
             life.run = facts.began
-        elif facts.sub in _PREPARES and life.told & _Told.ENDED:
-            life.told = _Told.PREPARING
         elif 0 < facts.began < life.run == self._now:
             # The run that was there when we came.
             life.run = facts.began
@@ -183,6 +181,9 @@ class Lives:
             life.told |= _Told.THROTTLED
             seconds = self._pause(label)
             yield Event.THROTTLED, "next attempt " + ("after a pause" if seconds is None else f"in {seconds:g} s"), {}
+        if facts.sub in _PREPARES and life.told & _Told.ENDED:
+            life.told = _Told.PREPARING | _Told.STARTING
+            yield Event.STARTING, _why_started(life, facts), {}
 
 
 def vassal_unit(unit: str) -> tuple[str, str] | None:

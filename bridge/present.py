@@ -6,15 +6,17 @@ import difflib
 import json
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import errors, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.progress import Progress, TaskID
+    from rich.table import Table
 
     from bridge.diagnostics import Diagnostic
     from bridge.observed import Observed
@@ -96,12 +98,43 @@ def _say_lines(lines: Iterable[str]) -> None:
 def say_table(rows: Sequence[Row]) -> None:
     """Print the table of ``status``: in columns for a person, as plain as ``ps`` when not on a terminal."""
     from rich.console import Console
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
+    console.print(_table(rows), soft_wrap=not sys.stdout.isatty())
+    sys.stdout.flush()
+
+
+def say_moment(vassal: str, event: str, text: str) -> None:
+    """Print a line for what happened to a vassal just now."""
+    say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(vassal)}: {event}, {printable(text)}")
+    sys.stdout.flush()
+
+
+@contextmanager
+def live_table() -> Iterator[Callable[[Sequence[Row]], None]]:
+    """Take the terminal over for a table that changes; yield what draws it anew, as much of it as there is room for."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(highlight=False)
+
+    def draw(rows: Sequence[Row]) -> None:
+        room = max(1, console.height - 3)
+        table = _table(rows[:room])
+        table.caption = f"and {len(rows) - room} more" if len(rows) > room else None
+        live.update(table, refresh=True)
+
+    with Live(console=console, auto_refresh=False, screen=False, vertical_overflow="crop") as live:
+        yield draw
+
+
+def _table(rows: Sequence[Row]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
     headings = ["VASSAL", "STATE", "MODE", "SOCKET", "PID", "SINCE"]
-    if any(row.problem for row in rows):
+    if any(row.note for row in rows):
         headings.append("NOTE")
     for heading in headings:
         table.add_column(heading, no_wrap=heading != "NOTE", overflow="fold")
@@ -113,11 +146,10 @@ def say_table(rows: Sequence[Row]) -> None:
             Text(printable(row.socket or "-")),
             Text(str(row.pid or "-")),
             Text((row.since or "-")[:19].replace("T", " ")),
-            Text(printable(row.problem or "")),
+            Text(printable(row.note)),
         )
         table.add_row(*cells[: len(headings)])
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
-    console.print(table, soft_wrap=not sys.stdout.isatty())
+    return table
 
 
 class Bar:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import errors
+from bridge.history import UNKNOWN
 from bridge.vassal import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from bridge.diagnostics import Diagnostic
-    from bridge.observed import Installed, Observed, UnitState
+    from bridge.history import History
+    from bridge.observed import Observed, UnitState
     from bridge.systemd import Manager
     from bridge.vassal import Refusal
 
@@ -45,29 +47,59 @@ class Row:
     """When it came into this state, in ISO 8601."""
     problem: str | None = None
     """Why its config, as it is now, is not in force."""
+    last_wake: str | None = None
+    """When it last became ready, since boot."""
+    last_idle_exit: str | None = None
+    """When it last ended by itself and well, since boot."""
+    wakes: int | None = None
+    """How often it became ready, since boot."""
+    last_failure: str | None = None
+    """When it last failed, since boot."""
+    failure: str | None = None
+    """How it failed then."""
+
+    @property
+    def note(self) -> str:
+        """What an admin should know: why its config is not in force, or a failure that no wake has made good since."""
+        if self.problem:
+            return self.problem
+        if self.failure and self.last_failure and self.last_failure >= (self.last_wake or ""):
+            return f"{self.last_failure[11:19]} {self.failure}"
+        return ""
 
 
 def table(
-    observed: Observed, refusals: Iterable[Refusal], diagnostics: Iterable[Diagnostic], manager: Manager
+    observed: Observed,
+    refusals: Iterable[Refusal],
+    diagnostics: Iterable[Diagnostic],
+    manager: Manager,
+    histories: Mapping[str, History],
 ) -> list[Row]:
     """Return a row for each installed vassal and each refused one, ordered by name.
 
-    ``refusals`` and ``diagnostics`` are those of a look at the sources. Raises nothing: what cannot be asked is null.
+    ``refusals`` and ``diagnostics`` are those of a look at the sources, ``histories`` those of services by name. Raises
+    nothing: what cannot be asked is null.
     """
     problems = _problems(diagnostics)
-    decisive = {label: _decisive_unit(installed, observed.states) for label, installed in observed.installed.items()}
+    decisive = {
+        label: _decisive_unit(installed.service, observed.states, waits=installed.address is not None)
+        for label, installed in observed.installed.items()
+    }
     since = manager.properties(sorted(set(decisive.values())), "Unit", "StateChangeTimestamp")
     alive = [i.service for i in observed.installed.values() if not observed.state(i.service).is_down]
     pids = manager.properties(alive, "Service", "MainPID")
     rows = [
-        Row(
-            vassal=installed.name, config=installed.config, unit=installed.service,
-            socket=str(installed.address) if installed.address else None,
-            mode=Mode.ON_DEMAND if installed.address else Mode.ALWAYS,
-            state=_state(installed, observed.states),
-            pid=pids.get(installed.service) or None,
-            since=_iso(since.get(decisive[label], 0)),
-            problem=problems.pop(installed.config, None),
+        told(
+            Row(
+                vassal=installed.name, config=installed.config, unit=installed.service,
+                socket=str(installed.address) if installed.address else None,
+                mode=Mode.ON_DEMAND if installed.address else Mode.ALWAYS,
+                state=_state(observed.states.get(decisive[label])),
+                pid=pids.get(installed.service) or None,
+                since=_iso(since.get(decisive[label])),
+                problem=problems.pop(installed.config, None),
+            ),
+            histories.get(installed.service, UNKNOWN),
         )
         for label, installed in observed.installed.items()
     ]  # fmt: skip
@@ -93,15 +125,40 @@ def _problems(diagnostics: Iterable[Diagnostic]) -> dict[str, str]:
     return {d.config: d.message for d in errors(diagnostics) if d.config}
 
 
-def _decisive_unit(installed: Installed, states: Mapping[str, UnitState]) -> str:
+def told(row: Row, history: History) -> Row:
+    """Return a row that tells a history."""
+    return replace(
+        row,
+        last_wake=_iso(history.last_wake),
+        last_idle_exit=_iso(history.last_idle_exit),
+        wakes=history.wakes,
+        last_failure=_iso(history.last_failure),
+        failure=history.failure,
+    )
+
+
+def refreshed(
+    row: Row, states: Mapping[str, UnitState], since: Mapping[str, int], pids: Mapping[str, int | None]
+) -> Row:
+    """Return an installed vassal's row as its units are now; what ``since`` and ``pids`` do not tell stays."""
+    service = row.unit or ""
+    unit = _decisive_unit(service, states, waits=row.socket is not None)
+    return replace(
+        row,
+        state=_state(states.get(unit)),
+        since=_iso(since[unit]) if unit in since else row.since,
+        pid=pids.get(service, row.pid) or None,
+    )
+
+
+def _decisive_unit(service: str, states: Mapping[str, UnitState], *, waits: bool) -> str:
     """Return the unit whose state is the vassal's: its service while that lives, else what waits for it."""
-    service = states.get(installed.service)
-    lives = service is not None and not service.is_down
-    return installed.service if lives or not installed.address else installed.socket
+    state = states.get(service)
+    lives = state is not None and not state.is_down
+    return service if lives or not waits else f"{service.removesuffix('.service')}.socket"
 
 
-def _state(installed: Installed, states: Mapping[str, UnitState]) -> State:
-    state = states.get(_decisive_unit(installed, states))
+def _state(state: UnitState | None) -> State:
     if state is None:
         return State.STOPPED
     if state.active == "active":
@@ -116,7 +173,7 @@ def _state(installed: Installed, states: Mapping[str, UnitState]) -> State:
     return State.FAILED if state.active == "failed" else State.STOPPED
 
 
-def _iso(microseconds: int) -> str | None:
+def _iso(microseconds: int | None) -> str | None:
     if not microseconds:
         return None
     return datetime.fromtimestamp(microseconds / 1e6, tz=UTC).astimezone().isoformat(timespec="seconds")

@@ -6,17 +6,20 @@ import os
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.chronicle import tell, tell_change, tell_problem
 from bridge.diagnostics import errors, printable
+from bridge.events import Event
 from bridge.lives import Lives
-from bridge.units import PAUSE_PREFIX
+from bridge.units import PAUSE_PREFIX, pause_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bridge.diagnostics import Diagnostic
+    from bridge.events import Moment
     from bridge.observed import UnitChange
     from bridge.outlook import Outlook
 
@@ -28,8 +31,11 @@ class Herald:
 
     def __init__(self, *, user_manager: bool, pause: Callable[[str], float | None]) -> None:
         self._user_manager = user_manager
-        self._lives = Lives(now=time.monotonic_ns() // 1000, pause=pause)
+        self._pause = pause
+        self._lives = Lives(now=time.monotonic_ns() // 1000)
+        self._throttled: dict[str, Moment] = {}
         self._names: dict[str, str] = {}
+        self._gone: dict[str, str] = {}
         self._problems: frozenset[Diagnostic] = frozenset()
         self._is_ready = False
         watchdog = int(os.environ.get("WATCHDOG_USEC", "0"))
@@ -39,9 +45,21 @@ class Herald:
     def unit_changed(self, change: UnitChange) -> None:
         """Tell what a change of a unit means for its vassal, if anything."""
         if change.unit.startswith(PAUSE_PREFIX):
+            moment = self._throttled.pop(change.unit, None)
+            if moment and (seconds := self._pause(moment.label)) is not None:
+                moment = replace(moment, text=f"next attempt in {seconds:g} s")
+            self._tell(moment)
             return
         for moment in self._lives.feed(change.unit, change.interface, change.values):
-            name = self._names.get(moment.label, moment.label)
+            if moment.event is Event.THROTTLED:
+                # How long the pause is gets known once it has begun.
+                self._throttled[pause_of(moment.unit)] = moment
+            else:
+                self._tell(moment)
+
+    def _tell(self, moment: Moment | None) -> None:
+        if moment is not None:
+            name = self._names.get(moment.label) or self._gone.get(moment.label, moment.label)
             self._say(f"{name}: {moment.text}")
             with suppress(OSError):
                 tell(moment, vassal=name, user_manager=self._user_manager)
@@ -51,8 +69,11 @@ class Herald:
         kept = (outlook.observed.installed[label] for label in outlook.admission.kept)
         self._names = {installed.label: installed.name for installed in kept}
         self._names |= {settled.vassal.label: settled.vassal.name for settled in outlook.admission.admitted}
-        for label in outlook.observed.installed.keys() - self._names.keys():
+        for label in self._gone.keys() - self._names.keys():
             self._lives.forget(label)
+        # How their units end is told after this.
+        installed = outlook.observed.installed.values()
+        self._gone = {i.label: i.name for i in installed if i.label not in self._names}
         if not self._is_ready:
             self._lives.seed(outlook.observed.states)
         for change in outlook.plan.changes:
