@@ -59,7 +59,7 @@ class Applier:
         rewritten = [unit for unit in known if unit in plan.write]
         self._lock.begin({*plan.stop, *rewritten, *plan.remove, *plan.reread})
         try:
-            self._stop(plan)
+            self._stop(plan, rewritten)
             self._store.unlink(plan.unlink)
             self._store.remove(plan.remove)
             self._store.link(plan.link)
@@ -104,13 +104,14 @@ class Applier:
                 problems.append(settled.vassal.problem(code, reason, f"see: journalctl -u '{unit}'"))
         return problems
 
-    def _stop(self, plan: Plan) -> None:
+    def _stop(self, plan: Plan, rewritten: list[str]) -> None:
         if plan.stop:
             self._manager.stop(plan.stop, timeout=STOP_TIMEOUT, progress=self._stage("stopping"))
-        if over := {*plan.stop, *plan.remove}:
+        if over := {*plan.stop, *plan.remove, *rewritten}:
             # A unit that failed is remembered as such, even when its file is gone.
             states = self._manager.units()
             self._manager.reset_failed([u for u, state in states.items() if state.active == "failed" and u in over])
+            self._store.forget_pauses(unit for unit in over if unit.endswith(".service"))
 
     def _reload_if_due(self, changed: list[str]) -> None:
         """Reload the manager only if it still has units in memory whose files changed.

@@ -15,6 +15,8 @@ from bridge.diagnostics import BridgeError, Diagnostic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    Sift = Callable[[str, str, tuple[Any, ...]], tuple[Any, ...] | None]
+
 WINDOW = 64
 """Calls that may wait for an answer at once: dbus-daemon allows 128 for a connection."""
 CALL_TIMEOUT = 300.0
@@ -35,8 +37,8 @@ class Bus:
     Calls block. Signals that arrive meanwhile are kept for :meth:`next_signal`.
     """
 
-    def __init__(self, *, user: bool, service: str) -> None:
-        """Connect.
+    def __init__(self, *, user: bool, service: str, sift: Sift = lambda _path, _name, body: body) -> None:
+        """Connect; ``sift`` cuts a signal's body down to what matters before it is kept, or drops the signal.
 
         Raises:
             BridgeError: there is no bus, or it refuses.
@@ -55,7 +57,8 @@ class Bus:
             )
             raise BridgeError(problem) from error
         self._service = service
-        self._signals: deque[Message] = deque()
+        self._sift = sift
+        self._signals: deque[tuple[str, str, tuple[Any, ...]]] = deque()
 
     def close(self) -> None:
         """Close the connection."""
@@ -136,9 +139,7 @@ class Bus:
                 self._receive(max(0.0, deadline - time.monotonic()))
             except TimeoutError:
                 return None
-        message = self._signals.popleft()
-        fields = message.header.fields
-        return fields[HeaderFields.path], fields[HeaderFields.member], message.body
+        return self._signals.popleft()
 
     def _send(self, path: str, interface: str, method: str, signature: str, body: tuple[object, ...]) -> int:
         address = DBusAddress(path, self._service, interface)
@@ -159,7 +160,10 @@ class Bus:
         except OSError as error:
             raise CallError("broken", f"the connection to D-Bus broke: {error}") from error
         if message.header.message_type is MessageType.signal:
-            self._signals.append(message)
+            fields = message.header.fields
+            path, name = fields[HeaderFields.path], fields[HeaderFields.member]
+            if (body := self._sift(path, name, message.body)) is not None:
+                self._signals.append((path, name, body))
         return message
 
 

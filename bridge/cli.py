@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge import __version__
-from bridge.diagnostics import BridgeError, Diagnostic, errors, printable
+from bridge.diagnostics import BridgeError, Diagnostic, count, errors, printable
 from bridge.invocation import resolve, settings_options
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def remove(*, yes: bool, **given: Any) -> None:
             if not yes:
                 if not sys.stdin.isatty():
                     raise click.UsageError("not on a terminal, so there is nobody to ask: give --yes")
-                click.confirm(f"Stop and remove {present.count(len(plan.changes), 'vassal')}?", abort=True)
+                click.confirm(f"Stop and remove {count(len(plan.changes), 'vassal')}?", abort=True)
             done = road.remove(manager, waiting=_waiting)
     finally:
         bar.close()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from bridge.address import InetAddress, overlaps, parse_uwsgi_socket
 from bridge.admission import Desired
 from bridge.diagnostics import BridgeError, Diagnostic, printable
+from bridge.files import signature
 from bridge.monitors import monitor_for
 from bridge.rules import apply_rule
 from bridge.uwsgi.options import ConfigError
@@ -135,8 +136,7 @@ def _signatures(paths: Iterable[str]) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in paths:
         with suppress(OSError):
-            info = os.stat(path)
-            found[path] = (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
+            found[path] = signature(os.stat(path))
     return found
 
 

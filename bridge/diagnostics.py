@@ -66,3 +66,8 @@ def errors(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
 def printable(text: str) -> str:
     """Return ``text`` fit for one line of a terminal: whatever is not printable is shown as a backslash escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where there are more."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -10,6 +10,7 @@ from bridge.address import UnixAddress
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.observed import Ownership
 from bridge.probe import occupied
+from bridge.trails import Trails
 from bridge.units import COMMON, pause_of
 
 if TYPE_CHECKING:
@@ -87,11 +88,32 @@ def outdated(desired: Desired, observed: Observed, manager: Manager, stamp: int)
         pausing = not observed.state(pause_of(vassal.service)).is_down
         if pausing or observed.state(vassal.service).active in {"active", "failed"}:
             try:
-                info = os.stat(vassal.config)
+                when = _changed_at(vassal.config)
             except OSError:
                 continue
-            # Every change and every touch sets the ctime, and nobody can set it to a day to come.
-            if info.st_ctime_ns > stamp:
-                changed[vassal.service] = (vassal.label, info.st_ctime_ns)
+            if when > stamp:
+                changed[vassal.service] = (vassal.label, when)
     since = manager.properties(list(changed), "Unit", "StateChangeTimestamp")
     return frozenset(label for unit, (label, when) in changed.items() if when > since.get(unit, 0) * 1000)
+
+
+def _changed_at(path: str) -> int:
+    """Return when a file, or a symlink that leads to it, last changed.
+
+    Every change and every touch sets the ctime, and nobody can set it to a day to come.
+
+    Raises:
+        OSError: it cannot be reached.
+    """
+    links = []
+
+    def readlink(step: str) -> str | None:
+        try:
+            target = os.readlink(step)
+        except OSError:
+            return None
+        links.append(step)
+        return target
+
+    Trails(readlink).file(path)
+    return max(os.stat(path).st_ctime_ns, *(os.lstat(link).st_ctime_ns for link in links), 0)

@@ -48,6 +48,14 @@ class UnitState:
         return self.active in {"inactive", "failed"}
 
 
+TOLD = frozenset({
+    "ActiveEnterTimestampMonotonic", "ActiveState", "ExecMainCode", "ExecMainExitTimestampMonotonic",
+    "ExecMainStartTimestampMonotonic", "ExecMainStatus", "Job", "MainPID", "NRestarts", "Result",
+    "StateChangeTimestamp", "SubState",
+})  # fmt: skip
+"""The properties in a :class:`UnitChange`, of some sixty that the manager sends each time."""
+
+
 @dataclass(frozen=True, slots=True)
 class UnitChange:
     """What the manager tells of a unit that changed (``PropertiesChanged``)."""

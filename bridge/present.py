@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import errors, printable
+from bridge.diagnostics import count, errors, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -180,8 +180,3 @@ class Bar:
         """Take the bar off the terminal."""
         if self._progress is not None:
             self._progress.stop()
-
-
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where there are more."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

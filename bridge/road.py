@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -195,7 +196,8 @@ class Road:
                 step=-(-self._settings.emperor_throttle // 1000),
                 longest=-(-self._settings.emperor_max_throttle // 1000),
             )
-            texts = render(settled, templates, throttle=throttle, user_manager=self._layout.user_manager)
+            fresh = render(settled, templates, throttle=throttle, user_manager=self._layout.user_manager)
+            texts = {unit: sys.intern(text) for unit, text in fresh.items()}
             self._texts[settled.vassal.label] = (settled, texts)
         return texts
 

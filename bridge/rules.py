@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -70,6 +69,8 @@ def apply_rule(settings: Settings, vassals: Iterable[Vassal]) -> list[Ruling]:
     if settings.emperor_on_demand_exec and not (
         settings.emperor_on_demand_extension or settings.emperor_on_demand_directory
     ):
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1)) as pool:
             return list(pool.map(rule, vassals))
     return [rule(vassal) for vassal in vassals]

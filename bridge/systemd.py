@@ -8,12 +8,13 @@ import re
 import time
 from collections import deque
 from contextlib import contextmanager
+from sys import intern
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.bus import Bus, CallError
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.files import remove_if_there, write_all
-from bridge.observed import UnitChange, UnitState
+from bridge.observed import TOLD, UnitChange, UnitState
 from bridge.units import PAUSE_PREFIX
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class SystemdManager:
         Raises:
             BridgeError: there is no systemd to be reached.
         """
-        self._bus = Bus(user=layout.user_manager, service=_SERVICE)
+        self._bus = Bus(user=layout.user_manager, service=_SERVICE, sift=_sift)
         self._batches = layout.runtime_units
         self._numbers = itertools.count()
         self._listening = False
@@ -124,7 +125,7 @@ class SystemdManager:
             BridgeError: the manager does not answer.
         """
         (units,) = self._manager("ListUnitsByPatterns", "asas", [], ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"])
-        return {unit[0]: UnitState(load=unit[2], active=unit[3], sub=unit[4]) for unit in units}
+        return {u[0]: UnitState(load=intern(u[2]), active=intern(u[3]), sub=intern(u[4])) for u in units}
 
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         """Return one property of each unit, such as ``MainPID`` of the interface ``Service``."""
@@ -237,10 +238,18 @@ class SystemdManager:
         return results
 
     def _note(self, path: str, name: str, body: tuple[Any, ...]) -> None:
-        if name == "PropertiesChanged" and (unit := unit_of(path)):
-            interface, values, _ = body
-            changed = {key: value for key, (_, value) in values.items()}
-            self._changes.append(UnitChange(unit, interface.rpartition(".")[2], changed))
+        if name == "PropertiesChanged":
+            interface, changed = body
+            self._changes.append(UnitChange(intern(unit_of(path)), intern(interface.rpartition(".")[2]), changed))
+
+
+def _sift(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Keep of a change what can matter: when thousands of units start, thousands of signals wait to be looked at."""
+    if name != "PropertiesChanged":
+        return body
+    interface, values, _ = body
+    kept = {key: value for key, (_, value) in values.items() if key in TOLD}
+    return (interface, {k: intern(v) if isinstance(v, str) else v for k, v in kept.items()}) if unit_of(path) else None
 
 
 def object_path(unit: str) -> str:

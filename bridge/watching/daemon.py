@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import math
 import os
 import select
 import signal
@@ -14,12 +17,12 @@ from typing import TYPE_CHECKING
 from bridge.address import UnixAddress
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.observed import Memory
-from bridge.units import PAUSE_PREFIX
+from bridge.units import PAUSE_PREFIX, TARGET
 from bridge.watching.inotify import FileWatch
 from bridge.watching.places import places
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from bridge.outlook import Outlook
     from bridge.road import Road
@@ -32,7 +35,7 @@ QUIET = 0.03
 IMPATIENCE = 0.5
 """Seconds after which a burst is acted on although it goes on."""
 UNCLOSED = 2.0
-"""Seconds after which a file that was made and never closed is read all the same."""
+"""Seconds after the last write when a file is looked at whether anybody still has it open."""
 RETRY_FIRST, RETRY_LAST = 5.0, 300.0
 """Seconds between attempts after a run that failed, such as on a port that is taken: nobody tells when it is free."""
 _ROUNDS = 5
@@ -55,6 +58,7 @@ class Daemon:
         self._manager = manager
         self._make_setup = make_setup
         self._setup = make_setup()
+        self._configured = _inodes(self._setup.configuration)
         self._herald = herald
         self._files = FileWatch()
         self._sockets: dict[str, tuple[int, int]] = {}
@@ -75,6 +79,8 @@ class Daemon:
         for end in (wakeups, wake):
             end.setblocking(False)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        # A lease that is broken while it is tried must not end the daemon.
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._signalled)
         self._manager.listen()
@@ -115,7 +121,7 @@ class Daemon:
         times = [self._retry_at] if self._retry_at else []
         if self._first_change:
             times.append(min(self._last_change + QUIET, self._first_change + IMPATIENCE))
-        if self._files.open:
+        if self._files.open and self._files.written_at < math.inf:
             times.append(self._files.written_at + UNCLOSED)
         if alive := self._herald.next_alive():
             times.append(alive)
@@ -124,8 +130,7 @@ class Daemon:
     def _notice_files(self) -> None:
         if self._files.changed(self._is_own_socket):
             self._changed()
-        if self._files.open and time.monotonic() >= self._files.written_at + UNCLOSED:
-            self._files.open.clear()
+        if self._files.open and time.monotonic() >= self._files.written_at + UNCLOSED and self._files.settle():
             self._changed()
 
     def _is_own_socket(self, path: str) -> bool:
@@ -149,48 +154,55 @@ class Daemon:
 
     def _work(self, *, first: bool = False) -> None:
         self._first_change = self._retry_at = 0.0
-        if self._reconfigure:
+        if self._reconfigure or self._configured != _inodes(self._setup.configuration):
             self._reconfigure = False
             self._renew_setup()
         try:
-            outlook, problems = self._sync()
+            problems = self._sync()
+            _give_memory_back()
         except BridgeError as error:
             if first:
                 raise
             self._herald.failed([error.diagnostic])
+            self._herald.ready()
             self._try_later()
             return
-        self._remember(outlook)
-        # What systemd told meanwhile is of our own making, and comes after it in the story.
-        changes = list(self._manager.changes())
-        self._herald.done(outlook, problems)
-        for change in changes:
-            self._herald.unit_changed(change)
         if problems:
             self._try_later()
         else:
             self._retry_after = RETRY_FIRST
 
-    def _sync(self) -> tuple[Outlook, tuple[Diagnostic, ...]]:
+    def _sync(self) -> tuple[Diagnostic, ...]:
         """Sync, and once more for as long as there are new places in which something may have happened unseen."""
-        memory = Memory(sockets=self._sockets, left=frozenset(self._left), unfinished=frozenset(self._files.open))
+        problems: tuple[Diagnostic, ...] = ()
         for _ in range(_ROUNDS):
+            memory = Memory(sockets=self._sockets, left=frozenset(self._left), unfinished=frozenset(self._files.open))
             outlook, problems = self._setup.road.sync(self._manager, waiting=lambda: None, memory=memory)
+            # What systemd told meanwhile is of our own making, and comes after it in the story.
+            changes = list(self._manager.changes())
+            self._remember(outlook)
             wanted = places(self._setup.settings, outlook.desired, self._setup.configuration)
             try:
-                if not self._files.watch(wanted):
-                    break
+                is_new = self._files.watch(wanted)
             except OSError as error:
                 problem = Diagnostic(
                     code="watch-limit",
                     message=f"not all folders can be watched: {error.strerror}",
                     hint="raise fs.inotify.max_user_watches",
                 )
-                return outlook, (*problems, problem)
-        return outlook, problems
+                problems, is_new = (*problems, problem), False
+            self._herald.done(outlook, problems)
+            for change in changes:
+                self._herald.unit_changed(change)
+            if not is_new:
+                break
+            # With many vassals these are large: the next round is not to find them still there.
+            del outlook, changes
+        return problems
 
     def _renew_setup(self) -> None:
         self._herald.reloading()
+        self._configured = _inodes(self._setup.configuration)
         try:
             self._setup = self._make_setup()
         except BridgeError as error:
@@ -199,11 +211,33 @@ class Daemon:
     def _remember(self, outlook: Outlook) -> None:
         paths = (s.address.path for s in outlook.admission.admitted if isinstance(s.address, UnixAddress))
         self._sockets = {path: inode for path in paths if (inode := _inode(path))}
-        self._left &= outlook.observed.states.keys()
+        # By what is on disk: systemd forgets a unit that is down.
+        self._left &= {TARGET, *(unit for i in outlook.observed.installed.values() for unit in i.units)}
 
     def _try_later(self) -> None:
         self._retry_at = time.monotonic() + self._retry_after
         self._retry_after = min(self._retry_after * 2, RETRY_LAST)
+
+
+def _give_memory_back() -> None:
+    """Return to the kernel what a run needed: the daemon may sleep for days now (malloc_trim(3))."""
+    gc.collect()
+    with suppress(AttributeError):
+        # Not every C library has it.
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _inodes(paths: Iterable[str]) -> list[object]:
+    """Return what tells whether any of these files or folders is another or changed."""
+    found: list[object] = []
+    for path in paths:
+        try:
+            info = os.stat(path)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((info.st_dev, info.st_ino, info.st_ctime_ns))
+    return found
 
 
 def _inode(path: str) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.chronicle import tell, tell_change, tell_problem
-from bridge.diagnostics import errors, printable
+from bridge.diagnostics import count, errors, printable
 from bridge.events import Event
 from bridge.lives import Lives
 from bridge.units import PAUSE_PREFIX, pause_of
@@ -37,7 +37,7 @@ class Herald:
         self._names: dict[str, str] = {}
         self._gone: dict[str, str] = {}
         self._problems: frozenset[Diagnostic] = frozenset()
-        self._is_ready = False
+        self._is_ready = self._is_seeded = False
         watchdog = int(os.environ.get("WATCHDOG_USEC", "0"))
         self._interval = watchdog / _MICRO / 2 if watchdog else 0.0
         self._next_alive = time.monotonic() + self._interval if self._interval else 0.0
@@ -74,15 +74,21 @@ class Herald:
         # How their units end is told after this.
         installed = outlook.observed.installed.values()
         self._gone = {i.label: i.name for i in installed if i.label not in self._names}
-        if not self._is_ready:
+        if not self._is_seeded:
             self._lives.seed(outlook.observed.states)
+            self._is_seeded = True
         for change in outlook.plan.changes:
             self._say(f"{change.vassal}: {change.verb}{f', {change.detail}' if change.detail else ''}")
             with suppress(OSError):
                 tell_change(change)
         self.failed([*outlook.diagnostics, *problems])
         bad = len(errors(self._problems))
-        self._notify("STATUS", f"{len(self._names)} vassals{f', {bad} problems' if bad else ''}")
+        trouble = f", {count(bad, 'problem')}" if bad else ""
+        self._notify("STATUS", count(len(self._names), "vassal") + trouble)
+        self.ready()
+
+    def ready(self) -> None:
+        """Tell systemd that the daemon works, or that its configuration has been read again."""
         if not self._is_ready:
             self._notify("READY")
         self._is_ready = True

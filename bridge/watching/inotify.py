@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import math
 import os
 import stat
 import time
@@ -98,6 +101,16 @@ class FileWatch:
                 matters |= self._note(path, event.mask) and not is_known(path)
         return matters
 
+    def settle(self) -> bool:
+        """Take files that nobody has open for writing any more as finished; tell whether there are any.
+
+        One that is made by other means than to open, write and close it, is never told to be closed.
+        """
+        finished = {path for path in self.open if not _has_writer(path)}
+        self.open -= finished
+        self.written_at = math.inf
+        return bool(finished)
+
     def _note(self, path: str, mask: int) -> bool:
         if mask & flags.ISDIR:
             return not mask & flags.ATTRIB or bool(mask & ~(flags.ATTRIB | flags.ISDIR))
@@ -121,6 +134,23 @@ class FileWatch:
     def _forget(self, descriptor: int, folder: str) -> None:
         self._by_descriptor.pop(descriptor, None)
         self._descriptors.pop(folder, None)
+
+
+def _has_writer(path: str) -> bool:
+    """Tell whether some process has the file open for writing: then the kernel grants no read lease (fcntl(2))."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    else:
+        return False
+    finally:
+        os.close(fd)
 
 
 def _is_being_written(path: str) -> bool:
