@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import subprocess
 
-    from .machine import Machine, Process, Result
+    from .machine import Entry, Machine, Process, Result
 
 COMMAND = str(Path(sys.executable).with_name("emperor-bridge"))
 VASSALS = "/srv/vassals"
 FOLDER = ("--emperor", VASSALS)
+WATCH = "bridge-watch.service"
 APP = "/srv/app/app.py"
 APP_TEXT = """\
 import json, os
@@ -43,6 +44,8 @@ class Bridge:
     machine: Machine
     options: list[str] = field(default_factory=lambda: [*FOLDER, "--emperor-on-demand-extension", ".socket"])
     user: str | None = None
+    cursor: str | None = None
+    """The journal's end when the watch daemon was started."""
 
     def command(self, name: str, *arguments: str) -> list[str]:
         """Return the command line of one of the bridge's commands with the options in force."""
@@ -74,9 +77,9 @@ class Bridge:
     def vassal(self, name: str, text: str | None = None, *, address: str | None = None, folder: str = VASSALS) -> str:
         """Write a vassal's config, and the rule file that puts it on demand; return the config's path."""
         path = f"{folder}/{name}"
-        self.machine.write(path, config() if text is None else text)
-        if address is not None:
-            self.machine.write(f"{path}.socket", f"{address}\n")
+        # The rule first: without it the vassal would be taken to run always.
+        rule = {} if address is None else {f"{path}.socket": f"{address}\n"}
+        self.machine.write_many({**rule, path: config() if text is None else text})
         return path
 
     def processes(self, vassal: str) -> list[Process]:
@@ -94,6 +97,26 @@ class Bridge:
         """Wait until a vassal's socket is ``listening``, its service ``running``, ``dead``, and so on, by its stem."""
         kind = "socket" if state == "listening" else "service"
         self.machine.wait_unit(f"vassal-{vassal}.{kind}", "SubState", state, timeout, user=self.user)
+
+    def watch(self) -> None:
+        """Run the watch daemon as a service until the test ends; it is ready on return."""
+        command = shlex.join(self.command("watch"))
+        lines = ["[Service]", "Type=notify", f"ExecStart={command}", "ExecReload=kill -HUP $MAINPID", ""]
+        self.machine.write(f"/etc/systemd/system/{WATCH}", "\n".join(lines))
+        self.machine.cleanups.append(self.unwatch)
+        self.cursor = self.machine.journal_cursor()
+        self.machine.run("systemctl", "start", WATCH)
+
+    def unwatch(self) -> None:
+        """End the watch daemon for good."""
+        self.machine.run("systemctl", "stop", WATCH, check=False)
+        self.machine.remove(f"/etc/systemd/system/{WATCH}")
+        self.machine.run("systemctl", "reset-failed", WATCH, check=False)
+        self.machine.run("systemctl", "daemon-reload")
+
+    def told(self, pattern: str, since_cursor: str | None = None, timeout: float = 20.0) -> Entry:
+        """Wait until the watch daemon tells something, after a cursor or else since it was started."""
+        return self.machine.wait_journal(pattern, unit=WATCH, since_cursor=since_cursor or self.cursor, timeout=timeout)
 
     def clear(self) -> None:
         """Take away whatever the test made."""

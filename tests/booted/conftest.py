@@ -35,6 +35,13 @@ def bridge(machine: Machine) -> Bridge:
 
 
 @pytest.fixture
+def watch(bridge: Bridge) -> Bridge:
+    """The bridge with its watch daemon at work."""
+    bridge.watch()
+    return bridge
+
+
+@pytest.fixture
 def tmp_path_on_disk() -> Iterator[Path]:
     """A directory for a machine of the test's own; pytest's tmp_path may be on a tmpfs."""
     with TemporaryDirectory(dir="/var/tmp") as directory:

@@ -112,7 +112,7 @@ def test_a_reboot_brings_everything_back_without_the_bridge(machine: Machine, br
         bridge.app("uwsgi", address)
     # All that the units start: the bridge and its Python are not among it.
     lines = machine.run("sh", "-c", "grep -h ^Exec /etc/systemd/system/vassal*.service").stdout.splitlines()
-    programs = {line.partition("=")[2].lstrip("-").split()[0] for line in lines}
+    programs = {line.partition("=")[2].lstrip("-+").split()[0] for line in lines}
     assert programs == {"/usr/bin/uwsgi", "kill", "/bin/sh", "systemctl"}
 
 

@@ -237,6 +237,9 @@ class WorldStore(Store):
     def __init__(self, world: World) -> None:
         self._world = world
 
+    def forget_pauses(self, services: Iterable[str]) -> None:
+        """There are no pauses here."""
+
     def write(self, texts: Mapping[str, str]) -> None:
         for unit, text in texts.items():
             self._world.step()

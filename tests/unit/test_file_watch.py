@@ -86,3 +86,16 @@ def test_a_folder_that_went_can_be_watched_again(watch: FileWatch, tmp_path: Pat
     assert watch.watch(names)
     (folder / "x").mkdir()
     assert changed(watch)
+
+
+def test_a_file_somebody_has_open_for_writing_is_not_settled(watch: FileWatch, tmp_path: Path) -> None:
+    path = tmp_path / "a.ini"
+    with path.open("w") as file:
+        file.write("[uwsgi]\n")
+        file.flush()
+        assert not changed(watch)
+        assert not watch.settle()
+        assert watch.open == {str(path)}
+    watch.open.add(str(path))
+    assert watch.settle()
+    assert watch.open == set()
