@@ -133,6 +133,8 @@ class Store:
         """
         for service in services:
             remove_if_there(f"{self._layout.pauses}/{service}")
+        with suppress(OSError):
+            os.rmdir(self._layout.pauses)
 
     def clean(self) -> None:
         """Remove what a killed run left half-done: files being written, and batches.

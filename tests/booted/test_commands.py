@@ -145,6 +145,7 @@ def test_status_knows_every_state(machine: Machine, bridge: Bridge) -> None:
     sockets = {name.removesuffix(".ini"): row["socket"] for name, row in rows.items()}
     assert sockets.pop("running") is None
     assert sockets.pop("stopped") == "0.0.0.0:9405"
+    assert sockets.pop("failed") == "[fe80::1]:9307"
     assert sockets == {name: f"/run/{name}.sock" for name in sockets}
     assert rows["refused.ini"]["since"] is None
     for name in ("listening", "starting", "running", "failed"):
