@@ -64,7 +64,7 @@ def test_its_status_counts_vassals_and_problems(service: Service) -> None:
     service.bridge.vassal("two.ini", address="/run/two.sock")
     service.wait_status("2 vassals")
     service.bridge.vassal("bad.ini", address="300.1.2.3:1")
-    service.wait_status("2 vassals, 1 problems")
+    service.wait_status("2 vassals, 1 problem")
 
 
 def test_a_reload_reads_the_configuration_again(machine: Machine, service: Service) -> None:
