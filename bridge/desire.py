@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bridge.address import Address
     from bridge.monitors.base import Report
     from bridge.settings import Settings
-    from bridge.uwsgi.options import Config
+    from bridge.uwsgi.options import Config, Option
     from bridge.vassal import Vassal
 
 _BINARY = re.compile(r"/[A-Za-z0-9_/.,:=@+-]+")
@@ -205,37 +205,23 @@ def _distinct(reports: list[Report]) -> list[Vassal]:
 def _access(config: Config, vassal: Vassal) -> SocketAccess | Diagnostic:
     """Read who may connect from ``chmod-socket`` and ``chown-socket`` (core/uwsgi.c)."""
     access = SocketAccess()
+
+    def bad(option: Option, message: str, hint: str) -> Diagnostic:
+        return vassal.problem("socket-access", f"{option.key} {message}", hint, path=option.path, line=option.line)
+
     if chmod := config.last("chmod-socket", "chmod"):
         # The bare option of a command line, an XML or a JSON config is a 1. Anything but three digits, uWSGI exits on.
         mode = "666" if chmod.value == "1" else chmod.value
         if not _MODE.fullmatch(mode):
-            return vassal.problem(
-                "socket-access",
-                f"{chmod.key} is no file mode: {printable(chmod.value)!r}",
-                "write 660 or 666",
-                path=chmod.path,
-                line=chmod.line,
-            )
+            return bad(chmod, f"is no file mode: {printable(chmod.value)!r}", "write 660 or 666")
         access = SocketAccess(mode="0" + mode)
     if chown := config.last("chown-socket", "chown"):
         if not chown.value or not _OWNER.fullmatch(chown.value):
-            return vassal.problem(
-                "socket-access",
-                f"{chown.key} is no owner: {printable(chown.value)!r}",
-                "write USER:GROUP",
-                path=chown.path,
-                line=chown.line,
-            )
+            return bad(chown, f"is no owner: {printable(chown.value)!r}", "write USER:GROUP")
         user, _, group = chown.value.partition(":")
         # systemd would find out only once the old socket is gone.
         if missing := _missing_owner(user, group):
-            return vassal.problem(
-                "socket-access",
-                f"{chown.key} names {missing}, which is not there",
-                "make it, or name another",
-                path=chown.path,
-                line=chown.line,
-            )
+            return bad(chown, f"names {missing}, which is not there", "make it, or name another")
         access = SocketAccess(mode=access.mode, user=user, group=group)
     return access
 

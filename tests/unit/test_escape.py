@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -24,7 +23,6 @@ NAMES = st.binary(min_size=1, max_size=40).filter(lambda raw: b"\0" not in raw).
 PART = st.binary(min_size=1, max_size=12).filter(lambda raw: not set(raw) & set(b"\0/") and raw not in {b".", b".."})
 PATHS = st.lists(PART, max_size=4).map(lambda parts: os.fsdecode(b"/" + b"/".join(parts)))
 
-needs_systemd_escape = pytest.mark.skipif(not shutil.which("systemd-escape"), reason="systemd-escape is not here")
 
 _SIMPLE = {
     "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
@@ -145,21 +143,18 @@ def test_what_no_word_can_hold(quote: type[str], text: str, why: str) -> None:
         quote(text)
 
 
-@needs_systemd_escape
 @settings(max_examples=5, deadline=None, phases=[Phase.generate])
 @given(st.lists(NAMES, min_size=100, max_size=200))
 def test_labels_are_those_of_systemd_escape(names: list[str]) -> None:
     assert [unit_label(name) for name in names] == systemd_escape("--", *names)
 
 
-@needs_systemd_escape
 @settings(max_examples=5, deadline=None, phases=[Phase.generate])
 @given(st.lists(PATHS, min_size=100, max_size=200))
 def test_path_labels_are_those_of_systemd_escape(paths: list[str]) -> None:
     assert [path_label(path) for path in paths] == systemd_escape("--path", "--", *paths)
 
 
-@needs_systemd_escape
 @settings(max_examples=5, deadline=None, phases=[Phase.generate])
 @given(st.lists(NAMES, min_size=50, max_size=100))
 def test_systemd_takes_labels_back(names: list[str]) -> None:
