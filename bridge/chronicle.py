@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,12 @@ from bridge.events import Priority
 from bridge.history import Entry, Said, make_histories
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
+    from bridge.change import Change
     from bridge.diagnostics import Diagnostic
     from bridge.events import Moment
     from bridge.history import History
-    from bridge.planning import Change
 
 IDENTIFIER = "emperor-bridge"
 NEWEST = 10_000
@@ -50,20 +51,22 @@ def tell(moment: Moment, *, vassal: str, user_manager: bool) -> None:
     send(**{key: _utf8(value) if isinstance(value, str) else value for key, value in fields.items()})
 
 
-def history(*, user_manager: bool) -> dict[str, History]:
+def history(*, user_manager: bool) -> tuple[dict[str, History], int | None]:
     """Return what became of each vassal since boot, by the name of its service; one pass, with or without a daemon.
 
-    Only what the manager itself said counts. Where it said more than :data:`NEWEST` things, the older are left out.
-    Empty where the journal cannot be read.
+    Only what the manager itself said counts. Where it said more than :data:`NEWEST` things, the older are left out:
+    then the second value is when the oldest was said that was read, in µs since the epoch. Empty where the journal
+    cannot be read.
     """
     try:
-        return make_histories(_entries(user_manager=user_manager))
+        entries, since = _entries(user_manager=user_manager)
     except OSError:
-        return {}
+        return {}, None
+    return make_histories(entries), since
 
 
-def _entries(*, user_manager: bool) -> Iterator[Entry]:
-    """Yield the manager's newest entries in the order of their time."""
+def _entries(*, user_manager: bool) -> tuple[deque[Entry], int | None]:
+    """Return the manager's newest entries in the order of their time, and since when, if there may be older ones."""
     from cysystemd.reader import JournalOpenMode, JournalReader, Rule
 
     reader = JournalReader()
@@ -83,12 +86,14 @@ def _entries(*, user_manager: bool) -> Iterator[Entry]:
     # Not seek_tail(): where a filter is set, previous() then leaves out the newest entry. Seen with cysystemd 2.0.5.
     reader.seek_realtime_usec(_NEVER)
     newest: deque[Entry] = deque()
+    oldest = None
     for _ in range(NEWEST):
         if (found := reader.previous()) is None:
-            break
-        if (entry := _entry(found.data, found.get_realtime_usec(), user_manager=user_manager)) is not None:
+            return newest, None
+        oldest = found.get_realtime_usec()
+        if (entry := _entry(found.data, oldest, user_manager=user_manager)) is not None:
             newest.appendleft(entry)
-    yield from newest
+    return newest, oldest
 
 
 def _entry(data: Mapping[str, Any], written: int, *, user_manager: bool) -> Entry | None:
@@ -130,27 +135,28 @@ PROBLEM_ID = "8ca7e53a54524f68a4a53c6f0d9444f7"
 """The journal's ``MESSAGE_ID=`` of a problem: why a vassal's config is not in force."""
 
 
-def tell_change(change: Change) -> None:
-    """Write what the bridge did to a vassal.
+def tell_run(changes: Iterable[Change], problems: Iterable[Diagnostic], *, user_manager: bool) -> None:
+    """Write what a run did to each vassal and what is wrong; a journal that does not take it stops no run."""
+    with suppress(OSError):
+        for change in changes:
+            _tell_change(change, user_manager=user_manager)
+        for problem in problems:
+            _tell_problem(problem)
 
-    Raises:
-        OSError: the journal does not take it.
-    """
+
+def _tell_change(change: Change, *, user_manager: bool) -> None:
+    unit = {"USER_UNIT" if user_manager else "UNIT": change.unit}
     _send(
         MESSAGE=f"{change.vassal}: {change.verb}{f', {change.detail}' if change.detail else ''}",
         MESSAGE_ID=CHANGE_IDS[change.verb],
         PRIORITY=Priority.NOTICE,
         VASSAL=change.vassal,
         VASSAL_EVENT=str(change.verb),
+        **unit,
     )
 
 
-def tell_problem(problem: Diagnostic) -> None:
-    """Write a problem.
-
-    Raises:
-        OSError: the journal does not take it.
-    """
+def _tell_problem(problem: Diagnostic) -> None:
     about = {"VASSAL": problem.vassal, "VASSAL_EVENT": "refused"} if problem.vassal else {}
     is_error = problem.severity is Severity.ERROR
     _send(

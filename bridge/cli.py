@@ -49,6 +49,7 @@ def cli() -> None:
 def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any) -> None:
     """Bring systemd's units in line with the vassals and rules."""
     from bridge import present
+    from bridge.chronicle import tell_run
     from bridge.road import connected
 
     invocation = resolve(given)
@@ -64,7 +65,9 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
             )
     finally:
         bar.close()
-    diagnostics = (*outlook.diagnostics, *problems)
+    diagnostics = (*invocation.notices, *outlook.diagnostics, *problems)
+    if not dry_run:
+        tell_run(outlook.plan.changes, diagnostics, user_manager=layout.user_manager)
     vassals = len(outlook.admission.admitted) + len(outlook.admission.kept)
     if as_json:
         present.say_json(
@@ -90,6 +93,8 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
 def check(*, as_json: bool, **given: Any) -> None:
     """Say what is wrong with the vassals and rules; change nothing."""
     from bridge import present
+    from bridge.checking import check_vassals
+    from bridge.execution import make_terms
     from bridge.road import connected
 
     invocation = resolve(given)
@@ -98,14 +103,17 @@ def check(*, as_json: bool, **given: Any) -> None:
     road = _road(layout, settings, bar)
     try:
         with connected(layout) as manager:
-            diagnostics = road.look(manager).diagnostics
+            outlook = road.look(manager)
     except BridgeError as error:
         if error.diagnostic.code != "no-manager":
             raise
         # Vassals can be checked where no systemd runs, such as in the making of an image.
-        diagnostics = road.look(None).diagnostics
+        outlook = road.look(None)
     finally:
         bar.close()
+    terms = make_terms(settings, user_manager=layout.user_manager)
+    hazards = check_vassals(outlook.desired.settled, terms, layout)
+    diagnostics = (*invocation.notices, *outlook.diagnostics, *hazards)
     if as_json:
         present.say_json(present.diagnostics_json(diagnostics))
     else:
@@ -171,9 +179,10 @@ def render(*, vassal: str, **given: Any) -> None:
 def remove(*, yes: bool, **given: Any) -> None:
     """Stop all vassals and take away every unit the bridge made, and nothing else."""
     from bridge import present
+    from bridge.chronicle import tell_run
     from bridge.road import connected
 
-    invocation = resolve(given, needs_vassals=False)
+    invocation = resolve(given, needs_vassals=False, looks_for_emperor=False)
     layout, settings = invocation.layout, invocation.settings
     bar = present.Bar()
     try:
@@ -191,6 +200,7 @@ def remove(*, yes: bool, **given: Any) -> None:
             done = road.remove(manager, waiting=_waiting)
     finally:
         bar.close()
+    tell_run(done.changes, (), user_manager=layout.user_manager)
     present.say_changes(done.changes, planned=False)
     present.say(present.summary(done.changes, (), len(done.changes)))
 
@@ -201,16 +211,17 @@ def remove(*, yes: bool, **given: Any) -> None:
 def retry(*, vassal: str, **given: Any) -> None:
     """Try a VASSAL at once that failed, or that asked not to be started again."""
     from bridge import present
+    from bridge.chronicle import tell_run
     from bridge.road import connected
 
-    invocation = resolve(given, needs_vassals=False)
+    invocation = resolve(given, needs_vassals=False, looks_for_emperor=False)
     with connected(invocation.layout) as manager:
         road = _road(invocation.layout, invocation.settings, present.Bar())
-        names = road.retry(manager, vassal, waiting=_waiting)
-    if not names:
+        changes = road.retry(manager, vassal, waiting=_waiting)
+    if not changes:
         raise _unknown(vassal)
-    for name in names:
-        present.say(f"{printable(name)}: retried")
+    tell_run(changes, (), user_manager=invocation.layout.user_manager)
+    present.say_changes(changes, planned=False)
 
 
 @cli.command()

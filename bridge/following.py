@@ -49,8 +49,8 @@ def look(manager: SystemdManager, road: Road, *, has_sources: bool, user_manager
     outlook = road.look(manager) if has_sources else None
     observed = outlook.observed if outlook else road.observe(manager)
     refusals, diagnostics = (outlook.refusals, outlook.diagnostics) if outlook else ((), ())
-    histories = chronicle.history(user_manager=user_manager)
-    rows = table(observed, refusals, diagnostics, manager, histories)
+    histories, since = chronicle.history(user_manager=user_manager)
+    rows = table(observed, refusals, diagnostics, manager, histories, histories_since=since)
     return Sight(rows=rows, states=dict(observed.states), histories=histories, diagnostics=diagnostics)
 
 

@@ -11,10 +11,14 @@ import click
 
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.layout import Layout, make_layout
-from bridge.settings import SETTINGS, Settings, merge, read_emperor_ini, read_toml
+from bridge.settings import SETTINGS, Settings, merge, read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+
+PLACES = ("/etc/uwsgi-emperor/emperor.ini", "/etc/uwsgi.ini", "/etc/uwsgi/emperor.ini")
+"""Where Debian, Fedora and uWSGI's documentation keep an Emperor's config; read if nothing else names vassals."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,20 +29,18 @@ class Invocation:
     settings: Settings
     configuration: tuple[str, ...]
     """The files the settings came from, or might come from once they are there."""
+    notices: tuple[Diagnostic, ...] = ()
+    """What of the configuration has no effect."""
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that serve all commands, under uWSGI's own names."""
     for setting in reversed(SETTINGS):
         names = [f"--{name}" for name in (setting.name, *setting.aliases)]
-        command = click.option(
-            *names,
-            setting.field,
-            metavar=setting.metavar,
-            multiple=setting.multiple,
-            type=click.IntRange(min=1) if setting.number else str,
-            help=setting.help,
-        )(command)
+        kind: dict[str, Any] = {"is_flag": True}
+        if not setting.flag:
+            kind = {"metavar": setting.metavar, "type": click.IntRange(min=1) if setting.number else str}
+        command = click.option(*names, setting.field, multiple=setting.multiple, help=setting.help, **kind)(command)
     for option in (
         click.option("--runtime", is_flag=True, help="Write units to /run, to be gone after a reboot."),
         click.option("--user", is_flag=True, help="Work on your own service manager instead of the system's."),
@@ -50,8 +52,8 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def resolve(given: Mapping[str, Any], *, needs_vassals: bool = True) -> Invocation:
-    """Make sense of the options given.
+def resolve(given: Mapping[str, Any], *, needs_vassals: bool = True, looks_for_emperor: bool = True) -> Invocation:
+    """Make sense of the options given; ``looks_for_emperor`` in the usual places if they name no vassals.
 
     Raises:
         BridgeError: a configuration file cannot be used, or nothing says where the vassals are.
@@ -65,8 +67,15 @@ def resolve(given: Mapping[str, Any], *, needs_vassals: bool = True) -> Invocati
         values, its_ini = read_toml(path)
         layers.append(values)
         ini = ini or its_ini
+    if looks_for_emperor and not ini and not layout.user_manager and not any(layer.get("emperor") for layer in layers):
+        ini = next((place for place in PLACES if _may_be_there(Path(place))), None)
+    notices: tuple[Diagnostic, ...] = ()
     if ini:
-        layers.append(read_emperor_ini(ini))
+        from bridge.emperor_ini import read_emperor_ini
+
+        found = read_emperor_ini(ini)
+        layers.append(found.values)
+        notices = found.notices
     settings = merge(layers)
     if needs_vassals and not settings.emperor:
         raise BridgeError(
@@ -77,7 +86,12 @@ def resolve(given: Mapping[str, Any], *, needs_vassals: bool = True) -> Invocati
             )
         )
     files = (str(path), *((ini,) if ini else ()), *layout.templates[:-1])
-    return Invocation(layout=layout, settings=settings, configuration=tuple(os.path.abspath(file) for file in files))
+    return Invocation(
+        layout=layout,
+        settings=settings,
+        configuration=tuple(os.path.abspath(file) for file in files),
+        notices=notices,
+    )
 
 
 def _may_be_there(path: Path) -> bool:

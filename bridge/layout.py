@@ -29,6 +29,8 @@ class Layout:
     """Where units live that need not outlast a reboot; the bridge's batches are put here for a moment."""
     lock: str
     """Held while the bridge changes anything; holds what an interrupted run was about to do."""
+    last_run: str
+    """What one run leaves for the next to know."""
     config: str
     """The default bridge.toml."""
     pauses: str
@@ -52,6 +54,7 @@ def make_layout(*, user: bool, runtime: bool) -> Layout:
         unit_path=_SYSTEM_UNIT_PATH,
         runtime_units="/run/systemd/system",
         lock="/run/emperor-bridge/lock",
+        last_run="/run/emperor-bridge/last-run",
         pauses="/run/emperor-bridge/pauses",
         config="/etc/emperor-bridge/bridge.toml",
         templates=("/etc/emperor-bridge/templates", _shipped_templates()),
@@ -82,6 +85,7 @@ def _user_layout(*, runtime: bool) -> Layout:
         ),
         runtime_units=volatile,
         lock=f"{run}/emperor-bridge/lock",
+        last_run=f"{run}/emperor-bridge/last-run",
         pauses=f"{run}/emperor-bridge/pauses",
         config=f"{config_home}/emperor-bridge/bridge.toml",
         templates=(f"{config_home}/emperor-bridge/templates", _shipped_templates()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bridge.address import UnixAddress
@@ -11,14 +12,15 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.observed import Ownership
 from bridge.probe import occupied
 from bridge.trails import Trails
-from bridge.units import COMMON, pause_of
+from bridge.units import COMMON, TARGET, pause_of
+from bridge.unixdiag import INODE_MASK, bound_files, file_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from bridge.address import Address
     from bridge.admission import Desired
+    from bridge.lastrun import LastRun
     from bridge.observed import Observed
+    from bridge.outlook import Circumstances
     from bridge.systemd import Manager
 
 
@@ -56,12 +58,18 @@ def occupied_addresses(desired: Desired, observed: Observed, *, asked: bool) -> 
     return occupied((s.identity for s in desired.settled if s.identity), own)
 
 
-def lost_sockets(observed: Observed, remembered: Mapping[str, tuple[int, int]]) -> frozenset[str]:
+def lost_sockets(observed: Observed, manager: Manager) -> frozenset[str]:
     """Return the labels of vassals whose socket systemd holds while its file is gone or another's.
 
-    A file that was replaced can be told only where its inode is remembered.
+    Nothing is remembered for it: the kernel tells which file a socket was bound to.
     """
-    lost = set()
+    # To mend a socket ends its app: what changed just while it was looked at is looked at once more.
+    return (lost := _lost(observed, manager)) and lost & _lost(observed, manager)
+
+
+def _lost(observed: Observed, manager: Manager) -> frozenset[str]:
+    lost, doubtful = set(), {}
+    bound = bound_files()
     for label, installed in observed.installed.items():
         if isinstance(installed.address, UnixAddress) and observed.state(installed.socket).active == "active":
             path = installed.address.path
@@ -72,29 +80,84 @@ def lost_sockets(observed: Observed, remembered: Mapping[str, tuple[int, int]]) 
                 continue
             except OSError:
                 continue
-            known = remembered.get(path)
-            if known and stat.S_ISSOCK(info.st_mode) and known != (info.st_dev, info.st_ino):
+            # systemd itself resolves /var/run, and takes other symlinked folders as they are written.
+            files = bound.get(path, set()) | bound.get(str(installed.identity), set())
+            if not files or not stat.S_ISSOCK(info.st_mode):
+                continue
+            if info.st_ino & INODE_MASK not in files and file_of(path) not in {None, *files}:
                 lost.add(label)
+            elif len(files) > 1:
+                doubtful[installed.socket] = (label, info.st_mtime_ns)
+    # Two were bound to this path, and the file is one's: systemd's was made before systemd said that it listens.
+    since = manager.properties(list(doubtful), "Unit", "ActiveEnterTimestamp")
+    lost |= {label for unit, (label, made) in doubtful.items() if 0 < since.get(unit, 0) * 1000 < made}
     return frozenset(lost)
 
 
-def outdated(desired: Desired, observed: Observed, manager: Manager, stamp: int) -> frozenset[str]:
+def stopped_units(observed: Observed, circumstances: Circumstances) -> frozenset[str]:
+    """Return the units that somebody else stopped.
+
+    A run that ends leaves all up but what fails, what wants to be down and what it notes. So what does nothing now was
+    stopped since; after a run that did not end, that can be said only of what it had found so.
+    """
+    last, finished = circumstances.last, circumstances.stamp > 0
+    down = {
+        installed.waits_on
+        for label, installed in observed.installed.items()
+        if label not in observed.exiled and not (finished and installed.config in last.owed)
+    } | {TARGET}
+    return frozenset(
+        unit for unit in down
+        if observed.state(unit).active == "inactive" and unit not in observed.stale and (finished or unit in last.left)
+    )  # fmt: skip
+
+
+def config_folders(desired: Desired, observed: Observed, last: LastRun) -> dict[str, int]:
+    """Return the inode of each folder that configs are in; of one that has lost all of them, what it was with them.
+
+    The place of a mount is an empty folder while it is not there: what comes back then is nothing new.
+    """
+    kept = {_folder(installed.config) for installed in observed.installed.values()}
+    found = {folder: inode for folder, inode in last.folders.items() if folder in kept}
+    for folder in {_folder(settled.vassal.config) for settled in desired.settled}:
+        with suppress(OSError):
+            found[folder] = os.stat(folder).st_ino
+    return found
+
+
+def _folder(config: str) -> str:
+    return os.path.dirname(os.path.realpath(config) if os.path.islink(config) else config)
+
+
+def outdated(
+    desired: Desired, observed: Observed, manager: Manager, circumstances: Circumstances, *, follow: bool = True
+) -> frozenset[str]:
     """Return the labels of vassals that run, or gave up, on an older config than the one on disk.
 
-    A change that an earlier run has already seen was dealt with then, so only newer files are asked about.
+    A change that an earlier run has already seen was dealt with then, so only newer files are asked about. Where the
+    whole folder is another, files are new whatever their age: to rename a folder changes no file in it. Unless
+    ``follow``, a config that is a symlink changes when the symlink does (``emperor-nofollow``).
     """
+    folders = config_folders(desired, observed, circumstances.last)
+    before = circumstances.last.folders
+    exchanged = {folder for folder, inode in folders.items() if before.get(folder, inode) != inode}
+    found = set()
     changed: dict[str, tuple[str, int]] = {}
     for vassal in (s.vassal for s in desired.settled):
         pausing = not observed.state(pause_of(vassal.service)).is_down
         if pausing or observed.state(vassal.service).active in {"active", "failed"}:
+            if exchanged and _folder(vassal.config) in exchanged:
+                found.add(vassal.label)
+                continue
             try:
-                when = _changed_at(vassal.config)
+                when = _changed_at(vassal.config) if follow else os.lstat(vassal.config).st_ctime_ns
             except OSError:
                 continue
-            if when > stamp:
+            if when > circumstances.stamp:
                 changed[vassal.service] = (vassal.label, when)
     since = manager.properties(list(changed), "Unit", "StateChangeTimestamp")
-    return frozenset(label for unit, (label, when) in changed.items() if when > since.get(unit, 0) * 1000)
+    found |= {label for unit, (label, when) in changed.items() if when > since.get(unit, 0) * 1000}
+    return frozenset(found)
 
 
 def _changed_at(path: str) -> int:

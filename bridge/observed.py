@@ -93,17 +93,10 @@ class Installed:
         """The name of its socket unit, which an always-on vassal does not have."""
         return f"vassal-{self.label}.socket"
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Memory:
-    """What only a bridge that has been watching knows."""
-
-    sockets: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Device and inode of each socket file as systemd made it, by path."""
-    left: frozenset[str] = frozenset()
-    """Units that somebody else stopped."""
-    unfinished: frozenset[str] = frozenset()
-    """Files that somebody is just writing."""
+    @property
+    def waits_on(self) -> str:
+        """The unit that is up for as long as the vassal is served."""
+        return self.socket if self.address else self.service
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +124,7 @@ class Observed:
     exiled: frozenset[str] = frozenset()
     """Labels of vassals that asked not to be started again, by exit code 26."""
     left: frozenset[str] = frozenset()
-    """Units that an admin stopped while the bridge watched; it leaves them so."""
+    """Units that somebody else stopped, and that are to be left so."""
     occupied: Mapping[Address, str] = field(default_factory=dict)
     """Addresses that cannot be listened on, each with the reason."""
 

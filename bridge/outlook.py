@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bridge.observed import Memory
+from bridge.lastrun import LastRun
 
 if TYPE_CHECKING:
     from bridge.admission import Admission, Desired
@@ -33,12 +33,12 @@ class Outlook:
     def meant_down(self) -> frozenset[str]:
         """Labels of vassals that are down because they, or an admin, want it so."""
         observed = self.observed
-        left = {
+        return frozenset(
             label
             for label, installed in observed.installed.items()
-            if (installed.socket if installed.address else installed.service) in observed.left
-        }
-        return (observed.exiled - observed.outdated) | left
+            if (label in observed.exiled or installed.waits_on in observed.left)
+            and installed.waits_on not in self.plan.start
+        )
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
@@ -53,5 +53,10 @@ class Circumstances:
     stamp: int = 0
     """When the last run began (nanoseconds since the epoch): older changes were dealt with then."""
     stale: frozenset[str] = frozenset()
-    memory: Memory = field(default_factory=Memory)
+    """Units that an interrupted run was about to stop and start again."""
+    last: LastRun = field(default_factory=LastRun)
+    leave_stopped: bool = False
+    """Whether units that somebody else stopped are to stay so."""
+    unfinished: frozenset[str] = frozenset()
+    """Files that somebody is just writing."""
     allow_mass_removal: bool = False

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from bridge.change import Change, Verb
 from bridge.diagnostics import Diagnostic
 from bridge.observed import Ownership
 from bridge.units import COMMON, SUB_SLICE, TARGET, pause_of, starter_of
@@ -16,31 +16,10 @@ if TYPE_CHECKING:
 
     from bridge.admission import Admission
     from bridge.observed import Installed, Observed
-    from bridge.vassal import Settled
+    from bridge.vassal import Settled, Vassal
 
 MASS_LEAST = 10
 """Vassals there must be for the loss of more than half of them to be taken for a mistake."""
-
-
-class Verb(StrEnum):
-    """What happened to a vassal."""
-
-    ADDED = "added"
-    CHANGED = "changed"
-    STARTED = "started"
-    RELOADED = "reloaded"
-    RETRIED = "retried"
-    MENDED = "mended"
-    REMOVED = "removed"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Change:
-    """One line of what sync tells: what is done about a vassal, and in short why."""
-
-    vassal: str
-    verb: Verb
-    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,17 +171,17 @@ class _Draft:
 
         where = f"on demand at {settled.address}" if settled.address else "runs always"
         if installed is None:
-            self._tell(vassal.name, Verb.ADDED, where)
+            self._tell(vassal, Verb.ADDED, where)
         elif touched:
-            self._tell(vassal.name, Verb.CHANGED, _difference(settled, installed))
+            self._tell(vassal, Verb.CHANGED, _difference(settled, installed))
         elif lost:
-            self._tell(vassal.name, Verb.MENDED, f"its socket {settled.address} was gone or not its own")
+            self._tell(vassal, Verb.MENDED, f"its socket {settled.address} was gone or not its own")
         elif retries:
-            self._tell(vassal.name, Verb.RETRIED, "its config changed")
+            self._tell(vassal, Verb.RETRIED, "its config changed")
         elif starts:
-            self._tell(vassal.name, Verb.STARTED, where)
+            self._tell(vassal, Verb.STARTED, where)
         elif reloads:
-            self._tell(vassal.name, Verb.RELOADED, "its config changed")
+            self._tell(vassal, Verb.RELOADED, "its config changed")
 
     def take_away(self, installed: Installed) -> None:
         """Plan the end of a vassal that is no more."""
@@ -210,14 +189,13 @@ class _Draft:
         self.stop += [u for u in units if u in installed.units and not self.observed.state(u).is_down]
         self.remove += installed.units
         self.unlink += [path for unit in installed.units if (path := _link_path(unit)) in self.observed.links]
-        self._tell(installed.name, Verb.REMOVED, f"was at {installed.address}" if installed.address else "")
+        self._tell(installed, Verb.REMOVED, f"was at {installed.address}" if installed.address else "")
 
     def restore(self, installed: Installed) -> None:
         """Plan to start again what an interrupted run stopped of a vassal that is refused now."""
-        waits_on = installed.socket if installed.address else installed.service
-        if waits_on in self.observed.stale and self.observed.state(waits_on).is_down:
-            self.start.append(waits_on)
-            self._tell(installed.name, Verb.STARTED, "as it was; its new config is refused")
+        if installed.waits_on in self.observed.stale and self.observed.state(installed.waits_on).is_down:
+            self.start.append(installed.waits_on)
+            self._tell(installed, Verb.STARTED, "as it was; its new config is refused")
 
     def drop_dead_links(self) -> None:
         """Remove links of the bridge's own making that lead nowhere, as a killed run can leave them."""
@@ -255,8 +233,8 @@ class _Draft:
         file = self.observed.files.get(unit)
         return file is not None and file.text == text
 
-    def _tell(self, vassal: str, verb: Verb, detail: str) -> None:
-        self.changes.append(Change(vassal=vassal, verb=verb, detail=detail))
+    def _tell(self, vassal: Vassal | Installed, verb: Verb, detail: str) -> None:
+        self.changes.append(Change.of(vassal, verb, detail))
 
 
 def _is_pausing(observed: Observed, service: str) -> bool:

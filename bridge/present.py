@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
     from rich.table import Table
 
+    from bridge.change import Change
     from bridge.diagnostics import Diagnostic
     from bridge.observed import Observed
-    from bridge.planning import Change, Plan
+    from bridge.planning import Plan
     from bridge.status import Row
 
 _PATIENCE = 0.5

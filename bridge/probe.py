@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import socket
 import stat
 import sys
@@ -12,17 +11,14 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from bridge.address import AbstractAddress, InetAddress, UnixAddress, collision_key, overlaps
+from bridge.unixdiag import listeners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from bridge.address import Address
 
-_SO_ACCEPTCON = 0x10000
 _TCP_LISTEN = "0A"
-_UNIX_SOCKET = re.compile(
-    r"[0-9a-f]+: [0-9A-F]{8} [0-9A-F]{8} (?P<flags>[0-9A-F]{8}) [0-9A-F]{4} [0-9A-F]{2} +\d+ (?P<name>.+)"
-)
 
 
 def make_identity() -> Callable[[Address], Address]:
@@ -67,12 +63,10 @@ def occupied(wanted: Iterable[Address], own: Collection[Address]) -> dict[Addres
 
 
 def listening() -> Iterator[Address]:
-    """Yield the address of every listening socket of this network namespace (proc_net(5)): three reads in all."""
-    for line in _lines("/proc/net/unix"):
-        # A name may hold anything, a newline too: then it makes lines of its own.
-        if (row := _UNIX_SOCKET.fullmatch(line)) and int(row["flags"], 16) & _SO_ACCEPTCON:
-            name = row["name"]
-            yield AbstractAddress(name[1:]) if name.startswith("@") else UnixAddress(name)
+    """Yield the address of every listening socket of this network namespace (sock_diag(7), proc_net(5))."""
+    for listener in listeners():
+        name = os.fsdecode(listener.name)
+        yield AbstractAddress(name[1:]) if name.startswith("\0") else UnixAddress(name)
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in _lines(table):
             columns = line.split(None, 4)

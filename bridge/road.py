@@ -10,15 +10,26 @@ from typing import TYPE_CHECKING
 
 from bridge.admission import Desired, admit
 from bridge.applying import SERVICE_PATIENCE, Applier
-from bridge.desire import Settler, desire, find_binary
+from bridge.change import Change, Verb
+from bridge.desire import desire
 from bridge.escape import EscapeError
+from bridge.execution import make_terms
 from bridge.journal import failure_reason
+from bridge.lastrun import LastRun, Notebook
 from bridge.lock import Lock
-from bridge.looking import lost_sockets, occupied_addresses, outdated, refuse_foreign_common
-from bridge.observed import Memory, Observed
+from bridge.looking import (
+    config_folders,
+    lost_sockets,
+    occupied_addresses,
+    outdated,
+    refuse_foreign_common,
+    stopped_units,
+)
+from bridge.observed import Observed
 from bridge.outlook import Circumstances, Outlook
 from bridge.planning import Plan, make_plan, plan_removal
 from bridge.probe import make_identity
+from bridge.settling import Settler
 from bridge.store import Store, installed_vassals
 from bridge.systemd import SystemdManager
 from bridge.units import Throttle, boot_target, make_templates, render, render_common
@@ -48,6 +59,7 @@ class Road:
         self._tell = tell
         self._store = Store(layout)
         self._lock = Lock(layout.lock)
+        self._notebook = Notebook(layout.last_run)
         self._boot = boot_target(user_manager=layout.user_manager)
         self._settler = Settler()
         self._texts: dict[str, tuple[Settled, dict[str, str]]] = {}
@@ -58,7 +70,8 @@ class Road:
         Raises:
             BridgeError: the settings, the templates or the manager cannot be used.
         """
-        return self._look(manager, Circumstances(allow_mass_removal=allow_mass_removal))
+        last = self._notebook.read() or LastRun()
+        return self._look(manager, Circumstances(last=last, allow_mass_removal=allow_mass_removal))
 
     def sync(
         self,
@@ -66,29 +79,41 @@ class Road:
         *,
         waiting: Callable[[], None],
         allow_mass_removal: bool = False,
-        memory: Memory | None = None,
+        leave_stopped: bool = False,
+        unfinished: frozenset[str] = frozenset(),
     ) -> tuple[Outlook, tuple[Diagnostic, ...]]:
         """Bring the manager's units to what is desired; return what was planned and what then proved wrong.
 
-        ``memory`` is what a bridge that has been watching knows beyond the disk and the manager.
+        ``leave_stopped`` has units stay down that somebody else stopped; ``unfinished`` are files that somebody is
+        just writing.
 
         Raises:
             BridgeError: as for :meth:`look`, or the change was refused midway.
         """
         with self._lock.hold(waiting):
             began = time.time_ns()
+            noted = self._notebook.read()
+            last = noted or LastRun()
             circumstances = Circumstances(
                 stamp=self._lock.stamp(),
                 stale=self._lock.pending(),
-                memory=memory or Memory(),
+                last=last,
+                # With no note of a run there is no telling what was up at its end.
+                leave_stopped=leave_stopped and noted is not None,
+                unfinished=unfinished,
                 allow_mass_removal=allow_mass_removal,
             )
             outlook = self._look(manager, circumstances)
             self._store.clean()
+            last = replace(last, left=outlook.observed.left)
+            self._notebook.write(last)
             applier = self._applier(manager)
             if not outlook.plan.is_empty:
                 applier.apply(outlook.plan, outlook.observed.files)
             problems = tuple(applier.check(outlook.admission.admitted, down=outlook.meant_down))
+            owed = frozenset(problem.config for problem in problems if problem.config)
+            folders = config_folders(outlook.desired, outlook.observed, last)
+            self._notebook.write(replace(last, owed=owed, folders=folders))
             self._lock.finish(began)
             return outlook, problems
 
@@ -113,8 +138,8 @@ class Road:
                 problems.append(_unwritable(settled.vassal, error))
         return texts, tuple(problems)
 
-    def retry(self, manager: Manager, wanted: str, *, waiting: Callable[[], None]) -> list[str]:
-        """Try vassals at once that pause after a failure, or that asked not to be started; return their names.
+    def retry(self, manager: Manager, wanted: str, *, waiting: Callable[[], None]) -> list[Change]:
+        """Try vassals at once that pause after a failure, or that asked not to be started; return what was done.
 
         Raises:
             BridgeError: systemd or the file system refuses.
@@ -124,12 +149,12 @@ class Road:
             chosen = [i for i in observed.installed.values() if wanted in names_of(i)]
             applier = self._applier(manager)
             applier.retry([installed.service for installed in chosen])
-            down = [u for i in chosen if observed.state(u := i.socket if i.address else i.service).is_down]
+            down = [u for i in chosen if observed.state(u := i.waits_on).is_down]
             manager.reset_failed([installed.service for installed in chosen])
             manager.start(
                 down, timeout=SERVICE_PATIENCE, progress=lambda done, total: self._tell("starting", done, total)
             )
-            return [installed.name for installed in chosen]
+            return [Change.of(installed, Verb.RETRIED) for installed in chosen]
 
     def observe(self, manager: Manager | None) -> Observed:
         """Read what is on the disk and in the manager's memory.
@@ -166,6 +191,7 @@ class Road:
             self._applier(manager).apply(plan, observed.files)
             self._store.clean()
             self._store.forget_pauses(i.service for i in observed.installed.values())
+            self._notebook.forget()
             self._lock.forget()
             return plan
 
@@ -178,6 +204,7 @@ class Road:
         if self._lock.is_there:
             with self._lock.hold(waiting):
                 self._store.clean()
+                self._notebook.forget()
                 self._lock.forget()
 
     def _observe_all(self, manager: Manager) -> Observed:
@@ -202,22 +229,22 @@ class Road:
         return texts
 
     def _desire(self, identity: Callable[[Address], Address], unfinished: Collection[str] = ()) -> Desired:
-        settle = self._settler.ready(find_binary(self._settings), identity)
+        terms = make_terms(self._settings, user_manager=self._layout.user_manager)
+        settle = self._settler.ready(terms, identity)
         return desire(self._settings, settle=settle, progress=self._tell, unfinished=unfinished)
 
     def _look(self, manager: Manager | None, circumstances: Circumstances) -> Outlook:
+        follow = not self._settings.emperor_nofollow
         observed = self.observe(manager)
         refuse_foreign_common(observed)
-        memory = circumstances.memory
-        desired = self._desire(make_identity(), memory.unfinished)
+        desired = self._desire(make_identity(), circumstances.unfinished)
+        observed = replace(observed, stale=circumstances.stale, exiled=self._store.exiled())
         observed = replace(
             observed,
-            stale=circumstances.stale,
             occupied=occupied_addresses(desired, observed, asked=manager is not None),
-            outdated=outdated(desired, observed, manager, circumstances.stamp) if manager else frozenset(),
-            exiled=self._store.exiled(),
-            lost=lost_sockets(observed, memory.sockets),
-            left=memory.left,
+            outdated=outdated(desired, observed, manager, circumstances, follow=follow) if manager else frozenset(),
+            lost=lost_sockets(observed, manager) if manager else frozenset(),
+            left=stopped_units(observed, circumstances) if circumstances.leave_stopped else frozenset(),
         )
         return self._plan(desired, observed, allow_mass_removal=circumstances.allow_mass_removal)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -21,10 +20,11 @@ class Setting:
 
     name: str
     help: str
-    metavar: str
+    metavar: str = ""
     aliases: tuple[str, ...] = ()
     multiple: bool = False
     number: bool = False
+    flag: bool = False
 
     @property
     def field(self) -> str:
@@ -45,12 +45,41 @@ SETTINGS = (
             help="Milliseconds by which the pause after a failed start grows each time.  [default: 1000]"),
     Setting(name="emperor-max-throttle", metavar="MS", number=True,
             help="Milliseconds of the longest pause.  [default: 180000]"),
+    Setting(name="emperor-extra-extension", aliases=("emperor-extra-ext",), metavar="EXT", multiple=True,
+            help="A file that ends in EXT is a vassal too; uWSGI gets it as --config."),
+    Setting(name="emperor-nofollow", flag=True,
+            help="A vassal that is a symlink changes when the symlink does, not when its target does."),
+    Setting(name="emperor-tyrant", flag=True, help="Run each vassal as the owner of its config."),
+    Setting(name="emperor-tyrant-nofollow", flag=True, help="The owner of a symlinked config is the symlink's."),
+    Setting(name="emperor-tyrant-initgroups", flag=True, help="Give the owner's supplementary groups too."),
+    Setting(name="uid", metavar="USER", help="Run all vassals as USER, as an Emperor with this uid does."),
+    Setting(name="gid", metavar="GROUP", help="Run all vassals in GROUP."),
+    Setting(name="emperor-cap", aliases=("vassals-cap", "vassal-cap"), metavar="CAPS",
+            help="The capabilities vassals may have, as in setuid,setgid."),
+    Setting(name="vassals-inherit-before", metavar="FILE", multiple=True, help="A template read before the config."),
+    Setting(name="vassals-include-before", metavar="FILE", multiple=True, help="A config read before the vassal's."),
+    Setting(name="vassals-set", aliases=("vassal-set",), metavar="KEY=VALUE", multiple=True,
+            help="An option for all vassals."),
+    Setting(name="vassals-inherit", metavar="FILE", multiple=True, help="A template read after the config."),
+    Setting(name="vassals-include", metavar="FILE", multiple=True, help="A config read after the vassal's."),
+    Setting(name="emperor-wrapper", metavar="PROGRAM", help="What is started in place of uWSGI, with its arguments."),
+    Setting(name="vassals-start-hook", metavar="PROGRAM",
+            help="Run before a vassal starts, with its name and as its user."),
+    Setting(name="vassals-stop-hook", metavar="PROGRAM", help="Run as root after a vassal has ended, with its name."),
+    Setting(name="env", metavar="NAME=VALUE", multiple=True,
+            help="Set in the environment of all vassals; UWSGI_VASSAL_X reaches them as UWSGI_X."),
+    Setting(name="chdir", metavar="DIR", help="Where relative paths begin, and where the vassals of a pattern start."),
     Setting(name="binary-path", metavar="FILE", help="The uWSGI binary that runs the vassals."),
 )  # fmt: skip
 
-_NAMES = {name: setting for setting in SETTINGS for name in (setting.name, *setting.aliases)}
+NAMES = {name: setting for setting in SETTINGS for name in (setting.name, *setting.aliases)}
+"""All settings by all their names."""
 _INI_FILE = "emperor-ini"
-_DIGITS = 9
+_KINDS = {
+    (True, False): ("true or false", "true"),
+    (False, True): ("a whole number from 1", "1000"),
+    (False, False): ("text", '"…"'),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +92,24 @@ class Settings:
     emperor_on_demand_exec: str = ""
     emperor_throttle: int = 1000
     emperor_max_throttle: int = 180_000
+    emperor_extra_extension: tuple[str, ...] = ()
+    emperor_nofollow: bool = False
+    emperor_tyrant: bool = False
+    emperor_tyrant_nofollow: bool = False
+    emperor_tyrant_initgroups: bool = False
+    uid: str = ""
+    gid: str = ""
+    emperor_cap: str = ""
+    vassals_inherit_before: tuple[str, ...] = ()
+    vassals_include_before: tuple[str, ...] = ()
+    vassals_set: tuple[str, ...] = ()
+    vassals_inherit: tuple[str, ...] = ()
+    vassals_include: tuple[str, ...] = ()
+    emperor_wrapper: str = ""
+    vassals_start_hook: str = ""
+    vassals_stop_hook: str = ""
+    env: tuple[str, ...] = ()
+    chdir: str = ""
     binary_path: str = ""
     """The uWSGI binary; empty: the one in PATH."""
 
@@ -98,9 +145,9 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
                 raise _bad(path, f"{name} must be text", f'write {name} = "…"')
             ini = given
             continue
-        setting = _NAMES.get(name)
+        setting = NAMES.get(name)
         if setting is None:
-            close = get_close_matches(name, [*_NAMES, _INI_FILE], n=1)
+            close = get_close_matches(name, [*NAMES, _INI_FILE], n=1)
             raise _bad(
                 path,
                 f"there is no setting {name!r}",
@@ -108,57 +155,22 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
             )
         texts = given if setting.multiple and isinstance(given, list) else [given]
         if not all(_fits(setting, text) for text in texts):
-            kind = "a whole number from 1" if setting.number else "text"
+            kind, example = _KINDS[setting.flag, setting.number]
             raise _bad(
                 path,
                 f"{name} must be {kind}{' or a list of texts' if setting.multiple else ''}",
-                f"write {name} = " + ("1000" if setting.number else '"…"'),
+                f"write {name} = {example}",
             )
         values[setting.field] = tuple(texts) if setting.multiple else texts[0]
     return values, ini
 
 
-def read_emperor_ini(path: str) -> dict[str, Any]:
-    """Read the settings known here from an Emperor's own config.
-
-    Raises:
-        BridgeError: the file cannot be read as a uWSGI config.
-    """
-    from bridge.uwsgi.options import ConfigError
-    from bridge.uwsgi.reading import read
-
-    try:
-        config = read(path, environ=os.environ)
-    except ConfigError as error:
-        raise BridgeError(
-            Diagnostic(code="emperor-ini", path=error.path, line=error.line, message=error.message, hint=error.hint)
-        ) from error
-    values: dict[str, Any] = {}
-    for option in config.options:
-        if setting := _NAMES.get(option.key):
-            value = _number(option.value, option.path, option.line, setting) if setting.number else option.value
-            values[setting.field] = (*values.get(setting.field, ()), value) if setting.multiple else value
-    return values
-
-
 def _fits(setting: Setting, given: object) -> bool:
+    if setting.flag:
+        return isinstance(given, bool)
     if setting.number:
         return isinstance(given, int) and not isinstance(given, bool) and given >= 1
     return isinstance(given, str)
-
-
-def _number(text: str, path: str, line: int, setting: Setting) -> int:
-    if not (text.isascii() and text.isdecimal()) or not 1 <= len(text) <= _DIGITS or int(text) < 1:
-        raise BridgeError(
-            Diagnostic(
-                code="emperor-ini",
-                path=path,
-                line=line,
-                message=f"{setting.name} must be a whole number from 1, not {text[:40]!r}",
-                hint=f"write {setting.name} = 1000",
-            )
-        )
-    return int(text)
 
 
 def _bad(path: Path, message: str, hint: str) -> BridgeError:

@@ -57,6 +57,8 @@ class Row:
     """When it last failed, since boot."""
     failure: str | None = None
     """How it failed then."""
+    history_since: str | None = None
+    """From when on the past is known, if the journal says too much since boot to read it all."""
 
     @property
     def note(self) -> str:
@@ -74,11 +76,13 @@ def table(
     diagnostics: Iterable[Diagnostic],
     manager: Manager,
     histories: Mapping[str, History],
+    *,
+    histories_since: int | None = None,
 ) -> list[Row]:
     """Return a row for each installed vassal and each refused one, ordered by name.
 
-    ``refusals`` and ``diagnostics`` are those of a look at the sources, ``histories`` those of services by name. Raises
-    nothing: what cannot be asked is null.
+    ``refusals`` and ``diagnostics`` are those of a look at the sources, ``histories`` those of services by name,
+    which begin at ``histories_since`` if not at boot. Raises nothing: what cannot be asked is null.
     """
     problems = _problems(diagnostics)
     decisive = {
@@ -98,6 +102,7 @@ def table(
                 pid=pids.get(installed.service) or None,
                 since=_iso(since.get(decisive[label])),
                 problem=problems.pop(installed.config, None),
+                history_since=_iso(histories_since),
             ),
             histories.get(installed.service, UNKNOWN),
         )

@@ -142,7 +142,8 @@ class Store:
         Raises:
             BridgeError: one is there and cannot be removed.
         """
-        unfinished = [f"{self._directory}/{n}" for n in self._names(self._directory) if n.startswith(TEMPORARY_PREFIX)]
+        folders = (self._directory, os.path.dirname(self._layout.last_run))
+        unfinished = [f"{f}/{name}" for f in folders for name in self._names(f) if name.startswith(TEMPORARY_PREFIX)]
         batches = self._layout.runtime_units
         unfinished += [f"{batches}/{name}" for name in self._names(batches) if BATCH_UNIT.fullmatch(name)]
         for path in unfinished:

@@ -37,7 +37,7 @@ SLICE = "vassals.slice"
 COMMON = (TARGET, STARTER, SOCKETS, SERVICES, SLICE)
 """The units that are there once, whatever the number of vassals."""
 
-SUB_SLICE = re.compile(r"vassals-[0-9a-f]{2}\.slice")
+SUB_SLICE = re.compile(r"vassals-[0-9a-f]{2}(-[0-9]+)?\.slice")
 """The names :func:`slice_of` gives; these slices have no files."""
 
 _MARK = "X-EmperorBridge"
@@ -92,9 +92,9 @@ def render(
             templates,
             "vassal.service.j2",
             description=f"uWSGI vassal {shown}",
-            argv=settled.argv,
+            execution=settled.execution,
             directory=vassal.directory,
-            slice=slice_of(vassal.label),
+            slice=slice_of(vassal.label, settled.execution.tenant),
             on_demand=address is not None,
             throttle=throttle,
             pause=pause_of(vassal.service),
@@ -107,8 +107,9 @@ def render(
             "vassal.socket.j2",
             description=f"Socket of uWSGI vassal {shown}",
             address=str(address),
-            slice=slice_of(vassal.label),
+            slice=slice_of(vassal.label, settled.execution.tenant),
             access=settled.access,
+            backlog=settled.backlog,
             unix=isinstance(address, UnixAddress),
             wildcard=not (isinstance(address, InetAddress) and not address.ip.is_unspecified),
         )
@@ -154,9 +155,11 @@ def pause_of(service: str) -> str:
     return f"{PAUSE_PREFIX}vassal-{blake2b(service.encode(), digest_size=16).hexdigest()}.service"
 
 
-def slice_of(label: str) -> str:
-    """Return the sub-slice a vassal lives in; it depends on nothing but its name."""
-    return f"vassals-{blake2b(label.encode(), digest_size=2).digest()[0] % SLICES:02x}.slice"
+def slice_of(label: str, tenant: int | None = None) -> str:
+    """Return the sub-slice a vassal lives in: by its name, or one for each tenant, by uid, within such a sub-slice."""
+    key = label if tenant is None else str(tenant)
+    spread = f"{blake2b(key.encode(), digest_size=2).digest()[0] % SLICES:02x}"
+    return f"vassals-{spread}.slice" if tenant is None else f"vassals-{spread}-{tenant}.slice"
 
 
 def read_mark(unit: str, text: str) -> Mark | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, Severity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bridge.address import Address
 
 CONFIG_OPTIONS = {
@@ -23,11 +24,36 @@ CONFIG_OPTIONS = {
 """How the Emperor hands a config to uWSGI, by the file's extension (core/emperor.c, ``vassal_new_argv``)."""
 
 
+def option_for(name: str, extra_extensions: Iterable[str]) -> str | None:
+    """Return the option by which uWSGI is given a config of this name; None: it is none.
+
+    core/emperor.c, ``uwsgi_emperor_is_valid`` and ``uwsgi_emperor_spawn_vassal``.
+    """
+    if any(name.endswith(extension) for extension in extra_extensions):
+        return "--config"
+    return next((option for extension, option in CONFIG_OPTIONS.items() if name.endswith(extension)), None)
+
+
+def stem_of(path: str) -> str:
+    """Return a config's file name up to its last dot."""
+    name = path.rpartition("/")[2]
+    stem, dot, _ = name.rpartition(".")
+    return stem if dot else name
+
+
 class Mode(StrEnum):
     """How a vassal lives: waiting for a connection, or running from the start."""
 
     ON_DEMAND = "on-demand"
     ALWAYS = "always"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a config is, by number; in tyrant mode the vassal runs as that user and in that group."""
+
+    uid: int = 0
+    gid: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +70,7 @@ class Vassal:
     """Where uWSGI is started, and where relative paths of the vassal begin."""
     label: str
     """The systemd-escaped NAME in ``vassal-NAME.service``."""
+    owner: Owner = Owner()
 
     @property
     def service(self) -> str:
@@ -58,12 +85,7 @@ class Vassal:
     @property
     def stem(self) -> str:
         """The config's file name up to its last dot."""
-        return PurePath(self.config).name.rpartition(".")[0]
-
-    @property
-    def extension(self) -> str:
-        """The config's extension, with its dot."""
-        return "." + self.config.rpartition(".")[2]
+        return stem_of(self.config)
 
     def problem(
         self,
@@ -98,6 +120,27 @@ class SocketAccess:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Execution:
+    """How a vassal's process is started (systemd.exec(5))."""
+
+    argv: tuple[str, ...]
+    """The command; the first word is an absolute path."""
+    environment: tuple[str, ...] = ()
+    """``NAME=VALUE``, beside what systemd sets."""
+    user: str = ""
+    """A name or a number; empty: root."""
+    group: str = ""
+    drops_groups: bool = False
+    """Whether the user's supplementary groups are not for the vassal."""
+    capabilities: tuple[str, ...] = ()
+    """Those it may have at most, if any are named."""
+    start_hook: tuple[str, ...] = ()
+    stop_hook: tuple[str, ...] = ()
+    tenant: int | None = None
+    """In tyrant mode the uid of the owner, in whose slice it runs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Settled:
     """A vassal with everything decided that its units are rendered from."""
 
@@ -107,8 +150,9 @@ class Settled:
     identity: Address | None
     """The address with symlinked folders resolved: what collides with it."""
     access: SocketAccess
-    argv: tuple[str, ...]
-    """The command that starts it; the first word is an absolute path."""
+    execution: Execution
+    backlog: int | None = None
+    """How many connections may wait for it, if its config says (``listen``)."""
     sources: tuple[str, ...] = ()
     """The files its options came from."""
 

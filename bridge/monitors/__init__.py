@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
@@ -10,13 +11,14 @@ from bridge.monitors.pattern import PatternMonitor, matches_one_directory
 
 if TYPE_CHECKING:
     from bridge.monitors.base import Monitor
+    from bridge.settings import Settings
 
 
-def monitor_for(spec: str) -> Monitor:
+def monitor_for(spec: str, settings: Settings) -> Monitor:
     """Return the monitor an ``emperor = SPEC`` names, chosen as the Emperor chooses.
 
-    A known scheme decides; otherwise what matches exactly one directory is ``dir://``, anything else ``glob://``
-    (core/emperor.c, ``uwsgi_emperor_ues_init``).
+    Relative places are in its ``chdir``. A known scheme decides; otherwise what matches exactly one directory is
+    ``dir://``, anything else ``glob://`` (core/emperor.c, ``uwsgi_emperor_ues_init``).
 
     Raises:
         BridgeError: the scheme is not one the bridge knows, or no place is named.
@@ -30,12 +32,14 @@ def monitor_for(spec: str) -> Monitor:
                 hint="name a directory or a pattern",
             )
         )
+    place = os.path.join(settings.chdir, rest if separator else spec)
     if not separator:
-        return DirectoryMonitor(spec) if matches_one_directory(spec) or not _has_magic(spec) else PatternMonitor(spec)
+        is_directory = matches_one_directory(place) or not _has_magic(place)
+        return DirectoryMonitor(place, settings) if is_directory else PatternMonitor(place, settings)
     if scheme == "dir":
-        return DirectoryMonitor(rest)
+        return DirectoryMonitor(place, settings)
     if scheme == "glob":
-        return PatternMonitor(rest)
+        return PatternMonitor(place, settings)
     raise BridgeError(
         Diagnostic(
             code="monitor-unknown",

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from bridge.diagnostics import Diagnostic
 from bridge.escape import UNIT_NAME_MAX, EscapeError
-from bridge.vassal import CONFIG_OPTIONS
+from bridge.vassal import CONFIG_OPTIONS, Owner, option_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from bridge.settings import Settings
     from bridge.trails import Trails
     from bridge.vassal import Vassal
 
@@ -46,13 +47,15 @@ class Monitor(Protocol):
         """Name the places where a change can make the next report another one."""
 
 
-def collect(monitor: str, configs: Iterable[str], vassal_of: Callable[[str], Vassal]) -> Report:
+def collect(
+    monitor: str, configs: Iterable[str], vassal_of: Callable[[str, Owner], Vassal], settings: Settings
+) -> Report:
     """Build the report of a file-based monitor from the paths it found.
 
     A path is taken as the Emperor takes it (``uwsgi_emperor_is_valid``): by its extension, and if it is a regular file
     once symlinks are followed. Where the Emperor passes over what is not, in silence, here it is said.
     """
-    found = {config: examine(config, vassal_of) for config in configs}
+    found = {config: examine(config, vassal_of, settings) for config in configs}
     problems = [one for one in found.values() if isinstance(one, Diagnostic)]
     return Report(
         monitor=monitor,
@@ -62,13 +65,14 @@ def collect(monitor: str, configs: Iterable[str], vassal_of: Callable[[str], Vas
     )
 
 
-def examine(config: str, vassal_of: Callable[[str], Vassal]) -> Vassal | Diagnostic | None:
+def examine(config: str, vassal_of: Callable[[str, Owner], Vassal], settings: Settings) -> Vassal | Diagnostic | None:
     """Decide what one path is: a vassal, something to complain about, or none of our business."""
     name = config.rpartition("/")[2]
-    if not name.endswith(tuple(CONFIG_OPTIONS)):
+    if not option_for(name, settings.emperor_extra_extension):
         return None
     try:
         info = os.stat(config)
+        entry = os.lstat(config) if settings.emperor_tyrant_nofollow else info
     except OSError as error:
         # Emacs marks a file that is being edited with a dangling symlink of this name.
         return None if name.startswith(".#") else _vanished(config, error)
@@ -76,7 +80,7 @@ def examine(config: str, vassal_of: Callable[[str], Vassal]) -> Vassal | Diagnos
         return _problem("config-irregular", config, "it is not a regular file, so it is no config", "move it away")
     try:
         _check_path(config)
-        vassal = vassal_of(config)
+        vassal = vassal_of(config, Owner(entry.st_uid, entry.st_gid))
         if ":" in vassal.name:
             raise EscapeError("it has a ':', and uWSGI reads what follows that as the name of a section")
         if (size := len(vassal.service)) > UNIT_NAME_MAX:

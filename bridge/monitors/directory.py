@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import Diagnostic
 from bridge.escape import unit_label
 from bridge.monitors.base import Report, collect
-from bridge.vassal import Vassal
+from bridge.vassal import Vassal, stem_of
 
 if TYPE_CHECKING:
+    from bridge.settings import Settings
     from bridge.trails import Trails
+    from bridge.vassal import Owner
 
 
 class DirectoryMonitor:
     """Watches one directory, as the Emperor's dir monitor: names are bare, and uWSGI is started inside it."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, settings: Settings) -> None:
+        self._settings = settings
         self.directory = os.path.abspath(directory)
         self.spec = f"dir://{self.directory}"
 
@@ -33,18 +36,20 @@ class DirectoryMonitor:
                 hint="make it, or mend --emperor; vassals that came from it stay as they are",
             )
             return Report(monitor=self.spec, diagnostics=(problem,), complete=False)
-        return collect(self.spec, [f"{self.directory.rstrip('/')}/{name}" for name in names], self._vassal)
+        configs = [f"{self.directory.rstrip('/')}/{name}" for name in names]
+        return collect(self.spec, configs, self._vassal, self._settings)
 
     def trails(self, trails: Trails) -> None:
         """Watch the way to the directory, and all that is in it."""
         trails.contents(self.directory)
 
-    def _vassal(self, config: str) -> Vassal:
+    def _vassal(self, config: str, owner: Owner) -> Vassal:
         name = config.rpartition("/")[2]
         return Vassal(
             name=name,
             config=config,
             monitor=self.spec,
             directory=self.directory,
-            label=unit_label(name.rpartition(".")[0]),
+            label=unit_label(stem_of(name)),
+            owner=owner,
         )

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import Diagnostic
 from bridge.escape import path_label
 from bridge.monitors.base import Report, collect
-from bridge.vassal import Vassal
+from bridge.vassal import Vassal, stem_of
 
 if TYPE_CHECKING:
+    from bridge.settings import Settings
     from bridge.trails import Trails
+    from bridge.vassal import Owner
 
 
 class PatternMonitor:
     """Watches a shell pattern, as the Emperor's glob monitor: names are whole paths."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, settings: Settings) -> None:
+        self._settings = settings
         self.pattern = os.path.abspath(pattern)
         self.spec = f"glob://{self.pattern}"
 
@@ -35,7 +38,7 @@ class PatternMonitor:
                 hint="make it, or mend --emperor; vassals that came from it stay as they are",
             )
             return Report(monitor=self.spec, diagnostics=(problem,), complete=False)
-        return collect(self.spec, sorted(glob.glob(self.pattern)), self._vassal)
+        return collect(self.spec, sorted(glob.glob(self.pattern)), self._vassal, self._settings)
 
     def trails(self, trails: Trails) -> None:
         """Watch every folder in which something can appear that the pattern, as far as it has come, matches."""
@@ -54,13 +57,14 @@ class PatternMonitor:
                 if os.path.isdir(match)
             ]
 
-    def _vassal(self, config: str) -> Vassal:
+    def _vassal(self, config: str, owner: Owner) -> Vassal:
         return Vassal(
             name=config,
             config=config,
             monitor=self.spec,
-            directory="/",
-            label=path_label(config.rpartition(".")[0]),
+            directory=os.path.abspath(self._settings.chdir or "/"),
+            label=path_label(f"{config.rpartition('/')[0]}/{stem_of(config)}"),
+            owner=owner,
         )
 
 

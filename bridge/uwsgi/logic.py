@@ -15,7 +15,7 @@ from bridge.uwsgi.placeholders import Budget, calculate, expand, substitute
 from bridge.uwsgi.table import ENDS, IMMEDIATE, INCLUDES, LOOPS, NOT_OPTIONS, SETS, TESTS, UNREADABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 Loader: TypeAlias = "Callable[[Option], Sequence[Option] | None]"
 """Reads the config an option names; None where it is not to be read."""
@@ -83,19 +83,24 @@ class Process:
     _budget: Budget = field(default_factory=Budget)
 
     def start(self, option: str, path: str) -> None:
-        """Take what comes before the config: options from the environment, then ``--ini path`` or the like.
+        """Take what comes before the config, where the command line is ``--ini path`` or the like."""
+        self.environment()
+        self.config(option, path)
 
-        core/uwsgi.c: ``parse_sys_envs``, ``uwsgi_commandline_config``.
-        """
+    def environment(self) -> None:
+        """Take options from the environment (core/utils.c, ``parse_sys_envs``)."""
         self._environ.update(self.around.environ)
         for name, value in self.around.environ.items():
             if name.startswith("UWSGI_") and name[6:] not in NOT_OPTIONS:
                 self._take(Option(name[6:].lower().replace("_", "-"), value, f"${name}", 1))
+
+    def config(self, option: str, path: str) -> None:
+        """Take ``--ini path`` or the like itself; its options follow (core/uwsgi.c, ``uwsgi_commandline_config``)."""
         entry = _Entry(Option(option, path, path, 1), done=True, shown=False)
         self._entries.append(entry)
         self._first.setdefault(option, entry)
 
-    def add(self, options: Sequence[Option]) -> None:
+    def add(self, options: Iterable[Option]) -> None:
         """Take the options of a config, in order."""
         for option in options:
             self._take(option)
@@ -126,7 +131,8 @@ class Process:
             return calculate(option, name, lookup, self._budget) if symbol == "%" else lookup(name)
 
         if symbol + "(" in option.value:
-            entry.option = replace(option, value=expand(option, symbol, known, self._budget))
+            # A placeholder is filled by what anybody wrote.
+            entry.option = replace(option, value=expand(option, symbol, known, self._budget), trusted=False)
 
     def _value(self, key: str) -> str | None:
         entry = self._first.get(key)
@@ -150,7 +156,9 @@ class Process:
         self._budget.option(option)
         entry = _Entry(option, done=placeholder)
         self._entries.append(entry)
-        self._first.setdefault(option.key, entry)
+        if option.value or not option.trusted:
+            # An option without argument on the command line has no value that others could ask for.
+            self._first.setdefault(option.key, entry)
         if not placeholder and (option.key in IMMEDIATE or option.key in self._custom):
             entry.done = True
             self._manage(option)
@@ -224,13 +232,14 @@ class Process:
                 self._budget.option(option)
                 self.unread.append(option)
             elif decided[0]:
-                yield replace(option, value=self._filled(option, decided[1]))
+                yield self._copy(option, decided[1])
             return
         for item in items:
-            yield replace(option, value=self._filled(option, item))
+            yield self._copy(option, item)
 
-    def _filled(self, option: Option, item: str | None) -> str:
-        return substitute(option, option.value, "%(_)", item, self._budget)
+    def _copy(self, option: Option, item: str | None) -> Option:
+        value = substitute(option, option.value, "%(_)", item, self._budget)
+        return replace(option, value=value, trusted=option.trusted and value == option.value)
 
     def _decide(self, logic: Option) -> tuple[bool, str | None] | None:
         """Return whether the condition holds and what its ``%(_)`` is; None where only the process can tell."""
@@ -274,7 +283,7 @@ class Process:
             for number, word in enumerate(words, start=1):
                 key = substitute(option, key, f"${number}", word, self._budget)
                 value = substitute(option, value, f"${number}", word, self._budget)
-            derived = replace(option, key=key, value=value)
+            derived = replace(option, key=key, value=value, trusted=False)
             self._budget.option(derived)
             self._entries.append(_Entry(derived, done=True))
             self._manage(derived)

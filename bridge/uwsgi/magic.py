@@ -18,7 +18,8 @@ MAX_BYTES = 4 * 1024 * 1024
 """How much text a config may become: a file of nothing but ``%p`` would grow a thousandfold."""
 UNKNOWN = frozenset("tTbVuUgGvhk")
 """What only the started process knows: its start, binary, version, user and group, directory, host and processors."""
-_UPPER = "ODSPCENXIJ"
+UPPER = "ODSPCENXIJ"
+"""What describes the first config of the process."""
 _DIGITS = "0123456789"
 
 
@@ -69,7 +70,7 @@ def table(
         **dict(zip(_DIGITS, parts, strict=False)),
         **(known or {}),
     }
-    for letter in _UPPER:
+    for letter in UPPER:
         values[letter] = first[letter] if first is not None else values[letter.lower()]
     return values
 

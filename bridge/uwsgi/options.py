@@ -10,6 +10,8 @@ from bridge.diagnostics import Diagnostic
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+COMMAND_LINE = "$0"
+"""The place of an option on uWSGI's command line."""
 _NO = frozenset({"false", "off", "no", "0"})
 
 
@@ -42,9 +44,11 @@ class Option:
     key: str
     value: str
     path: str
-    """The file, or ``$NAME`` for an option that came as the environment variable ``NAME``."""
+    """The file, or ``$NAME`` for an option that came as the environment variable ``NAME``, or COMMAND_LINE."""
     line: int
     """The line in that file, counted from 1."""
+    trusted: bool = False
+    """Whether its value is, word for word, the admin's: no file's owner can make that so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,15 @@ class Config:
         return next((option for option in reversed(self.options) if option.key in keys), None)
 
     def flag(self, *keys: str) -> bool:
-        """Return whether a boolean option is on; the names are aliases of each other.
-
-        uWSGI (core/uwsgi.c, ``uwsgi_opt_true``): false, off and no in any case, and 0, turn it off again; everything
-        else, nothing at all included, turns it on.
-        """
+        """Return whether a boolean option is on; the names are aliases of each other."""
         option = self.last(*keys)
-        return option is not None and option.value.lower() not in _NO
+        return option is not None and is_on(option.value)
+
+
+def is_on(value: str) -> bool:
+    """Return whether a boolean option with this value is on.
+
+    uWSGI (core/uwsgi.c, ``uwsgi_opt_true``): false, off and no in any case, and 0, turn it off again; everything
+    else, nothing at all included, turns it on.
+    """
+    return value.lower() not in _NO

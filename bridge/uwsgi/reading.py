@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.uwsgi import ini, jsonconf, magic, xmlconf, yamlconf
 from bridge.uwsgi.logic import Process, Surroundings
-from bridge.uwsgi.options import Config, ConfigError, Option
+from bridge.uwsgi.options import COMMAND_LINE, Config, ConfigError, Option
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 MAX_BYTES = 1024 * 1024
 _MAX_FILES = 100
@@ -37,14 +37,17 @@ def read(
     max_bytes: int = MAX_BYTES,
     cwd: str | None = None,
     known: Mapping[str, str] | None = None,
+    before: Sequence[tuple[str, str]] = (),
+    after: Sequence[tuple[str, str]] = (),
 ) -> Config:
     """Read the config of a vassal as the uWSGI started with it would: its options, resolved.
 
     ``environ`` is the environment of that process, ``cwd`` its directory (the config's own where not given), and
-    ``known`` its values of magic.UNKNOWN variables. Files are read by their extension, unknown ones as ini.
-    Conditions on files are asked of the file system as root sees it.
+    ``known`` its values of magic.UNKNOWN variables. ``before`` and ``after`` are options, with their values, on its
+    command line around the config; what they include is the admin's, and is read whoever owns it. Files are read by
+    their extension, unknown ones as ini. Conditions on files are asked of the file system as root sees it.
     """
-    return _Reading(path, environ, max_bytes, cwd, known).config()
+    return _Reading(path, environ, max_bytes, cwd, known).config(before, after)
 
 
 def interpret(
@@ -115,7 +118,7 @@ class _Reading:
         self._owner = -1
         self._last_ini = path
 
-    def config(self) -> Config:
+    def config(self, before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]]) -> Config:
         file = self._open(self._path, self._path, None)
         self._owner = file.owner
         kind = _SUFFIXES.get(self._path.rpartition(".")[2].lower(), "ini")
@@ -128,8 +131,14 @@ class _Reading:
             load=self._load,
         )
         process = Process(around)
-        process.start(kind, self._path)
+        process.environment()
+        # What is included in front of the config finds no first config yet.
+        self._first = dict.fromkeys(magic.UPPER, "")
+        process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in before)
+        self._first = None
+        process.config(kind, self._path)
         process.add(self._parsed(file, kind, self._path, "uwsgi"))
+        process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in after)
         return Config(self._path, tuple(process.finish()), tuple(process.unread))
 
     def _parsed(self, file: _File, kind: str, path: str, section: str) -> list[Option]:
@@ -169,7 +178,8 @@ class _Reading:
             raise ConfigError("this includes too many files", option.path, option.line, "include fewer")
         file = self._open(str(self._cwd / name), option.path, option.line)
         # The vassal's own config counts, not the one in between: nobody gains by going through another's file.
-        if file.owner != self._owner and not (file.owner == 0 and file.public):
+        is_admins = option.trusted or (file.owner == 0 and file.public)
+        if file.owner != self._owner and not is_admins:
             return None
         if kind == "ini":
             self._last_ini = name

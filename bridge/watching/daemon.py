@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING
 
 from bridge.address import UnixAddress
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.observed import Memory
-from bridge.units import PAUSE_PREFIX, TARGET
 from bridge.watching.inotify import FileWatch
 from bridge.watching.places import places
 
@@ -62,7 +60,6 @@ class Daemon:
         self._herald = herald
         self._files = FileWatch()
         self._sockets: dict[str, tuple[int, int]] = {}
-        self._left: set[str] = set()
         self._first_change = self._last_change = 0.0
         self._retry_at = 0.0
         self._retry_after = RETRY_FIRST
@@ -141,16 +138,9 @@ class Daemon:
     def _notice_units(self) -> None:
         for change in self._manager.changes():
             self._herald.unit_changed(change)
-            if change.interface != "Unit" or change.unit.startswith(PAUSE_PREFIX):
-                continue
-            active = change.values.get("ActiveState")
-            if active == "failed" and change.unit.endswith(".socket"):
+            has_failed = change.interface == "Unit" and change.values.get("ActiveState") == "failed"
+            if has_failed and change.unit.endswith(".socket"):
                 self._changed()
-            elif active == "inactive":
-                # Not of our own making: what that tells is read where it is made.
-                self._left.add(change.unit)
-            elif active in {"active", "activating"}:
-                self._left.discard(change.unit)
 
     def _work(self, *, first: bool = False) -> None:
         self._first_change = self._retry_at = 0.0
@@ -176,8 +166,9 @@ class Daemon:
         """Sync, and once more for as long as there are new places in which something may have happened unseen."""
         problems: tuple[Diagnostic, ...] = ()
         for _ in range(_ROUNDS):
-            memory = Memory(sockets=self._sockets, left=frozenset(self._left), unfinished=frozenset(self._files.open))
-            outlook, problems = self._setup.road.sync(self._manager, waiting=lambda: None, memory=memory)
+            outlook, problems = self._setup.road.sync(
+                self._manager, waiting=lambda: None, leave_stopped=True, unfinished=frozenset(self._files.open)
+            )
             # What systemd told meanwhile is of our own making, and comes after it in the story.
             changes = list(self._manager.changes())
             self._remember(outlook)
@@ -211,8 +202,6 @@ class Daemon:
     def _remember(self, outlook: Outlook) -> None:
         paths = (s.address.path for s in outlook.admission.admitted if isinstance(s.address, UnixAddress))
         self._sockets = {path: inode for path in paths if (inode := _inode(path))}
-        # By what is on disk: systemd forgets a unit that is down.
-        self._left &= {TARGET, *(unit for i in outlook.observed.installed.values() for unit in i.units)}
 
     def _try_later(self) -> None:
         self._retry_at = time.monotonic() + self._retry_after

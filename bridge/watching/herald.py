@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.chronicle import tell, tell_change, tell_problem
+from bridge.chronicle import tell, tell_run
 from bridge.diagnostics import count, errors, printable
 from bridge.events import Event
 from bridge.lives import Lives
@@ -79,8 +79,7 @@ class Herald:
             self._is_seeded = True
         for change in outlook.plan.changes:
             self._say(f"{change.vassal}: {change.verb}{f', {change.detail}' if change.detail else ''}")
-            with suppress(OSError):
-                tell_change(change)
+        tell_run(outlook.plan.changes, (), user_manager=self._user_manager)
         self.failed([*outlook.diagnostics, *problems])
         bad = len(errors(self._problems))
         trouble = f", {count(bad, 'problem')}" if bad else ""
@@ -96,10 +95,10 @@ class Herald:
     def failed(self, problems: Iterable[Diagnostic]) -> None:
         """Tell of problems that were not there the last time."""
         now = frozenset(problems)
-        for problem in sorted(now - self._problems, key=str):
+        fresh = sorted(now - self._problems, key=str)
+        for problem in fresh:
             self._say(str(problem))
-            with suppress(OSError):
-                tell_problem(problem)
+        tell_run((), fresh, user_manager=self._user_manager)
         self._problems = now
 
     def reloading(self) -> None:

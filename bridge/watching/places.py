@@ -31,7 +31,7 @@ def places(settings: Settings, desired: Desired, configuration: Iterable[str]) -
     for path in configuration:
         trails.file(path)
     for spec in settings.emperor:
-        monitor_for(spec).trails(trails)
+        monitor_for(spec, settings).trails(trails)
     for path in _commands(settings):
         trails.file(path)
     for vassal in _vassals(desired):

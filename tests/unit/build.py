@@ -18,7 +18,7 @@ from bridge.observed import Observed, Ownership, UnitFile, UnitState
 from bridge.planning import Plan, make_plan
 from bridge.store import Store, installed_vassals, is_candidate
 from bridge.units import TARGET, boot_target, make_templates, read_mark, render, render_common
-from bridge.vassal import CONFIG_OPTIONS, Refusal, Settled, SocketAccess, Vassal
+from bridge.vassal import CONFIG_OPTIONS, Execution, Refusal, Settled, SocketAccess, Vassal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -67,7 +67,7 @@ def make_settled(
         address=parsed,
         identity=parsed,
         access=access or SocketAccess(),
-        argv=("/usr/bin/uwsgi", CONFIG_OPTIONS[vassal.extension], name),
+        execution=Execution(argv=("/usr/bin/uwsgi", CONFIG_OPTIONS["." + name.rpartition(".")[2]], name)),
     )
 
 
@@ -86,6 +86,7 @@ def make_layout(root: Path) -> Layout:
         unit_path=(f"{root}/units", f"{root}/run", f"{root}/lib"),
         runtime_units=f"{root}/run",
         lock=f"{root}/lock.d/lock",
+        last_run=f"{root}/lock.d/last-run",
         config=f"{root}/bridge.toml",
         pauses=f"{root}/lock.d/pauses",
         templates=(str(SHIPPED),),

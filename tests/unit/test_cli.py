@@ -145,7 +145,7 @@ def test_render(vassals: Path, user: dict[str, str], wanted: str) -> None:
     assert (run.returncode, run.stderr) == (0, "")
     assert "# vassal-good.service\n" in run.stdout
     assert "\nListenStream=@good\n" in run.stdout
-    assert "\nExecStart=/bin/true --ini good.ini\n" in run.stdout
+    assert "\nExecStart=/bin/true --master --ini good.ini\n" in run.stdout
 
 
 def test_render_of_a_refused_vassal_and_of_none(vassals: Path, user: dict[str, str]) -> None:

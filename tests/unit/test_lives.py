@@ -89,6 +89,21 @@ STORIES = {
         "early failed-start: ended before it said that it was ready (exited with status 0)",
         "early throttled: next attempt in 4 s",
     ],
+    # The kernel's own kills at MemoryMax=64M, recorded on a 6.1 kernel with the memory controller of cgroup v2: of a
+    # process that is all of the vassal, of a worker below its master, and of the worker of one that runs always.
+    "third: out of memory": [
+        "solo starting: woken by a connection", "solo running: ready",
+        "solo oom-killed: ended by the kernel for want of memory (killed by SIGKILL)",
+        "solo throttled: next attempt in 4 s", "solo waiting: waits for a connection",
+        "solo starting: woken by a connection", "solo running: ready",
+        "mas starting: woken by a connection", "mas running: ready",
+        "mas oom-killed: ended by the kernel for want of memory (exited with status 0)",
+        "mas throttled: next attempt in 4 s", "mas waiting: waits for a connection",
+        "mas starting: woken by a connection", "mas running: ready",
+        "always starting: started", "always running: ready",
+        "always oom-killed: ended by the kernel for want of memory (exited with status 0)",
+        "always throttled: next attempt in 4 s", "always starting: started again; restart 1", "always running: ready",
+    ],
 }  # fmt: skip
 OF_ONE = {
     ("first: exile", "exile"): [

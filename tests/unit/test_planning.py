@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.admission import Desired, admit
+from bridge.change import Verb
 from bridge.observed import UnitState
-from bridge.planning import Plan, Verb, plan_removal
+from bridge.planning import Plan, plan_removal
 from bridge.units import COMMON, TARGET
 from tests.unit.build import (
     BOOT,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.admission import admit
+from bridge.change import Verb
 from bridge.observed import UnitState
-from bridge.planning import Plan, Verb, make_plan
+from bridge.planning import Plan, make_plan
 from bridge.units import TARGET, pause_of
 
 from .build import BOOT, World, common_texts, make_desired, make_settled, texts_of

@@ -121,10 +121,17 @@ def test_identity_resolves_folders_but_not_the_socket(tmp_path: Path) -> None:
 
 
 def test_a_name_with_lines_of_its_own_breaks_nothing(tmp_path: Path) -> None:
-    """Any user may bind such a socket, and the kernel prints its name as it is (proc_net(5))."""
+    """Any user may bind such a socket."""
     evil = f"\0{tmp_path.name}\nNum RefCount 0 flags type st inode path\n\n\r\x0b\x0cx: y\n"
     with listener(socket.AF_UNIX, evil), listener(socket.AF_UNIX, str(tmp_path / "good")):
         assert UnixAddress(str(tmp_path / "good")) in set(listening())
+
+
+def test_a_name_that_looks_like_another_socket_takes_nobodys_address(tmp_path: Path) -> None:
+    wanted = AbstractAddress(tmp_path.name[:20])
+    row = f"\n0000000000000000: 00000002 00000000 00010000 0001 01 99999 {wanted}\n"
+    with listener(socket.AF_UNIX, f"\0{row}"):
+        assert occupied([wanted], ()) == {}
 
 
 def test_tables_that_cannot_be_read(tmp_path: Path) -> None:

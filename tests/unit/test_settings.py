@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.settings import Settings, merge, read_emperor_ini, read_toml
+from bridge.settings import Settings, merge, read_toml
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,20 +96,3 @@ def test_an_earlier_layer_hides_later_ones() -> None:
         emperor=("/toml",), emperor_on_demand_extension=".flag", binary_path="/ini/uwsgi"
     )
     assert merge([]) == Settings()
-
-
-def test_an_emperors_own_config(tmp_path: Path) -> None:
-    path = tmp_path / "emperor.ini"
-    path.write_text(
-        "[uwsgi]\nemperor = /a\nemperor = glob:///b/*\nuid = www-data\nemperor-on-demand-dir = /run\n", "utf-8"
-    )
-    assert merge([read_emperor_ini(str(path))]) == Settings(
-        emperor=("/a", "glob:///b/*"), emperor_on_demand_directory="/run"
-    )
-
-
-def test_an_emperors_config_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(BridgeError) as caught:
-        read_emperor_ini(str(tmp_path / "none.ini"))
-    assert caught.value.diagnostic.code == "emperor-ini"
-    assert caught.value.diagnostic.path == str(tmp_path / "none.ini")

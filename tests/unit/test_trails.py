@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.monitors import monitor_for
+from bridge.settings import Settings
 from bridge.trails import EVERYTHING, Trails, of_interest
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def test_a_pattern_over_several_levels(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two" / "conf").mkdir(parents=True)
     found = Trails(lambda path: os.readlink(path) if os.path.islink(path) else None)
-    monitor_for(f"glob://{tmp_path}/*/conf/*.ini").trails(found)
+    monitor_for(f"glob://{tmp_path}/*/conf/*.ini", Settings()).trails(found)
     assert EVERYTHING in found.names[str(tmp_path)]
     assert found.names[f"{tmp_path}/one"] == {"conf"}  # it may come yet
     assert found.names[f"{tmp_path}/two/conf"] == {EVERYTHING}

@@ -175,7 +175,7 @@ def broken(folder: Path, text: str) -> Diagnostic:
         ("[Unit]\n\n{{ nothing }}\n", 3, "'nothing' is undefined"),
         ("[Unit]\n{{ description | quote }}\n", 2, "No filter named 'quote'"),
         ("[Unit]\n{{ 1 / 0 }}\n", 2, "division by zero"),
-        ("[Unit]\n{{ argv | value }}\n", 2, "cannot be filled"),
+        ("[Unit]\n{{ execution | value }}\n", 2, "cannot be filled"),
         ("[Unit]\n{% include 'none' %}\n", 2, "none"),
     ],
 )

@@ -176,3 +176,42 @@ def test_nothing_slow_is_imported_for_an_ini_file(tmp_path: Path) -> None:
         "sys.exit(any(m in sys.modules for m in ('yaml', 'defusedxml', 'xml', 'json')))"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=20)
+
+
+ESCAPES: dict[str, tuple[dict[str, str], list[tuple[str, str]]]] = {
+    "a file named as the command line": ({"app.ini": "ini = $0", "$0": "include = SECRET"}, []),
+    "a placeholder of the admin's": ({"app.ini": "team = SECRET"}, [("inherit", "%(team)")]),
+    "the environment": ({"app.ini": "env = TEAM=SECRET"}, [("inherit", "$(TEAM)")]),
+    "a loop left open": ({"app.ini": "for = SECRET"}, [("include", "%(_)")]),
+    "an option declared": ({"app.ini": "declare-option = team=include=SECRET;x=$1"}, [("set", "team=1")]),
+    "an include": ({"app.ini": "include = SECRET"}, []),
+}
+
+
+@pytest.mark.parametrize("way", ESCAPES)
+def test_no_tenant_has_a_secret_read(tmp_path: Path, way: str) -> None:
+    """The bridge is root: what it reads for a tenant the tenant must be able to read."""
+    files, after = ESCAPES[way]
+    secret = tmp_path / "root" / "secret.ini"
+    secret.parent.mkdir(mode=0o700)
+    secret.write_text("[uwsgi]\nprocname = secret\n", "utf-8")
+    secret.chmod(0o600)
+    folder = tmp_path / "tenant"
+    folder.mkdir()
+    for name, text in files.items():
+        path = folder / name
+        path.write_text(f"[uwsgi]\n{text.replace('SECRET', str(secret))}\n", "utf-8")
+        os.chown(path, TENANT, TENANT)
+    found = read(str(folder / "app.ini"), environ={}, cwd=str(folder), after=after)
+    assert "secret" not in {option.value for option in found.options if option.key == "procname"}
+
+
+def test_the_admins_templates_are_read(tmp_path: Path) -> None:
+    template = tmp_path / "template.ini"
+    template.write_text("[uwsgi]\nprocname = template\n", "utf-8")
+    template.chmod(0o600)
+    config = tmp_path / "app.ini"
+    config.write_text("[uwsgi]\n", "utf-8")
+    os.chown(config, TENANT, TENANT)
+    found = read(str(config), environ={}, cwd=str(tmp_path), before=[("inherit", str(template))])
+    assert [option.value for option in found.options if option.key == "procname"] == ["template"]

@@ -1,0 +1,144 @@
+"""What ``check`` looks at beyond the road: the configs once more, and what on this machine can spoil them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from bridge.address import AddressError, parse_address
+from bridge.commands import CommandError, output_of
+from bridge.files import read_regular
+from bridge.hazards import (
+    Pass,
+    find_hazards,
+    find_misspelt,
+    find_open_config,
+    find_other_protocol,
+    find_pidfile_clashes,
+    find_removed_folders,
+)
+from bridge.owners import spellings
+from bridge.settling import read_as_started
+from bridge.uwsgi.options import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bridge.diagnostics import Diagnostic
+    from bridge.execution import Terms
+    from bridge.layout import Layout
+    from bridge.uwsgi.options import Config
+    from bridge.vassal import Settled
+
+_NGINX = ("/etc/nginx/nginx.conf", "/etc/nginx/conf.d/*.conf", "/etc/nginx/sites-enabled/*")
+_PASS = re.compile(
+    r"^[^#\n]*?\b(?P<how>uwsgi|fastcgi|scgi|proxy)_pass\s+(?P<http>http://)?(?P<where>[^;\s]+);", re.MULTILINE
+)
+_RUNTIME = re.compile(r"^RuntimeDirectory=(?P<names>.+)$", re.MULTILINE)
+_KEPT = re.compile(r"^RuntimeDirectoryPreserve=(yes|true|1|on)\s*$", re.MULTILINE)
+_OPTION = re.compile(r"^ +(?:-.\|)?--(?P<name>[a-z0-9-]+)", re.MULTILINE)
+_PLUGIN = re.compile(r"[a-z0-9_]{1,40}")
+"""A plugin's name, and no path: this uWSGI runs as root."""
+_PLUGINS_MAX = 32
+_HELP_MAX = 1024 * 1024
+_FILE_MAX = 1024 * 1024
+
+
+def check_vassals(settled: Sequence[Settled], terms: Terms, layout: Layout) -> Iterator[Diagnostic]:
+    """Yield the hazards in the vassals' configs; each file of the machine's is read once, whatever their number."""
+    directories = _runtime_directories(layout)
+    passes = list(_passes())
+    read: list[tuple[Settled, Config]] = []
+    for one in settled:
+        # A config that has just become unreadable was told of, or will be.
+        with suppress(ConfigError):
+            read.append((one, read_as_started(one.vassal, terms)))
+    # A wrapper is not uWSGI: what it does when asked for help nobody knows.
+    options = _Options("" if terms.settings.emperor_wrapper else terms.program)
+    for one, config in read:
+        yield from find_hazards(one, config, spellings)
+        yield from find_removed_folders(one, directories)
+        yield from find_other_protocol(one, config, passes)
+        if one.execution.tenant is not None:
+            yield from find_open_config(one.vassal, _modes(one.vassal.config))
+        if known := options.known(config):
+            yield from find_misspelt(one.vassal, config, known, "".join(map(_text, one.sources)))
+    yield from find_pidfile_clashes(read)
+
+
+class _Options:
+    """The options of the installed uWSGI, by its own ``--help``, with the plugins that a config loads."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self._known: dict[str, frozenset[str]] = {}
+
+    def known(self, config: Config) -> frozenset[str]:
+        """Return the names a config may use; none if that cannot be known."""
+        loaded = {
+            name.strip()
+            for option in config.all("plugin", "plugins", "need-plugin", "need-plugins")
+            for name in option.value.split(",")
+        }
+        if not self._program or config.last("plugins-dir", "plugin-dir") or not all(map(_PLUGIN.fullmatch, loaded)):
+            return frozenset()
+        each = [self._ask(name) for name in ("", *loaded)]
+        return frozenset().union(*each) if all(each) else frozenset()
+
+    def _ask(self, plugin: str) -> frozenset[str]:
+        if plugin not in self._known and len(self._known) < _PLUGINS_MAX:
+            loading = ("--plugin", plugin) if plugin else ()
+            try:
+                shown = output_of((self._program, *loading, "--help"), timeout=10, max_bytes=_HELP_MAX, cwd="/")
+            except CommandError:
+                shown = b""
+            self._known[plugin] = frozenset(_OPTION.findall(shown.decode(errors="replace")))
+        return self._known.get(plugin, frozenset())
+
+
+def _runtime_directories(layout: Layout) -> dict[str, str]:
+    """Return the units by the folders in /run that systemd removes when they stop."""
+    found: dict[str, str] = {}
+    seen: set[str] = set()
+    for folder in layout.unit_path:
+        for path in sorted(glob.glob(f"{glob.escape(folder)}/*.service")):
+            unit = os.path.basename(path)
+            if unit in seen or unit.startswith("vassal-"):
+                continue
+            seen.add(unit)
+            text = _text(path)
+            if not _KEPT.search(text):
+                names = [name for line in _RUNTIME.findall(text) for name in line.split()]
+                found |= {f"/run/{name}": unit for name in names}
+    return found
+
+
+def _passes() -> Iterator[Pass]:
+    """Yield where nginx hands requests to (ngx_http_uwsgi_module, -fastcgi-, -scgi- and -proxy-)."""
+    for path in sorted(path for pattern in _NGINX for path in glob.glob(pattern)):
+        text = _text(path)
+        for match in _PASS.finditer(text):
+            if match["how"] == "proxy" and not match["http"]:
+                continue
+            where = match["where"].removeprefix("unix:").rstrip(":/" if match["how"] == "proxy" else "")
+            with suppress(AddressError):
+                protocol = "http" if match["how"] == "proxy" else match["how"]
+                yield Pass(parse_address(where, base="/"), protocol, path, text.count("\n", 0, match.start("how")) + 1)
+
+
+def _modes(config: str) -> dict[str, int]:
+    modes = {}
+    for path in (config, os.path.dirname(config)):
+        with suppress(OSError):
+            modes[path] = os.stat(path).st_mode
+    return modes
+
+
+def _text(path: str) -> str:
+    try:
+        return read_regular(path, max_bytes=_FILE_MAX).decode(errors="replace")
+    except OSError:
+        return ""

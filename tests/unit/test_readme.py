@@ -1,0 +1,22 @@
+"""The README's tables of events say what the code does."""
+
+from __future__ import annotations
+
+import re
+
+from bridge.change import Verb
+from bridge.chronicle import CHANGE_IDS, PROBLEM_ID
+from bridge.events import EXILE, MESSAGE_IDS
+from tests.unit.build import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_event_stands_with_its_message_id_in_its_order() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| .+ \| ([0-9a-f]{32}) \|$", README, re.MULTILINE)
+    lives = [(str(event), name) for event, name in MESSAGE_IDS.items()]
+    assert rows == [*lives, *((str(verb), CHANGE_IDS[verb]) for verb in Verb), ("refused", PROBLEM_ID)]
+
+
+def test_the_exile_of_the_table_is_the_codes() -> None:
+    assert re.findall(r"exits with (\d+) \(the Emperor's exile", README) == [str(EXILE)]
