@@ -32,8 +32,7 @@ def application(environ, start_response):
 def config(*lines: str, master: bool = True) -> str:
     """Return a vassal's config that serves the test's app; Debian's uWSGI has Python as a plugin."""
     head = ["[uwsgi]", "plugin = python3", f"wsgi-file = {APP}"]
-    if master:
-        head += ["master = true", "processes = 1"]
+    head += ["master = true", "processes = 1"] if master else ["master = false"]
     return "\n".join([*head, *lines, ""])
 
 

@@ -109,7 +109,7 @@ class Machine(Container):
         if lines is not None:
             argv.append(f"--lines={lines}")
         text = self.run("journalctl", *argv).stdout
-        entries: list[Entry] = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        entries: list[Entry] = [json.loads(line) for line in text.split("\n") if line.startswith("{")]
         return [entry for entry in entries if entry["__CURSOR"] != since_cursor]
 
     def wait_journal(

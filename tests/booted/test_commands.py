@@ -19,6 +19,7 @@ ETC = "/etc/systemd/system"
 PLACES = ("/etc/systemd", "/run/systemd/system", "/run/emperor-bridge", "/etc/emperor-bridge", "/run/places")
 TIMES = " %i %T@ %C@"
 SETTINGS = "/etc/emperor-bridge"
+DEBIANS = "/etc/uwsgi-emperor/emperor.ini"
 
 
 def listing(machine: Machine, more: str = "") -> tuple[list[str], list[str]]:
@@ -172,7 +173,14 @@ def test_json_of_sync_and_check(bridge: Bridge) -> None:
     assert synced == {
         "dry_run": False,
         "vassals": 1,
-        "changes": [{"vassal": "good.ini", "verb": "added", "detail": "on demand at /run/good.sock"}],
+        "changes": [
+            {
+                "vassal": "good.ini",
+                "unit": "vassal-good.service",
+                "verb": "added",
+                "detail": "on demand at /run/good.sock",
+            }
+        ],
         "diagnostics": [problem],
     }
     bridge.machine.remove(bad)
@@ -221,6 +229,9 @@ def test_settings_are_the_same_from_flags_toml_and_ini(machine: Machine, bridge:
 
 
 def test_nothing_given_and_nothing_found_is_one_sentence(machine: Machine) -> None:
+    debians = machine.run("cat", DEBIANS).stdout
+    machine.cleanups.append(lambda: machine.write(DEBIANS, debians))
+    machine.remove(DEBIANS)
     for command in ("sync", "check"):
         result = machine.run(COMMAND, command, check=False)
         assert (result.returncode, result.stdout) == (2, "")
@@ -231,6 +242,20 @@ def test_nothing_given_and_nothing_found_is_one_sentence(machine: Machine) -> No
     assert (missing.returncode, missing.stdout) == (2, "")
     assert missing.stderr.startswith("/srv/missing.toml: error: the configuration cannot be read: No such file")
     assert len(missing.stderr.splitlines()) == 1
+
+
+def test_nothing_given_debians_emperor_ini_is_found(machine: Machine) -> None:
+    """Installed with uwsgi-emperor: an Emperor that runs as www-data."""
+    vassal = "/etc/uwsgi-emperor/vassals/found.ini"
+    machine.cleanups.append(lambda: machine.remove(vassal))
+    machine.cleanups.append(lambda: machine.run(COMMAND, "remove", "--yes"))
+    machine.write(vassal, config("socket = 127.0.0.1:9301"))
+    result = machine.run(COMMAND, "sync", check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("found.ini: added, runs always\n")
+    assert all(f"{DEBIANS}:" in line and line.endswith("[emperor-option]") for line in result.stderr.splitlines())
+    machine.wait_unit("vassal-found.service", "SubState", "running")
+    assert machine.show("vassal-found.service", "User") == "www-data"
 
 
 def test_runtime_units_are_in_run_and_gone_after_a_reboot(machine: Machine, bridge: Bridge) -> None:

@@ -219,3 +219,43 @@ def test_follow_redraws_on_a_terminal(machine: Machine, bridge: Bridge) -> None:
     rest = seen + (process.communicate(timeout=10)[0] or b"")
     assert b"Traceback" not in rest
     assert process.returncode == 0
+
+
+def test_what_the_commands_do_is_in_the_journal(machine: Machine, bridge: Bridge) -> None:
+    path = bridge.vassal("told.ini", IDLE, address="/run/told.sock")
+    cursor = machine.journal_cursor()
+    bridge.sync("--dry-run")
+    bridge.sync()
+    bridge.sync()
+    machine.write(f"{path}.socket", "/run/other.sock\n")
+    bridge.sync()
+    machine.write(f"{path}.socket", ":0\n")
+    bridge.sync(status=1)
+    bridge.run("retry", "told.ini")
+    bridge.run("remove", "--yes")
+    machine.run("journalctl", "--sync")
+    argv = ("journalctl", "VASSAL=told.ini", f"--cursor={cursor}", "--output=json", "--no-pager")
+    entries = [json.loads(line) for line in machine.run(*argv).stdout.splitlines()]
+    assert [(entry["VASSAL_EVENT"], entry.get("UNIT")) for entry in entries] == [
+        ("added", "vassal-told.service"),
+        ("changed", "vassal-told.service"),
+        ("refused", None),
+        ("retried", "vassal-told.service"),
+        ("removed", "vassal-told.service"),
+    ]
+
+
+def test_a_journal_too_long_to_read_says_so(machine: Machine, bridge: Bridge) -> None:
+    bridge.vassal("idle.ini", IDLE, address="/run/idle.sock")
+    bridge.sync()
+    bridge.app("uwsgi", "/run/idle.sock")
+    bridge.wait("idle", "dead")
+    few = "import sys; from bridge import chronicle; chronicle.NEWEST = int(sys.argv[1]); from bridge.cli import main; "
+    for newest, is_known in ((10_000, True), (1, False)):
+        script = f"{few} sys.argv[1:] = sys.argv[2:]; main()"
+        machine.run("journalctl", "--sync")
+        command = bridge.command("status", "--json")[1:]
+        shown = machine.run(sys.executable, "-c", script, str(newest), *command, cwd=str(ROOT)).stdout
+        (row,) = json.loads(shown)
+        assert (row["history_since"] is None) is is_known
+        assert (row["wakes"] > 0) is is_known

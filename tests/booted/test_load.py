@@ -11,6 +11,8 @@ from itertools import pairwise
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
+from bridge.events import MESSAGE_IDS, Event
+
 from .bridge import APP, APP_TEXT, VASSALS, WATCH, config
 from .container import HERE
 from .machine import Entry, Machine, MachineError, journal_filter, message
@@ -117,8 +119,8 @@ def test_20_reloads_under_load_lose_no_request(watch: Bridge) -> None:
     assert len({answer["ppid"] for answer in answers}) == 1, "the master was started anew"
     assert len({answer["pid"] for answer in answers}) == RELOADS + 1, "not every generation of the app was asked"
     told = [entry for entry in machine.journal(cursor) if entry.get("VASSAL") == "steady.ini"]
-    events = [entry["VASSAL_EVENT"] for entry in told if "UNIT" in entry]
-    assert events.count("reloaded") == RELOADS, events
+    events = [entry["MESSAGE_ID"] for entry in told]
+    assert events.count(MESSAGE_IDS[Event.RELOADED]) == RELOADS, told
 
 
 @dataclass(frozen=True)

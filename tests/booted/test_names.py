@@ -111,7 +111,7 @@ def test_every_name_is_served_by_the_extension_rule(names: Bridge) -> None:
     pids = [str(row["pid"]) for row in status.values()]
     lines = names.machine.run("sh", "-c", "for pid; do base64 -w0 /proc/$pid/cmdline; echo; done", "sh", *pids).stdout
     started = [base64.b64decode(line).decode().split("\0") for line in lines.splitlines()]
-    assert started == [["/usr/bin/uwsgi", "--ini", name, ""] for name in status]
+    assert started == [["/usr/bin/uwsgi", "--master", "--ini", name, ""] for name in status]
     assert not names.machine.exists(f"{VASSALS}/owned")
     assert "nothing to do" in names.sync().stdout
 
@@ -176,7 +176,7 @@ def test_a_folder_of_any_name_is_served(names: Bridge) -> None:
     paths = [f"{ODD_FOLDER}/{stem}" for stem in stems]
     units = parsed(names.machine)
     for path, label in zip(paths, escaped(names.machine, paths, "--path"), strict=True):
-        assert units[f"vassal-{label}.service"]["ExecStart"][0][1][2] == f"{path}.ini".replace("$", "$$")
+        assert units[f"vassal-{label}.service"]["ExecStart"][0][1][3] == f"{path}.ini".replace("$", "$$")
 
 
 def test_a_folder_that_no_unit_can_name_is_refused(names: Bridge) -> None:
@@ -216,7 +216,7 @@ def test_names_and_values_reach_systemd_exactly(names: Bridge) -> None:
         address = addresses[stem] or ""
         service, socket = units[f"vassal-{label}.service"], units[f"vassal-{label}.socket"]
         # systemd keeps a doubled dollar until it starts the command.
-        argv = ["/usr/bin/uwsgi", "--ini", f"{stem}.ini".replace("$", "$$")]
+        argv = ["/usr/bin/uwsgi", "--master", "--ini", f"{stem}.ini".replace("$", "$$")]
         assert [command[:2] for command in service["ExecStart"]] == [["/usr/bin/uwsgi", argv]]
         assert service["WorkingDirectory"] == VASSALS
         assert (service["ExecStartPre"], service["ExecStartPost"], service["Environment"], service["User"]) == (

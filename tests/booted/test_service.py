@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .bridge import VASSALS, config
+from .process import Lines, kill
 from .service import FOLDER, PATH, SHIPPED, SYNC, TOML, WATCH, Service
+from .test_watch_lives import BOUND_AGAIN, MOVED_IN
 
 if TYPE_CHECKING:
     from .bridge import Bridge
@@ -152,6 +155,23 @@ def test_behind_the_fences_a_deleted_socket_is_healed(machine: Machine, service:
     machine.remove("/tmp/one.sock")
     machine.wait_journal("one.ini: mended", unit=WATCH, since_cursor=cursor)
     service.bridge.app("uwsgi", "/tmp/one.sock")
+
+
+@pytest.mark.parametrize("way", [MOVED_IN, BOUND_AGAIN], ids=["moved in", "bound again"])
+def test_behind_the_fences_a_socket_replaced_while_it_was_away_is_healed(
+    machine: Machine, service: Service, way: str
+) -> None:
+    service.bridge.vassal("one.ini", address="/srv/one.sock")
+    machine.cleanups.append(lambda: machine.remove("/srv/one.sock"))
+    service.start()
+    machine.run("systemctl", "stop", WATCH)
+    stranger = machine.popen(sys.executable, "-c", way, "/srv/one.sock")
+    machine.cleanups.append(lambda: kill(stranger))
+    assert Lines(stranger.stdout).next(time.monotonic() + 10) == "there"
+    cursor = machine.journal_cursor()
+    service.start()
+    machine.wait_journal("one.ini: mended", unit=WATCH, since_cursor=cursor)
+    service.bridge.app("uwsgi", "/srv/one.sock")
 
 
 def test_behind_the_fences_a_vassal_may_be_a_link_into_a_home(machine: Machine, service: Service) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from .bridge import APP, VASSALS, WATCH, config
 from .container import HERE
 from .machine import message
+from .process import Lines, kill
 from .test_lives import ASK_OFTEN, ENDING, ENDING_TEXT
 
 if TYPE_CHECKING:
@@ -23,8 +25,8 @@ DYING = config("idle = 1", "die-on-idle = true")
 EXILING = "/srv/app/exiling.py"
 EXILING_TEXT = "import os\nos._exit(26)\n"
 
-# Puts a listening socket of its own in the place of another, and keeps it.
-STRANGER = """
+# Each puts a listening socket of its own in the place of another, and keeps it.
+MOVED_IN = """
 import os, socket, sys
 path = sys.argv[1]
 stranger = socket.socket(socket.AF_UNIX)
@@ -34,6 +36,25 @@ os.rename(path + ".new", path)
 print("there", flush=True)
 sys.stdin.readline()
 """
+# As a uWSGI does that has this address in its own config.
+BOUND_AGAIN = """
+import os, socket, sys
+os.unlink(sys.argv[1])
+stranger = socket.socket(socket.AF_UNIX)
+stranger.bind(sys.argv[1])
+stranger.listen()
+print("there", flush=True)
+sys.stdin.readline()
+"""
+GONE = "import os, sys; os.unlink(sys.argv[1]); print('there', flush=True)"
+# It has a file like a vassal's, but nobody answers there.
+DEAD = """
+import os, socket, sys
+os.unlink(sys.argv[1])
+socket.socket(socket.AF_UNIX).bind(sys.argv[1])
+print("there", flush=True)
+"""
+WAYS = {"moved in": MOVED_IN, "bound again": BOUND_AGAIN, "gone": GONE, "dead": DEAD}
 
 
 def ask(machine: Machine, address: str, timeout: int = 60) -> subprocess.Popen[bytes]:
@@ -48,6 +69,10 @@ def story(watch: Bridge, vassal: str) -> list[Entry]:
     argv = ("journalctl", f"VASSAL={vassal}", f"--cursor={watch.cursor}", "--output=json", "--no-pager")
     lines = watch.machine.run(*argv).stdout.splitlines()
     return [json.loads(line) for line in lines]
+
+
+def next_line(process: subprocess.Popen[bytes]) -> str | None:
+    return Lines(process.stdout).next(time.monotonic() + 10)
 
 
 def main_pid(machine: Machine, unit: str) -> str:
@@ -144,11 +169,42 @@ def test_a_strangers_socket_in_the_place_of_a_vassals_is_replaced(machine: Machi
     watch.vassal("heal.ini", address="/run/heal.sock")
     watch.told(r"^heal\.ini: waiting")
     cursor = machine.journal_cursor()
-    stranger = machine.popen(sys.executable, "-c", STRANGER, "/run/heal.sock")
+    stranger = machine.popen(sys.executable, "-c", MOVED_IN, "/run/heal.sock")
     watch.told(r"^heal\.ini: mended, its socket /run/heal\.sock was gone or not its own", cursor)
     assert stranger.poll() is None
     watch.app("uwsgi", "/run/heal.sock")
     stranger.communicate(b"\n", timeout=10)
+
+
+@pytest.mark.parametrize("folder", ["/run", "/srv"], ids=["on tmpfs", "on an overlay"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_socket_replaced_while_the_bridge_was_away_is_mended_once(
+    machine: Machine, watch: Bridge, folder: str, way: str
+) -> None:
+    path = f"{folder}/heal.sock"
+    machine.cleanups.append(lambda: machine.remove(path))
+    watch.vassal("heal.ini", address=path)
+    watch.vassal("well.ini", address=f"{folder}/well.sock")
+    watch.told(r"^heal\.ini: waiting")
+    before, well = watch.app("uwsgi", path), watch.app("uwsgi", f"{folder}/well.sock")
+    machine.run("systemctl", "stop", WATCH)
+    stranger = machine.popen(sys.executable, "-c", WAYS[way], path)
+    machine.cleanups.append(lambda: kill(stranger))
+    assert next_line(stranger) == "there"
+
+    cursor = machine.journal_cursor()
+    machine.run("systemctl", "start", WATCH)
+    watch.told(rf"^heal\.ini: mended, its socket {path} was gone or not its own", cursor)
+    after = watch.app("uwsgi", path)
+    assert after["ppid"] != before["ppid"]
+
+    # The stranger is still there, and bound to the same path: that is no reason to mend again.
+    cursor = machine.journal_cursor()
+    machine.run("systemctl", "restart", WATCH)
+    watch.sync()
+    assert watch.app("uwsgi", path) == after
+    assert watch.app("uwsgi", f"{folder}/well.sock") == well
+    assert [text for entry in machine.journal(cursor) if "mended" in (text := message(entry))] == []
 
 
 def test_a_socket_unit_that_failed_listens_again(machine: Machine, watch: Bridge) -> None:
