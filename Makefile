@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test unit packages clean
+.PHONY: demo test unit beside packages clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
@@ -14,6 +14,10 @@ test: packages $(VENV)/ready
 # Without a booted systemd: seconds.
 unit: $(VENV)/ready
 	$(RUN) -m pytest tests/unit
+
+# The real Emperor beside the bridge, minutes: not part of "test", because the Emperor's own timing fails a case now and then.
+beside: packages $(VENV)/ready
+	$(RUN) -m pytest tests/booted/beside_emperor.py
 
 packages:
 	@sh packaging/install-packages
