@@ -62,6 +62,9 @@ class Road:
         self._notebook = Notebook(layout.last_run)
         self._boot = boot_target(user_manager=layout.user_manager)
         self._settler = Settler()
+        self._throttle = Throttle(
+            step=-(-settings.emperor_throttle // 1000), longest=-(-settings.emperor_max_throttle // 1000)
+        )
         self._texts: dict[str, tuple[Settled, dict[str, str]]] = {}
 
     def look(self, manager: Manager | None, *, allow_mass_removal: bool = False) -> Outlook:
@@ -219,11 +222,7 @@ class Road:
     def _render(self, settled: Settled, templates: Environment) -> dict[str, str]:
         known, texts = self._texts.get(settled.vassal.label, (None, {}))
         if known != settled:
-            throttle = Throttle(
-                step=-(-self._settings.emperor_throttle // 1000),
-                longest=-(-self._settings.emperor_max_throttle // 1000),
-            )
-            fresh = render(settled, templates, throttle=throttle, user_manager=self._layout.user_manager)
+            fresh = render(settled, templates, throttle=self._throttle)
             texts = {unit: sys.intern(text) for unit, text in fresh.items()}
             self._texts[settled.vassal.label] = (settled, texts)
         return texts
@@ -268,7 +267,7 @@ class Road:
                 diagnostics=(*desired.diagnostics, *unfit.values()),
             )
             return self._plan(fit, observed, allow_mass_removal=allow_mass_removal)
-        common = render_common(templates, user_manager=self._layout.user_manager)
+        common = render_common(templates, user_manager=self._layout.user_manager, throttle=self._throttle)
         plan = make_plan(
             admission=admission,
             texts=texts,

@@ -34,8 +34,10 @@ STARTER = "vassals-start.service"
 SOCKETS = "vassals-sockets.target"
 SERVICES = "vassals-services.target"
 SLICE = "vassals.slice"
-COMMON = (TARGET, STARTER, SOCKETS, SERVICES, SLICE)
-"""The units that are there once, whatever the number of vassals."""
+PAUSE_SCRIPT = "vassals-pause"
+"""What every vassal's service runs when it has ended; no unit, but it lives and goes with them."""
+COMMON = (TARGET, STARTER, SOCKETS, SERVICES, SLICE, PAUSE_SCRIPT)
+"""The files that are there once, whatever the number of vassals."""
 
 SUB_SLICE = re.compile(r"vassals-[0-9a-f]{2}(-[0-9]+)?\.slice")
 """The names :func:`slice_of` gives; these slices have no files."""
@@ -75,9 +77,7 @@ class Mark:
 DEFAULT_THROTTLE = Throttle()
 
 
-def render(
-    settled: Settled, templates: Environment, *, throttle: Throttle = DEFAULT_THROTTLE, user_manager: bool = False
-) -> dict[str, str]:
+def render(settled: Settled, templates: Environment, *, throttle: Throttle = DEFAULT_THROTTLE) -> dict[str, str]:
     """Render one vassal's unit files; the keys are their names.
 
     Raises:
@@ -98,7 +98,7 @@ def render(
             on_demand=address is not None,
             throttle=throttle,
             pause=pause_of(vassal.service),
-            scope=" --user" if user_manager else "",
+            is_usual_pause=pause_of(vassal.service) == PAUSE_PREFIX + vassal.service,
         ),
     }
     if address is not None:
@@ -116,7 +116,9 @@ def render(
     return {unit: _marked(unit, text, mark) for unit, text in texts.items()}
 
 
-def render_common(templates: Environment, *, user_manager: bool) -> dict[str, str]:
+def render_common(
+    templates: Environment, *, user_manager: bool, throttle: Throttle = DEFAULT_THROTTLE
+) -> dict[str, str]:
     """Render the units that all vassals share.
 
     Raises:
@@ -129,7 +131,10 @@ def render_common(templates: Environment, *, user_manager: bool) -> dict[str, st
                 templates,
                 f"{unit}.j2",
                 user_manager=user_manager,
+                scope=" --user" if user_manager else "",
                 boot_target=boot_target(user_manager=user_manager),
+                throttle=throttle,
+                prefix=PAUSE_PREFIX,
             ),
             Mark(unit=unit),
         )
@@ -167,7 +172,7 @@ def read_mark(unit: str, text: str) -> Mark | None:
 
     A marked file copied to another name is not the bridge's either.
     """
-    lines = text.split("\n", 8)[1:7]
+    lines = [line.removeprefix(_comment(unit)) for line in text.split("\n", 8)[1:7]]
     if f"[{_MARK}]" not in lines:
         return None
     facts: dict[str, str] = {}
@@ -241,8 +246,12 @@ def _marked(unit: str, text: str, mark: Mark) -> str:
         "Monitor": mark.monitor,
         "Address": mark.address,
     }
-    written = "".join(f"{key}={json.dumps(fact)}\n" for key, fact in facts.items() if fact)
-    return (
-        f"# Made by emperor-bridge; edits are overwritten. Use a drop-in instead: systemctl edit '{unit}'\n"
-        f"[{_MARK}]\n{written}\n{text}"
-    )
+    comment = _comment(unit)
+    written = "".join(f"{comment}{key}={json.dumps(fact)}\n" for key, fact in facts.items() if fact)
+    instead = "" if comment else f" Use a drop-in instead: systemctl edit '{unit}'"
+    return f"# Made by emperor-bridge; edits are overwritten.{instead}\n{comment}[{_MARK}]\n{written}\n{text}"
+
+
+def _comment(unit: str) -> str:
+    """Return what makes a line of the mark a comment, where it is not a section that systemd passes over."""
+    return "# " if unit == PAUSE_SCRIPT else ""

@@ -25,6 +25,7 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.escape import EscapeError
 from bridge.units import (
     COMMON,
+    PAUSE_SCRIPT,
     SUB_SLICE,
     Mark,
     _marked,
@@ -83,9 +84,10 @@ def test_systemd_has_nothing_to_say_of_them(tmp_path: Path) -> None:
         for unit in folder.iterdir():
             # Program and folder need not be there where the tests run, but must be to please systemd.
             text = unit.read_text("utf-8").replace("ExecStart=/usr/bin/uwsgi", "ExecStart=/bin/true")
-            text = text.replace("WorkingDirectory=/v", "WorkingDirectory=-/v")
             (tmp_path / unit.name).write_text(text, "utf-8")
-    units = [str(path) for path in tmp_path.iterdir()]
+    script = tmp_path / PAUSE_SCRIPT
+    assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
+    units = [str(path) for path in tmp_path.iterdir() if path != script]
     run = subprocess.run(
         ["systemd-analyze", "verify", "--recursive-errors=one", "--man=no", *units],
         env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
