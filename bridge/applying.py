@@ -144,9 +144,7 @@ class Applier:
         sockets = [unit for unit in plan.start if unit.endswith(".socket")]
         services = [unit for unit in plan.start if unit.endswith(".service")]
         if TARGET in plan.start:
-            self._manager.start(
-                [TARGET], watch=sockets, timeout=SOCKET_TIMEOUT, progress=self._stage("starting sockets")
-            )
+            self._manager.start([TARGET], timeout=SOCKET_TIMEOUT, progress=self._stage("starting sockets"))
             states = self._manager.units()
             sockets = [unit for unit in sockets if unit not in states or states[unit].active == "inactive"]
         self._manager.start(sockets, timeout=SOCKET_TIMEOUT, progress=self._stage("starting sockets"))

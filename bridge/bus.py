@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, message_bus, new_method_call
+from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, new_method_call
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
 from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.wire import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     Sift = Callable[[str, str, tuple[Any, ...]], tuple[Any, ...] | None]
 
 WINDOW = 64
 """Calls that may wait for an answer at once: dbus-daemon allows 128 for a connection."""
+_DAEMON = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
 CALL_TIMEOUT = 300.0
 """Seconds a call may take; a daemon-reload of many units takes long."""
 
@@ -37,8 +40,18 @@ class Bus:
     Calls block. Signals that arrive meanwhile are kept for :meth:`next_signal`.
     """
 
-    def __init__(self, *, user: bool, service: str, sift: Sift = lambda _path, _name, body: body) -> None:
-        """Connect; ``sift`` cuts a signal's body down to what matters before it is kept, or drops the signal.
+    def __init__(
+        self,
+        *,
+        user: bool,
+        service: str,
+        properties: Collection[str] = (),
+        sift: Sift = lambda _path, _name, body: body,
+    ) -> None:
+        """Connect.
+
+        Of what changed only ``properties`` are looked at; ``sift`` cuts a signal's body down to what matters before it
+        is kept, or drops the signal.
 
         Raises:
             BridgeError: there is no bus, or it refuses.
@@ -56,6 +69,7 @@ class Bus:
                 else "the host must run systemd and dbus",
             )
             raise BridgeError(problem) from error
+        self._connection.parser = Reader(properties)
         self._service = service
         self._sift = sift
         self._signals: deque[tuple[str, str, tuple[Any, ...]]] = deque()
@@ -70,11 +84,7 @@ class Bus:
         Raises:
             CallError: the answer is an error, or none came.
         """
-        serial = self._send(path, interface, method, signature, body)
-        while True:
-            message = self._receive(CALL_TIMEOUT)
-            if message.header.fields.get(HeaderFields.reply_serial) == serial:
-                return _body(message)
+        return self._answer(self._send(DBusAddress(path, self._service, interface), method, signature, body))
 
     def call_many(
         self, calls: Iterable[tuple[str, str, str, str, tuple[object, ...]]]
@@ -90,7 +100,7 @@ class Bus:
                     exhausted = True
                 else:
                     number, (path, interface, method, signature, body) = item
-                    waiting[self._send(path, interface, method, signature, body)] = number
+                    waiting[self._send(DBusAddress(path, self._service, interface), method, signature, body)] = number
             if waiting:
                 message = self._receive(CALL_TIMEOUT)
                 if (at := waiting.pop(message.header.fields.get(HeaderFields.reply_serial, -1), None)) is not None:
@@ -105,26 +115,29 @@ class Bus:
         descriptor: int = self._connection.sock.fileno()
         return descriptor
 
-    def subscribe(self, interface: str, signal: str, *, path: str = "", below: str = "") -> Callable[[], None]:
-        """Ask for a signal of one object, or of all below a path; return what ends the subscription.
+    def subscribe(self, interface: str, signal: str, *, below: str) -> None:
+        """Ask for a signal of all objects below a path.
 
         Raises:
             CallError: the bus refuses.
         """
-        rule = MatchRule(
-            type="signal",
-            sender=self._service,
-            interface=interface,
-            member=signal,
-            path=path or None,
-            path_namespace=below or None,
-        )
-        _body(self._connection.send_and_get_reply(message_bus.AddMatch(rule)))
+        rule = MatchRule(type="signal", sender=self._service, interface=interface, member=signal, path_namespace=below)
+        self._match("AddMatch", rule)
 
-        def unsubscribe() -> None:
-            _body(self._connection.send_and_get_reply(message_bus.RemoveMatch(rule)))
+    @contextmanager
+    def awaiting(self, interface: str, signal: str, *, argument: int, text: str) -> Iterator[None]:
+        """Ask for a signal with such an argument for as long as the context lasts.
 
-        return unsubscribe
+        Raises:
+            CallError: the bus refuses.
+        """
+        rule = MatchRule(type="signal", sender=self._service, interface=interface, member=signal)
+        rule.add_arg_condition(argument, text)
+        self._match("AddMatch", rule)
+        try:
+            yield
+        finally:
+            self._match("RemoveMatch", rule)
 
     def next_signal(self, deadline: float) -> tuple[str, str, tuple[Any, ...]] | None:
         """Return the next signal's path, name and body, or None once ``time.monotonic()`` has reached ``deadline``.
@@ -141,8 +154,17 @@ class Bus:
                 return None
         return self._signals.popleft()
 
-    def _send(self, path: str, interface: str, method: str, signature: str, body: tuple[object, ...]) -> int:
-        address = DBusAddress(path, self._service, interface)
+    def _match(self, method: str, rule: MatchRule) -> None:
+        # Not through jeepney's own proxy, which loses the signals that come while it waits.
+        self._answer(self._send(_DAEMON, method, "s", (rule.serialise(),)))
+
+    def _answer(self, serial: int) -> tuple[Any, ...]:
+        while True:
+            message = self._receive(CALL_TIMEOUT)
+            if message.header.fields.get(HeaderFields.reply_serial) == serial:
+                return _body(message)
+
+    def _send(self, address: DBusAddress, method: str, signature: str, body: tuple[object, ...]) -> int:
         serial: int = next(self._connection.outgoing_serial)
         try:
             self._connection.send(new_method_call(address, method, signature or None, body), serial=serial)

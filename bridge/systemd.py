@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import sys
 import time
 from collections import deque
-from contextlib import contextmanager
+from functools import cache
 from sys import intern
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,6 +32,8 @@ _UNIT = f"{_SERVICE}.Unit"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _UNKNOWN = "org.freedesktop.DBus.Error.ServiceUnknown"
 _SPAWN = "org.freedesktop.DBus.Error.Spawn."
+_GLANCE = 0.25
+"""Seconds between two looks at how many jobs are left, where somebody watches."""
 
 
 class Manager(Protocol):
@@ -42,16 +45,11 @@ class Manager(Protocol):
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         """Return one property of each of these units; a unit that cannot be asked is left out."""
 
-    def start(
-        self, units: Collection[str], *, timeout: float, progress: Progress, watch: Collection[str] = ()
-    ) -> dict[str, str]:
-        """Start units as one job; return the result of each unit's own job that ended in time.
+    def start(self, units: Collection[str], *, timeout: float, progress: Progress) -> None:
+        """Start units as one job, and wait for them so long; whether each is up, :meth:`units` tells."""
 
-        ``watch`` are units that these start in turn, for the progress to count.
-        """
-
-    def stop(self, units: Collection[str], *, timeout: float, progress: Progress) -> dict[str, str]:
-        """Stop units as one job, in the order their dependencies ask for; results as for :meth:`start`."""
+    def stop(self, units: Collection[str], *, timeout: float, progress: Progress) -> None:
+        """Stop units as one job, in the order their dependencies ask for, and wait for them so long."""
 
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
         """Have running services reload their configuration; return why, for those that cannot."""
@@ -72,10 +70,10 @@ class SystemdManager:
         Raises:
             BridgeError: there is no systemd to be reached.
         """
-        self._bus = Bus(user=layout.user_manager, service=_SERVICE, sift=_sift)
+        self._bus = Bus(user=layout.user_manager, service=_SERVICE, properties=TOLD, sift=_sift)
+        self._shows_progress = sys.stderr.isatty()
         self._batches = layout.runtime_units
         self._numbers = itertools.count()
-        self._listening = False
         self._changes: deque[UnitChange] = deque()
 
     def close(self) -> None:
@@ -97,7 +95,6 @@ class SystemdManager:
         except CallError as error:
             raise _trouble("AddMatch", error) from error
         self._manager("Subscribe")
-        self._listening = True
 
     def changes(self, deadline: float = 0.0) -> Iterator[UnitChange]:
         """Yield what the manager has told of units since the last call, waiting for the first until ``deadline``.
@@ -125,7 +122,7 @@ class SystemdManager:
             BridgeError: the manager does not answer.
         """
         (units,) = self._manager("ListUnitsByPatterns", "asas", [], ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"])
-        return {u[0]: UnitState(load=intern(u[2]), active=intern(u[3]), sub=intern(u[4])) for u in units}
+        return {name: _state(load, active, sub) for name, load, active, sub in units}
 
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         """Return one property of each unit, such as ``MainPID`` of the interface ``Service``."""
@@ -136,23 +133,21 @@ class SystemdManager:
             unit: answer[0][1] for unit, answer in zip(units, answers, strict=True) if not isinstance(answer, CallError)
         }
 
-    def start(
-        self, units: Collection[str], *, timeout: float, progress: Progress, watch: Collection[str] = ()
-    ) -> dict[str, str]:
+    def start(self, units: Collection[str], *, timeout: float, progress: Progress) -> None:
         """Start units as one job.
 
         Raises:
             BridgeError: the manager does not answer, or the batch cannot be written.
         """
-        return self._batch("Wants", units, timeout, progress, watch)
+        self._batch("Wants", units, timeout, progress)
 
-    def stop(self, units: Collection[str], *, timeout: float, progress: Progress) -> dict[str, str]:
+    def stop(self, units: Collection[str], *, timeout: float, progress: Progress) -> None:
         """Stop units as one job.
 
         Raises:
             BridgeError: the manager does not answer, or the batch cannot be written.
         """
-        return self._batch("Conflicts", units, timeout, progress)
+        self._batch("Conflicts", units, timeout, progress)
 
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
         """Have running services reload; does not wait for them."""
@@ -177,16 +172,14 @@ class SystemdManager:
         except CallError as error:
             raise _trouble(method, error) from error
 
-    def _batch(
-        self, relation: str, units: Collection[str], timeout: float, progress: Progress, watch: Collection[str] = ()
-    ) -> dict[str, str]:
+    def _batch(self, relation: str, units: Collection[str], timeout: float, progress: Progress) -> None:
         """Start a target made for the occasion that wants, or conflicts with, all the units.
 
         One transaction is several times faster than a job for each unit, and orders them by their dependencies. The
         target's name is new, so the manager loads it without a reload, and forgets it once it is up.
         """
         if not units:
-            return {}
+            return
         name = f"vassals-batch-{os.getpid()}{next(self._numbers):04d}.target"
         lines = "".join(f"{relation}={unit}\nAfter={unit}\n" for unit in units)
         text = f"# Made by emperor-bridge for a moment.\n[Unit]\nDefaultDependencies=no\nStopWhenUnneeded=yes\n{lines}"
@@ -194,9 +187,7 @@ class SystemdManager:
             os.makedirs(self._batches, exist_ok=True)
             write_all(self._batches, {name: text})
             try:
-                with self._subscribed():
-                    self._manager("StartUnit", "ss", name, "replace")
-                    return self._results(name, {*units, *watch}, timeout, progress)
+                self._run(name, len(units), timeout, progress)
             finally:
                 remove_if_there(f"{self._batches}/{name}")
         except OSError as error:
@@ -210,32 +201,28 @@ class SystemdManager:
         except CallError as error:
             raise _trouble("StartUnit", error) from error
 
-    @contextmanager
-    def _subscribed(self) -> Iterator[None]:
-        if not self._listening:
-            self._manager("Subscribe")
-        unsubscribe = self._bus.subscribe(_MANAGER, "JobRemoved", path=_ROOT)
-        try:
-            yield
-        finally:
-            unsubscribe()
-            if not self._listening:
-                self._manager("Unsubscribe")
+    def _run(self, unit: str, jobs: int, timeout: float, progress: Progress) -> None:
+        """Start a unit and wait until its job is done.
 
-    def _results(self, batch: str, units: Collection[str], timeout: float, progress: Progress) -> dict[str, str]:
+        The manager tells whoever asked for a job of its end; it is not subscribed to for that, since then it would tell
+        everything of every unit, which takes it longer than to start a socket.
+        """
         deadline = time.monotonic() + timeout
-        results: dict[str, str] = {}
-        while (signal := self._bus.next_signal(deadline)) is not None:
-            if signal[1] != "JobRemoved":
-                self._note(*signal)
-                continue
-            _, _, unit, result = signal[2]
-            if unit == batch:
-                break
-            if unit in units:
-                results[unit] = result
-                progress(len(results), len(units))
-        return results
+        with self._bus.awaiting(_MANAGER, "JobRemoved", argument=2, text=unit):
+            self._manager("StartUnit", "ss", unit, "replace")
+            while (now := time.monotonic()) < deadline:
+                signal = self._bus.next_signal(min(deadline, now + _GLANCE) if self._shows_progress else deadline)
+                if signal is None:
+                    progress(max(0, jobs - self._jobs()), jobs)
+                elif signal[1] == "JobRemoved":
+                    return
+                else:
+                    self._note(*signal)
+
+    def _jobs(self) -> int:
+        """Return how many jobs the manager still has to do."""
+        answer: tuple[tuple[str, int]] = self._bus.call(_ROOT, _PROPERTIES, "Get", "ss", _MANAGER, "NJobs")
+        return answer[0][1]
 
     def _note(self, path: str, name: str, body: tuple[Any, ...]) -> None:
         if name == "PropertiesChanged":
@@ -248,8 +235,14 @@ def _sift(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...] | None
     if name != "PropertiesChanged":
         return body
     interface, values, _ = body
-    kept = {key: value for key, (_, value) in values.items() if key in TOLD}
-    return (interface, {k: intern(v) if isinstance(v, str) else v for k, v in kept.items()}) if unit_of(path) else None
+    kept = {key: intern(value) if isinstance(value, str) else value for key, (_, value) in values.items()}
+    return (interface, kept) if unit_of(path) else None
+
+
+@cache
+def _state(load: str, active: str, sub: str) -> UnitState:
+    """Return a state; thousands of units share a few."""
+    return UnitState(load=load, active=active, sub=sub)
 
 
 def object_path(unit: str) -> str:

@@ -296,17 +296,10 @@ class WorldManager:
         world = self._world
         return {unit: unit in world.memory and world.memory[unit] != world.files.get(unit) for unit in units}
 
-    def start(
-        self,
-        units: Collection[str],
-        *,
-        timeout: float,
-        progress: Callable[[int, int], None],
-        watch: Collection[str] = (),  # noqa: ARG002
-    ) -> dict[str, str]:
+    def start(self, units: Collection[str], *, timeout: float, progress: Callable[[int, int], None]) -> None:
         del timeout, progress
         if not units:
-            return {}
+            return
         self._call("start", units)
         for unit in units:
             if unit == TARGET:
@@ -316,14 +309,12 @@ class WorldManager:
                         self._world.bring_up(path.rpartition("/")[2])
             else:
                 self._world.bring_up(unit)
-        return dict.fromkeys(units, "done")
 
-    def stop(self, units: Collection[str], *, timeout: float, progress: Callable[[int, int], None]) -> dict[str, str]:
+    def stop(self, units: Collection[str], *, timeout: float, progress: Callable[[int, int], None]) -> None:
         del timeout, progress
         self._call("stop", units)
         for unit in units:
             self._world.take_down(unit)
-        return dict.fromkeys(units, "done")
 
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
         self._call("reload", units)

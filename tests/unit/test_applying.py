@@ -148,9 +148,9 @@ def test_what_is_begun_is_noted_before_it_is_done() -> None:
     seen: list[frozenset[str]] = []
 
     class Manager(WorldManager):
-        def stop(self, *args: Any, **kwargs: Any) -> dict[str, str]:
+        def stop(self, *args: Any, **kwargs: Any) -> None:
             seen.append(world.pending)
-            return super().stop(*args, **kwargs)
+            super().stop(*args, **kwargs)
 
     plan = world.plan(make_desired(MOVED))
     applier = Applier(

@@ -1,0 +1,161 @@
+"""The two D-Bus messages there are thousands of, decoded for what is asked of them; jeepney decodes the rest.
+
+``ListUnits`` answers with ten facts about each unit, of which four matter; ``PropertiesChanged`` carries hundreds of
+properties for each change of a unit, of which a dozen matter. What does not matter is stepped over (D-Bus
+Specification, "Marshaling"). For 8,000 vassals that is the difference between seconds and a tenth of one.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING, Any
+
+from jeepney import HeaderFields, Message
+from jeepney.low_level import Endianness, Header, Parser, calc_msg_size
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_LISTING = "a(ssssssouso)"
+_CHANGED = "sa{sv}as"
+_FIXED = {"y": "B", "b": "I", "n": "h", "q": "H", "i": "i", "u": "I", "h": "I", "x": "q", "t": "Q", "d": "d"}
+_NUMBERS = {kind: Struct(f"<{code}") for kind, code in _FIXED.items()}
+_LENGTH = _NUMBERS["u"].unpack_from
+_ALIGNMENTS = {**{kind: number.size for kind, number in _NUMBERS.items()}, **dict.fromkeys("soa", 4)}
+_ALIGNMENTS |= {"g": 1, "v": 1, "(": 8, "{": 8}
+
+
+class Reader(Parser):  # type: ignore[misc]  # jeepney has no types
+    """A parser of messages that keeps of a change only the properties in ``wanted``."""
+
+    def __init__(self, wanted: Collection[str]) -> None:
+        super().__init__()
+        self.next_msg_size: int | None = None
+        self._wanted = {name.encode(): name for name in wanted}
+
+    def get_next_message(self) -> Message | None:
+        """Return the next whole message, or None if more data is needed for it."""
+        if self.next_msg_size is None and self.buf.bytes_buffered >= 16:
+            self.next_msg_size = calc_msg_size(self.buf.peek(16))
+        if self.next_msg_size is None or self.buf.bytes_buffered < self.next_msg_size:
+            return None
+        raw = self.buf.read(self.next_msg_size)
+        self.next_msg_size = None
+        header, end = Header.from_buffer(raw)
+        body = end + 7 & ~7
+        if header.endianness is Endianness.little:
+            signature = header.fields.get(HeaderFields.signature)
+            if signature == _LISTING:
+                return Message(header, (units(raw, body),))
+            if signature == _CHANGED:
+                return Message(header, change(raw, body, self._wanted))
+        return Message.from_buffer(raw)
+
+
+def units(raw: bytes, at: int) -> list[tuple[str, str, str, str]]:
+    """Return the name, load, active and sub state of each unit of a listing that begins at ``at``."""
+    size = _LENGTH(raw, at)[0]
+    at = at + 4 + 7 & ~7
+    end = at + size
+    found = []
+    while at < end:
+        at = at + 7 & ~7
+        texts = []
+        for wanted in (True, False, True, True, True, False, False):
+            at = at + 3 & ~3
+            length = _LENGTH(raw, at)[0]
+            if wanted:
+                texts.append(raw[at + 4 : at + 4 + length].decode())
+            at += 5 + length
+        # The number, kind and path of its job.
+        at = (at + 3 & ~3) + 4
+        for _ in range(2):
+            at += 5 + _LENGTH(raw, at)[0]
+            at = at + 3 & ~3
+        found.append((texts[0], texts[1], texts[2], texts[3]))
+    return found
+
+
+def change(raw: bytes, at: int, wanted: dict[bytes, str]) -> tuple[str, dict[str, tuple[str, Any]], list[str]]:
+    """Return the body of a ``PropertiesChanged`` with the wanted properties only, and none that were invalidated."""
+    interface, at = _text(raw, at)
+    at = at + 3 & ~3
+    size = _LENGTH(raw, at)[0]
+    at = at + 4 + 7 & ~7
+    end = at + size
+    values: dict[str, tuple[str, Any]] = {}
+    while at < end:
+        at = at + 7 & ~7
+        length = _LENGTH(raw, at)[0]
+        name = wanted.get(raw[at + 4 : at + 4 + length])
+        at += 5 + length
+        kind = raw[at + 1 : at + 1 + raw[at]].decode()
+        at += 2 + raw[at]
+        if name is None:
+            at = skip(raw, at, kind)
+        else:
+            value, at = _value(raw, at, kind)
+            values[name] = (kind, value)
+    return interface, values, []
+
+
+def skip(raw: bytes, at: int, kind: str) -> int:
+    """Return where the value of this type that begins at ``at``, or after its padding, ends."""
+    return _after(raw, at, kind, 0)[0]
+
+
+def _after(raw: bytes, at: int, kinds: str, first: int) -> tuple[int, int]:
+    """Step over one value; return where it ends, and where its type ends in ``kinds``."""
+    kind = kinds[first]
+    at = at + _ALIGNMENTS[kind] - 1 & -_ALIGNMENTS[kind]
+    if kind in "so":
+        return at + 5 + _LENGTH(raw, at)[0], first + 1
+    if kind in _NUMBERS:
+        return at + _NUMBERS[kind].size, first + 1
+    if kind == "a":
+        size, alignment = _LENGTH(raw, at)[0], _ALIGNMENTS[kinds[first + 1]]
+        return (at + 4 + alignment - 1 & -alignment) + size, _type_end(kinds, first + 1)
+    if kind == "g":
+        return at + 2 + raw[at], first + 1
+    if kind == "v":
+        inner = raw[at + 1 : at + 1 + raw[at]].decode()
+        return skip(raw, at + 2 + raw[at], inner), first + 1
+    first += 1
+    while kinds[first] not in ")}":
+        at, first = _after(raw, at, kinds, first)
+    return at, first + 1
+
+
+def _type_end(kinds: str, first: int) -> int:
+    """Return where the complete type that begins at ``first`` ends."""
+    while kinds[first] == "a":
+        first += 1
+    depth = 0
+    for at in range(first, len(kinds)):
+        depth += (kinds[at] in "({") - (kinds[at] in ")}")
+        if not depth:
+            return at + 1
+    return len(kinds)
+
+
+def _text(raw: bytes, at: int) -> tuple[str, int]:
+    at = at + 3 & ~3
+    length = _LENGTH(raw, at)[0]
+    return raw[at + 4 : at + 4 + length].decode(), at + 5 + length
+
+
+def _value(raw: bytes, at: int, kind: str) -> tuple[Any, int]:
+    """Return a value of a plain type, or of a structure of such, and where it ends; of others there is only None."""
+    if kind in {"s", "o"}:
+        return _text(raw, at)
+    if number := _NUMBERS.get(kind):
+        at = at + number.size - 1 & -number.size
+        return number.unpack_from(raw, at)[0], at + number.size
+    if kind.startswith("(") and all(one in "so" or one in _NUMBERS for one in kind[1:-1]):
+        at = at + 7 & ~7
+        values = []
+        for one in kind[1:-1]:
+            value, at = _value(raw, at, one)
+            values.append(value)
+        return tuple(values), at
+    return None, skip(raw, at, kind)
