@@ -15,6 +15,8 @@ UNIT_NAME_MAX = 255
 
 _UNIT_CHARS = frozenset((ascii_letters + digits + ":_.").encode())
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_/.,:=@+-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PLAIN_LABEL = re.compile(rb"[A-Za-z0-9:_][A-Za-z0-9:_.]*")
 _WORD_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -45,6 +47,8 @@ def path_label(path: str) -> str:
 
 
 def _escape_label(raw: bytes) -> str:
+    if _PLAIN_LABEL.fullmatch(raw):
+        return raw.decode()
     out = []
     for at, byte in enumerate(raw):
         if byte == ord("/"):
@@ -69,7 +73,7 @@ def value(text: str) -> str:
     if not text:
         raise EscapeError("it is empty")
     _check_text(text)
-    if any(ord(c) < ord(" ") or c == "\x7f" for c in text):
+    if _CONTROL.search(text):
         raise EscapeError("it has a control character, which a unit file cannot hold")
     if text != text.strip(" "):
         raise EscapeError("it begins or ends in white space, which systemd would cut off")

@@ -7,6 +7,7 @@ The Emperor uses one rule only: the extension, else the directory, else the comm
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +31,7 @@ EXEC_TIMEOUT = 10.0
 """Seconds one run of the command may take."""
 EXEC_OUTPUT_MAX = 4096
 """Bytes the command may print."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +122,7 @@ def _ruling(raw: bytes, vassal: Vassal, source: str) -> Ruling:
         text = head.removesuffix(b"\r").decode().strip(" ")
     except UnicodeDecodeError:
         return _refuse(vassal, source, "the socket address is not valid UTF-8", "write a plain address on one line", 1)
-    if any(ord(c) < ord(" ") or c == "\x7f" for c in text):
+    if _CONTROL.search(text):
         return _refuse(
             vassal,
             source,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -85,14 +86,18 @@ def _parse(data: bytes, kind: str, path: str, section: str, values: Mapping[str,
     return [Option(o.key, o.value, path, text.line(o.line)) for o in options]
 
 
+@cache
+def _processors() -> str:
+    return str(os.cpu_count() or 1)
+
+
 @dataclass(frozen=True, slots=True)
 class _File:
     data: bytes
     owner: int
+    mode: int
     real: str
     """Where it was found in the end, without symlinks."""
-    public: bool
-    """Whether everybody may read it."""
 
 
 class _Reading:
@@ -107,13 +112,12 @@ class _Reading:
         known: Mapping[str, str] | None,
     ) -> None:
         self._path = path
-        self._cwd = Path(cwd if cwd is not None else Path(path).absolute().parent)
+        self._cwd = cwd if cwd is not None else os.path.dirname(os.path.abspath(path))
         self._environ = environ
         self._left = max_bytes
         self._files = 0
-        cpus = {"k": str(os.cpu_count() or 1)}
         here = {"v": cwd} if cwd is not None else {}
-        self._known = {"h": os.uname().nodename, **cpus, **here, **(known or {})}
+        self._known = {"h": os.uname().nodename, "k": _processors(), **here, **(known or {})}
         self._first: dict[str, str] | None = None
         self._owner = -1
         self._last_ini = path
@@ -142,14 +146,14 @@ class _Reading:
         return Config(self._path, tuple(process.finish()), tuple(process.unread))
 
     def _parsed(self, file: _File, kind: str, path: str, section: str) -> list[Option]:
-        absolute = self._cwd / path
+        absolute = os.path.join(self._cwd, path)
         try:
-            status = absolute.lstat()
+            status = os.lstat(absolute)
         except OSError as error:
             raise ConfigError(f"cannot be read: {error.strerror}", path) from None
         values = magic.table(
             path,
-            real=str(absolute) if stat.S_ISLNK(status.st_mode) else file.real,
+            real=absolute if stat.S_ISLNK(status.st_mode) else file.real,
             section="" if section == "uwsgi" else section,
             inode=status.st_ino,
             known=self._known,
@@ -176,10 +180,9 @@ class _Reading:
         self._files += 1
         if self._files > _MAX_FILES:
             raise ConfigError("this includes too many files", option.path, option.line, "include fewer")
-        file = self._open(str(self._cwd / name), option.path, option.line)
+        file = self._open(os.path.join(self._cwd, name), option.path, option.line)
         # The vassal's own config counts, not the one in between: nobody gains by going through another's file.
-        is_admins = option.trusted or (file.owner == 0 and file.public)
-        if file.owner != self._owner and not is_admins:
+        if file.owner != self._owner and not (option.trusted or (file.owner == 0 and _is_public(file))):
             return None
         if kind == "ini":
             self._last_ini = name
@@ -189,7 +192,7 @@ class _Reading:
         if not name:
             return None
         try:
-            return (self._cwd / name).stat().st_mode
+            return os.stat(os.path.join(self._cwd, name)).st_mode
         except (OSError, ValueError):
             return None
 
@@ -207,23 +210,27 @@ class _Reading:
 
     def _read(self, name: str) -> _File:
         descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        with open(descriptor, "rb") as stream:
+        try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ValueError("not a regular file")
-            data = stream.read(self._left + 1)
+            data = b""
+            while len(data) <= self._left and (piece := os.read(descriptor, self._left + 1 - len(data))):
+                data += piece
             if len(data) > self._left:
                 raise ValueError("too long")
             # The name the kernel has for what was opened: nobody can change it between a check and its use.
             real = os.readlink(f"/proc/self/fd/{descriptor}")
-        return _File(data, status.st_uid, real, _public(status, real))
+        finally:
+            os.close(descriptor)
+        return _File(data, status.st_uid, status.st_mode, real)
 
 
-def _public(status: os.stat_result, real: str) -> bool:
-    """Return whether everybody can read a file: its own mode and the way to it."""
-    if not status.st_mode & stat.S_IROTH:
+def _is_public(file: _File) -> bool:
+    """Tell whether everybody can read a file: its own mode and the way to it."""
+    if not file.mode & stat.S_IROTH:
         return False
     try:
-        return all(parent.stat().st_mode & stat.S_IXOTH for parent in Path(real).parents)
+        return all(parent.stat().st_mode & stat.S_IXOTH for parent in Path(file.real).parents)
     except OSError:
         return False
