@@ -154,7 +154,7 @@ class Settled:
     backlog: int | None = None
     """How many connections may wait for it, if its config says (``listen``)."""
     sources: tuple[str, ...] = ()
-    """The files its options came from."""
+    """The files its options came from, and those its conditions asked about."""
 
     @property
     def mode(self) -> Mode:

@@ -120,6 +120,7 @@ class _Reading:
         self._known = {"h": os.uname().nodename, "k": _processors(), **here, **(known or {})}
         self._first: dict[str, str] | None = None
         self._owner = -1
+        self._asked: dict[str, None] = {}
         self._last_ini = path
 
     def config(self, before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]]) -> Config:
@@ -143,7 +144,7 @@ class _Reading:
         process.config(kind, self._path)
         process.add(self._parsed(file, kind, self._path, "uwsgi"))
         process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in after)
-        return Config(self._path, tuple(process.finish()), tuple(process.unread))
+        return Config(self._path, tuple(process.finish()), tuple(process.unread), tuple(self._asked))
 
     def _parsed(self, file: _File, kind: str, path: str, section: str) -> list[Option]:
         absolute = os.path.join(self._cwd, path)
@@ -191,8 +192,10 @@ class _Reading:
     def _at(self, name: str) -> int | None:
         if not name:
             return None
+        path = os.path.join(self._cwd, name)
+        self._asked[path] = None
         try:
-            return os.stat(os.path.join(self._cwd, name)).st_mode
+            return os.stat(path).st_mode
         except (OSError, ValueError):
             return None
 
