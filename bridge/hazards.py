@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.address import UnixAddress
+from bridge.daemonizing import find_daemonize
 from bridge.diagnostics import Diagnostic, Severity, printable
 from bridge.uwsgi.sockets import ALL, REQUESTS, ROUTERS, SSL, sockets
 
@@ -50,6 +51,7 @@ def find_hazards(settled: Settled, config: Config, spellings: Spellings) -> Iter
     if settled.address is not None:
         yield from _other_sockets(settled, config)
     yield from _user(settled, config, spellings)
+    yield from _daemonize(settled.vassal, config)
 
 
 def find_misspelt(vassal: Vassal, config: Config, known: Collection[str], text: str) -> Iterator[Diagnostic]:
@@ -216,6 +218,29 @@ def _user(settled: Settled, config: Config, spellings: Spellings) -> Iterator[Di
                 f"{key} = {printable(option.value)} cannot be had: the service runs as {own}",
                 f"leave {key} out",
             )
+
+
+def _daemonize(vassal: Vassal, config: Config) -> Iterator[Diagnostic]:
+    option = find_daemonize(config)
+    if option is None:
+        return
+    written = printable(option.value)
+    yield _warn(
+        vassal,
+        option,
+        "daemonize",
+        f"{option.key} only has uWSGI log to {written}, as under an Emperor: it stays in its service, "
+        "and calls even its first start a reload",
+        f"write logto = {written}, which means just that, or nothing: the journal",
+    )
+    for pidfile in config.all(*_PIDFILES):
+        yield _warn(
+            vassal,
+            pidfile,
+            "daemonize",
+            f"beside {option.key}, uWSGI does not write {pidfile.key} {printable(pidfile.value)}",
+            f"write logto in place of {option.key}; systemctl show -P MainPID knows the process",
+        )
 
 
 def _warn(vassal: Vassal, option: Option, code: str, message: str, hint: str) -> Diagnostic:

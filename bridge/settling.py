@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.address import InetAddress, UnixAddress, overlaps, parse_uwsgi_socket
+from bridge.daemonizing import AS_RELOADED, find_daemonize, find_first_start, in_service
 from bridge.diagnostics import Diagnostic, printable
 from bridge.execution import execution_of
 from bridge.files import signature
@@ -40,6 +41,11 @@ def settle(
         return execution
     try:
         config = read_as_started(vassal, terms)
+        if find_daemonize(config):
+            execution = in_service(execution, config)
+            again = read_as_started(vassal, terms, AS_RELOADED)
+            if lost := find_first_start(vassal, config, again, execution):
+                return lost
     except ConfigError as error:
         return vassal.problem("config-unreadable", error.message, error.hint, path=error.path, line=error.line)
     if conflict := _find_conflict(config, vassal, address, execution, identity):
@@ -58,13 +64,15 @@ def settle(
     )
 
 
-def read_as_started(vassal: Vassal, terms: Terms) -> Config:
+def read_as_started(vassal: Vassal, terms: Terms, *more: str) -> Config:
     """Read a vassal's config as the uWSGI that systemd starts will: without the Emperor's variables.
+
+    ``more`` is set in its environment, as ``NAME=VALUE``.
 
     Raises:
         ConfigError: uWSGI would not start with it.
     """
-    environ = dict(one.split("=", 1) for one in terms.environment)
+    environ = dict(one.split("=", 1) for one in (*terms.environment, *more))
     return read(vassal.config, environ=environ, cwd=vassal.directory, before=terms.before, after=terms.after)
 
 
@@ -141,15 +149,6 @@ def _find_conflict(
     identity: Callable[[Address], Address],
 ) -> Diagnostic | None:
     """Find what a service cannot live with."""
-    if option := config.last("daemonize", "daemonize2"):
-        # Under an Emperor it only says where to log (core/logging.c, ``uwsgi_setup_log``).
-        return vassal.problem(
-            "daemonize",
-            f"{option.key} would make uWSGI leave its service, and lose its socket",
-            f"write logto = {printable(option.value)}, which is what an Emperor makes of it, or nothing: the journal",
-            path=option.path,
-            line=option.line,
-        )
     if address is None:
         return None
     if isinstance(address, UnixAddress) and execution.tenant is not None:

@@ -93,6 +93,12 @@ def test_a_user_that_cannot_be_had() -> None:
     assert codes("uid = alice\ngid = 4001", tenant) == []
 
 
+def test_a_daemon_that_is_none() -> None:
+    (found, pidfile) = hazards("daemonize = /var/log/app.log\npidfile = app.pid")
+    assert (found.code, found.line, pidfile.code, pidfile.line) == ("daemonize", 2, "daemonize", 3)
+    assert "logto = /var/log/app.log" in found.hint
+
+
 def test_one_pidfile_for_two() -> None:
     first, second, third = (make_settled(f"{name}.ini") for name in "abc")
     one, other = config("pidfile = app.pid"), config("chdir = /v\nsafe-pidfile = ./app.pid")
