@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bridge.layout import Layout
     from bridge.road import Road
     from bridge.settings import Settings
+    from bridge.uwsgi.options import Config
+    from bridge.vassal import Vassal
 
 _EPILOG_SYNC = """\b
 Examples:
@@ -101,18 +103,19 @@ def check(*, as_json: bool, **given: Any) -> None:
     layout, settings = invocation.layout, invocation.settings
     bar = present.Bar()
     road = _road(layout, settings, bar)
+    configs: dict[Vassal, Config] = {}
     try:
         with connected(layout) as manager:
-            outlook = road.look(manager)
+            outlook = road.look(manager, configs=configs)
     except BridgeError as error:
         if error.diagnostic.code != "no-manager":
             raise
         # Vassals can be checked where no systemd runs, such as in the making of an image.
-        outlook = road.look(None)
+        outlook = road.look(None, configs=configs)
     finally:
         bar.close()
     terms = make_terms(settings, user_manager=layout.user_manager)
-    hazards = check_vassals(outlook.desired.settled, terms, layout)
+    hazards = check_vassals(outlook.desired.settled, configs, terms, layout)
     diagnostics = (*invocation.notices, *outlook.diagnostics, *hazards)
     if as_json:
         present.say_json(present.diagnostics_json(diagnostics))

@@ -14,6 +14,7 @@ UNIT_NAME_MAX = 255
 """Bytes a whole unit name may have, its suffix included (systemd.unit(5))."""
 
 _UNIT_CHARS = frozenset((ascii_letters + digits + ":_.").encode())
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_/.,:=@+-]+")
 _WORD_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
@@ -69,7 +70,7 @@ def value(text: str) -> str:
     if not text:
         raise EscapeError("it is empty")
     _check_text(text)
-    if any(ord(c) < ord(" ") or c == "\x7f" for c in text):
+    if _CONTROL.search(text):
         raise EscapeError("it has a control character, which a unit file cannot hold")
     if text != text.strip(" "):
         raise EscapeError("it begins or ends in white space, which systemd would cut off")

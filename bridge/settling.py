@@ -33,9 +33,17 @@ _OWNER = re.compile(r"[A-Za-z0-9_.-]*(:[A-Za-z0-9_.-]+)?")
 
 
 def settle(
-    vassal: Vassal, address: Address | None, *, terms: Terms, identity: Callable[[Address], Address]
+    vassal: Vassal,
+    address: Address | None,
+    *,
+    terms: Terms,
+    identity: Callable[[Address], Address],
+    configs: dict[Vassal, Config] | None = None,
 ) -> Settled | Diagnostic:
-    """Read a vassal's config and decide what its units are made from, or say why there can be none."""
+    """Read a vassal's config and decide what its units are made from, or say why there can be none.
+
+    What was read is put into ``configs``, if that is given.
+    """
     execution = execution_of(vassal, terms)
     if isinstance(execution, Diagnostic):
         return execution
@@ -48,6 +56,8 @@ def settle(
                 return lost
     except ConfigError as error:
         return vassal.problem("config-unreadable", error.message, error.hint, path=error.path, line=error.line)
+    if configs is not None:
+        configs[vassal] = config
     if conflict := _find_conflict(config, vassal, address, execution, identity):
         return conflict
     access = _access(config, vassal, SocketAccess(user=execution.user, group=execution.group))
@@ -83,9 +93,12 @@ class Settler:
         self._known: dict[str, tuple[object, Settled]] = {}
 
     def ready(
-        self, terms: Terms, identity: Callable[[Address], Address]
+        self,
+        terms: Terms,
+        identity: Callable[[Address], Address],
+        configs: dict[Vassal, Config] | None = None,
     ) -> Callable[[Vassal, Address | None], Settled | Diagnostic]:
-        """Return the function that settles one vassal in one run."""
+        """Return the function that settles one vassal in one run, and puts the configs it reads into ``configs``."""
 
         def one(vassal: Vassal, address: Address | None) -> Settled | Diagnostic:
             known, settled = self._known.get(vassal.config, (None, None))
@@ -94,7 +107,7 @@ class Settler:
                 return settled
             # Taken before the files are read: a change in between is seen next time.
             before = _signatures(settled.sources if settled else (vassal.config,))
-            fresh = settle(vassal, address, terms=terms, identity=identity)
+            fresh = settle(vassal, address, terms=terms, identity=identity, configs=configs)
             if isinstance(fresh, Settled) and before == _signatures(fresh.sources):
                 self._known[vassal.config] = ((given, before), fresh)
             else:

@@ -81,6 +81,8 @@ def substitute(data: bytes, values: Mapping[str, str], *, path: str) -> Substitu
     Every other character after a ``%`` is a variable without a value, and goes with it: even the end of a line
     (``magic_sub`` looks at bytes, and its table is empty where it is not filled).
     """
+    if b"%" not in data:
+        return Substituted(data, tuple(range(1, data.count(b"\n") + 2)))
     replacements = {ord(letter): os.fsencode(value) for letter, value in values.items()}
     keep = frozenset(ord(letter) for letter in UNKNOWN) - replacements.keys()
     pieces: list[bytes] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from dataclasses import dataclass
@@ -88,11 +89,14 @@ def _parse(data: bytes, kind: str, path: str, section: str, values: Mapping[str,
 @dataclass(frozen=True, slots=True)
 class _File:
     data: bytes
-    owner: int
+    status: os.stat_result
     real: str
     """Where it was found in the end, without symlinks."""
-    public: bool
-    """Whether everybody may read it."""
+
+    @property
+    def owner(self) -> int:
+        """Whose it is."""
+        return self.status.st_uid
 
 
 class _Reading:
@@ -111,9 +115,9 @@ class _Reading:
         self._environ = environ
         self._left = max_bytes
         self._files = 0
-        cpus = {"k": str(os.cpu_count() or 1)}
+        self._host = os.uname().nodename
         here = {"v": cwd} if cwd is not None else {}
-        self._known = {"h": os.uname().nodename, **cpus, **here, **(known or {})}
+        self._known = {"h": self._host, "k": _processors(), **here, **(known or {})}
         self._first: dict[str, str] | None = None
         self._owner = -1
         self._last_ini = path
@@ -127,7 +131,7 @@ class _Reading:
             exists=lambda name: self._at(name) is not None,
             is_file=lambda name: stat.S_ISREG(self._at(name) or 0),
             is_dir=lambda name: stat.S_ISDIR(self._at(name) or 0),
-            hostname=os.uname().nodename,
+            hostname=self._host,
             load=self._load,
         )
         process = Process(around)
@@ -178,8 +182,7 @@ class _Reading:
             raise ConfigError("this includes too many files", option.path, option.line, "include fewer")
         file = self._open(str(self._cwd / name), option.path, option.line)
         # The vassal's own config counts, not the one in between: nobody gains by going through another's file.
-        is_admins = option.trusted or (file.owner == 0 and file.public)
-        if file.owner != self._owner and not is_admins:
+        if file.owner != self._owner and not option.trusted and (file.owner or not _public(file.status, file.real)):
             return None
         if kind == "ini":
             self._last_ini = name
@@ -216,7 +219,13 @@ class _Reading:
                 raise ValueError("too long")
             # The name the kernel has for what was opened: nobody can change it between a check and its use.
             real = os.readlink(f"/proc/self/fd/{descriptor}")
-        return _File(data, status.st_uid, real, _public(status, real))
+        return _File(data, status, real)
+
+
+@functools.cache
+def _processors() -> str:
+    """Return how many processors there are: a file to read, each time."""
+    return str(os.cpu_count() or 1)
 
 
 def _public(status: os.stat_result, real: str) -> bool:
