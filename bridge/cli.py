@@ -94,6 +94,8 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each problem.")
 def check(*, as_json: bool, **given: Any) -> None:
     """Say what is wrong with the vassals and rules; change nothing."""
+    import gc
+
     from bridge import present
     from bridge.checking import check_vassals
     from bridge.execution import make_terms
@@ -104,6 +106,8 @@ def check(*, as_json: bool, **given: Any) -> None:
     bar = present.Bar()
     road = _road(layout, settings, bar)
     configs: dict[Vassal, Config] = {}
+    # All that is read stays to the end: the collector would only look it over again and again.
+    gc.disable()
     try:
         with connected(layout) as manager:
             outlook = road.look(manager, configs=configs)

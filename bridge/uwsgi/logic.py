@@ -112,8 +112,9 @@ class Process:
         comes after that, and keeps its placeholders.
         """
         for symbol, lookup in (("$", self._environ.get), ("%", self._value)):
+            opening = symbol + "("
             for entry in self._entries:
-                if not entry.done:
+                if not entry.done and opening in entry.option.value:
                     self._expand(entry, symbol, lookup)
         for entry in self._entries:
             if not entry.done:
@@ -130,9 +131,8 @@ class Process:
         def known(name: str) -> str | None:
             return calculate(option, name, lookup, self._budget) if symbol == "%" else lookup(name)
 
-        if symbol + "(" in option.value:
-            # A placeholder is filled by what anybody wrote.
-            entry.option = replace(option, value=expand(option, symbol, known, self._budget), trusted=False)
+        # A placeholder is filled by what anybody wrote.
+        entry.option = replace(option, value=expand(option, symbol, known, self._budget), trusted=False)
 
     def _value(self, key: str) -> str | None:
         entry = self._first.get(key)

@@ -83,6 +83,8 @@ def _parse(data: bytes, kind: str, path: str, section: str, values: Mapping[str,
     except ConfigError as error:
         line_written = text.line(error.line) if error.line is not None else None
         raise ConfigError(error.message, path, line_written, error.hint) from None
+    if not text.moved:
+        return options
     return [Option(o.key, o.value, path, text.line(o.line)) for o in options]
 
 
@@ -111,7 +113,7 @@ class _Reading:
         known: Mapping[str, str] | None,
     ) -> None:
         self._path = path
-        self._cwd = Path(cwd if cwd is not None else Path(path).absolute().parent)
+        self._cwd = cwd if cwd is not None else os.path.dirname(os.path.abspath(path))
         self._environ = environ
         self._left = max_bytes
         self._files = 0
@@ -146,14 +148,14 @@ class _Reading:
         return Config(self._path, tuple(process.finish()), tuple(process.unread))
 
     def _parsed(self, file: _File, kind: str, path: str, section: str) -> list[Option]:
-        absolute = self._cwd / path
+        absolute = os.path.join(self._cwd, path)
         try:
-            status = absolute.lstat()
+            status = os.lstat(absolute)
         except OSError as error:
             raise ConfigError(f"cannot be read: {error.strerror}", path) from None
         values = magic.table(
             path,
-            real=str(absolute) if stat.S_ISLNK(status.st_mode) else file.real,
+            real=absolute if stat.S_ISLNK(status.st_mode) else file.real,
             section="" if section == "uwsgi" else section,
             inode=status.st_ino,
             known=self._known,
@@ -180,7 +182,7 @@ class _Reading:
         self._files += 1
         if self._files > _MAX_FILES:
             raise ConfigError("this includes too many files", option.path, option.line, "include fewer")
-        file = self._open(str(self._cwd / name), option.path, option.line)
+        file = self._open(os.path.join(self._cwd, name), option.path, option.line)
         # The vassal's own config counts, not the one in between: nobody gains by going through another's file.
         if file.owner != self._owner and not option.trusted and (file.owner or not _public(file.status, file.real)):
             return None
@@ -192,7 +194,7 @@ class _Reading:
         if not name:
             return None
         try:
-            return (self._cwd / name).stat().st_mode
+            return os.stat(os.path.join(self._cwd, name)).st_mode
         except (OSError, ValueError):
             return None
 

@@ -100,7 +100,7 @@ LIVES = (
     ini("daemonize2", "daemonize2 = RUN/NAME.log"),
     ini("daemonizerelative", "daemonize = NAME.log", "chdir = /srv"),
     ini("daemonizeidle", "daemonize = RUN/NAME.log", "idle = 1", "die-on-idle = true", idle=True),
-    ini("daemonizeuser", "daemonize = RUN/NAME.log", "uid = www-data", "gid = www-data"),
+    ini("daemonizeuser", "daemonize = RUN/NAME.log", "uid = www-data", "gid = www-data", touch=False),
     ini("procname", "procname = my name", "auto-procname = true", "procname-prefix = x "),
     ini("touchreload", "touch-reload = RUN/NAME.touch"),
     ini("uid", "uid = www-data", "gid = www-data"),

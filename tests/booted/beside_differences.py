@@ -39,6 +39,13 @@ DIFFERENCES: tuple[Difference, ...] = (
     *refused("addresses/tabbed", HALF_A_LINE),
     *refused("formats/onlyextension", NAMELESS),
     Difference(cases="lives/daemonize*", aspect="option log-reopen", emperor=None, bridge=True, reason=DAEMON),
+    Difference(
+        cases="lives/daemonizeuser",
+        aspect="option logfile-chown",
+        emperor=None,
+        bridge=True,
+        reason="a reload under the Emperor cannot open root's log as another user, and ends the vassal",
+    ),
     Difference(cases="lives/daemonize*", aspect="option safe-fd", emperor=None, bridge="3", reason=DAEMON),
     Difference(cases="formats/colon", aspect="access", emperor="666 0:0", bridge="FileNotFoundError", reason=COLON),
     Difference(cases="sets/*", aspect="option or", emperor="1", bridge=None, reason=WRONG_VARIABLE),
