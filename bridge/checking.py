@@ -6,13 +6,13 @@ import glob
 import os
 import re
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from bridge.address import AddressError, parse_address
 from bridge.commands import CommandError, output_of
 from bridge.files import read_regular
 from bridge.hazards import (
-    Pass,
+    by_collision,
     find_hazards,
     find_misspelt,
     find_open_config,
@@ -20,23 +20,19 @@ from bridge.hazards import (
     find_pidfile_clashes,
     find_removed_folders,
 )
+from bridge.nginx import CONFIGS, find_passes
 from bridge.owners import spellings
-from bridge.settling import read_as_started
-from bridge.uwsgi.options import ConfigError
+from bridge.probe import make_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from bridge.diagnostics import Diagnostic
     from bridge.execution import Terms
     from bridge.layout import Layout
     from bridge.uwsgi.options import Config
-    from bridge.vassal import Settled
+    from bridge.vassal import Settled, Vassal
 
-_NGINX = ("/etc/nginx/nginx.conf", "/etc/nginx/conf.d/*.conf", "/etc/nginx/sites-enabled/*")
-_PASS = re.compile(
-    r"^[^#\n]*?\b(?P<how>uwsgi|fastcgi|scgi|proxy)_pass\s+(?P<http>http://)?(?P<where>[^;\s]+);", re.MULTILINE
-)
 _RUNTIME = re.compile(r"^RuntimeDirectory=(?P<names>.+)$", re.MULTILINE)
 _KEPT = re.compile(r"^RuntimeDirectoryPreserve=(yes|true|1|on)\s*$", re.MULTILINE)
 _OPTION = re.compile(r"^ +(?:-.\|)?--(?P<name>[a-z0-9-]+)", re.MULTILINE)
@@ -47,15 +43,14 @@ _HELP_MAX = 1024 * 1024
 _FILE_MAX = 1024 * 1024
 
 
-def check_vassals(settled: Sequence[Settled], terms: Terms, layout: Layout) -> Iterator[Diagnostic]:
+def check_vassals(
+    settled: Sequence[Settled], configs: Mapping[Vassal, Config], terms: Terms, layout: Layout
+) -> Iterator[Diagnostic]:
     """Yield the hazards in the vassals' configs; each file of the machine's is read once, whatever their number."""
     directories = _runtime_directories(layout)
-    passes = list(_passes())
-    read: list[tuple[Settled, Config]] = []
-    for one in settled:
-        # A config that has just become unreadable was told of, or will be.
-        with suppress(ConfigError):
-            read.append((one, read_as_started(one.vassal, terms)))
+    nginx = {path: _text(path) for path in sorted(path for pattern in CONFIGS for path in glob.glob(pattern))}
+    passes = by_collision(find_passes(nginx), make_identity())
+    read = [(one, configs[one.vassal]) for one in settled]
     # A wrapper is not uWSGI: what it does when asked for help nobody knows.
     options = _Options("" if terms.settings.emperor_wrapper else terms.program)
     for one, config in read:
@@ -65,7 +60,7 @@ def check_vassals(settled: Sequence[Settled], terms: Terms, layout: Layout) -> I
         if one.execution.tenant is not None:
             yield from find_open_config(one.vassal, _modes(one.vassal.config))
         if known := options.known(config):
-            yield from find_misspelt(one.vassal, config, known, "".join(map(_text, one.sources)))
+            yield from find_misspelt(one.vassal, config, known, partial(_texts, one.sources))
     yield from find_pidfile_clashes(read)
 
 
@@ -75,18 +70,21 @@ class _Options:
     def __init__(self, program: str) -> None:
         self._program = program
         self._known: dict[str, frozenset[str]] = {}
+        self._together: dict[frozenset[str], frozenset[str]] = {}
 
     def known(self, config: Config) -> frozenset[str]:
         """Return the names a config may use; none if that cannot be known."""
-        loaded = {
+        loaded = frozenset(
             name.strip()
             for option in config.all("plugin", "plugins", "need-plugin", "need-plugins")
             for name in option.value.split(",")
-        }
+        )
         if not self._program or config.last("plugins-dir", "plugin-dir") or not all(map(_PLUGIN.fullmatch, loaded)):
             return frozenset()
-        each = [self._ask(name) for name in ("", *loaded)]
-        return frozenset().union(*each) if all(each) else frozenset()
+        if loaded not in self._together:
+            each = [self._ask(name) for name in ("", *sorted(loaded))]
+            self._together[loaded] = frozenset().union(*each) if all(each) else frozenset()
+        return self._together[loaded]
 
     def _ask(self, plugin: str) -> frozenset[str]:
         if plugin not in self._known and len(self._known) < _PLUGINS_MAX:
@@ -116,25 +114,16 @@ def _runtime_directories(layout: Layout) -> dict[str, str]:
     return found
 
 
-def _passes() -> Iterator[Pass]:
-    """Yield where nginx hands requests to (ngx_http_uwsgi_module, -fastcgi-, -scgi- and -proxy-)."""
-    for path in sorted(path for pattern in _NGINX for path in glob.glob(pattern)):
-        text = _text(path)
-        for match in _PASS.finditer(text):
-            if match["how"] == "proxy" and not match["http"]:
-                continue
-            where = match["where"].removeprefix("unix:").rstrip(":/" if match["how"] == "proxy" else "")
-            with suppress(AddressError):
-                protocol = "http" if match["how"] == "proxy" else match["how"]
-                yield Pass(parse_address(where, base="/"), protocol, path, text.count("\n", 0, match.start("how")) + 1)
-
-
 def _modes(config: str) -> dict[str, int]:
     modes = {}
     for path in (config, os.path.dirname(config)):
         with suppress(OSError):
             modes[path] = os.stat(path).st_mode
     return modes
+
+
+def _texts(paths: Sequence[str]) -> str:
+    return "".join(map(_text, paths))
 
 
 def _text(path: str) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bridge.layout import Layout
     from bridge.road import Road
     from bridge.settings import Settings
+    from bridge.uwsgi.options import Config
+    from bridge.vassal import Vassal
 
 _EPILOG_SYNC = """\b
 Examples:
@@ -92,6 +94,8 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each problem.")
 def check(*, as_json: bool, **given: Any) -> None:
     """Say what is wrong with the vassals and rules; change nothing."""
+    import gc
+
     from bridge import present
     from bridge.checking import check_vassals
     from bridge.execution import make_terms
@@ -101,18 +105,21 @@ def check(*, as_json: bool, **given: Any) -> None:
     layout, settings = invocation.layout, invocation.settings
     bar = present.Bar()
     road = _road(layout, settings, bar)
+    configs: dict[Vassal, Config] = {}
+    # All that is read stays to the end: the collector would only look it over again and again.
+    gc.disable()
     try:
         with connected(layout) as manager:
-            outlook = road.look(manager)
+            outlook = road.look(manager, configs=configs)
     except BridgeError as error:
         if error.diagnostic.code != "no-manager":
             raise
         # Vassals can be checked where no systemd runs, such as in the making of an image.
-        outlook = road.look(None)
+        outlook = road.look(None, configs=configs)
     finally:
         bar.close()
     terms = make_terms(settings, user_manager=layout.user_manager)
-    hazards = check_vassals(outlook.desired.settled, terms, layout)
+    hazards = check_vassals(outlook.desired.settled, configs, terms, layout)
     diagnostics = (*invocation.notices, *outlook.diagnostics, *hazards)
     if as_json:
         present.say_json(present.diagnostics_json(diagnostics))

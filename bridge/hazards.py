@@ -5,13 +5,15 @@ Each says what happens and what to write instead; a sane config gets none.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.address import UnixAddress
+from bridge.address import UnixAddress, collision_key, overlaps
+from bridge.daemonizing import find_daemonize
 from bridge.diagnostics import Diagnostic, Severity, printable
 from bridge.uwsgi.sockets import ALL, REQUESTS, ROUTERS, SSL, sockets
 
@@ -31,6 +33,8 @@ JOBS = frozenset(
 Spellings: TypeAlias = "Callable[[str, str], Collection[str]]"
 """Returns all ways to name a user (``uid``) or a group (``gid``)."""
 _PIDFILES = ("pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2")
+_UNKNOWN_MAX = 100
+"""How many unknown options of one config are compared with all that uWSGI has."""
 _NUMBER = re.compile(r"[0-9]{1,6}")
 
 
@@ -50,35 +54,58 @@ def find_hazards(settled: Settled, config: Config, spellings: Spellings) -> Iter
     if settled.address is not None:
         yield from _other_sockets(settled, config)
     yield from _user(settled, config, spellings)
+    yield from _daemonize(settled.vassal, config)
 
 
-def find_misspelt(vassal: Vassal, config: Config, known: Collection[str], text: str) -> Iterator[Diagnostic]:
+def find_misspelt(
+    vassal: Vassal, config: Config, known: frozenset[str], text: Callable[[], str]
+) -> Iterator[Diagnostic]:
     """Yield options that the installed uWSGI does not know but that are nearly one it knows: it passes over them.
 
-    ``text`` is what the config was written as: a name used as a placeholder is meant to be one.
+    ``text`` returns what the config was written as: a name used as a placeholder is meant to be one.
     """
-    declared = {option.value.partition("=")[0] for option in config.all("declare-option")}
-    for option in config.options:
-        if option.key in known or option.key in declared or f"%({option.key}" in text:
+    unknown = [option for option in config.options if option.key not in known]
+    if not unknown:
+        return
+    declared = {option.value.partition("=")[0] for option in config.all("declare-option", "declare-option2")}
+    written = text()
+    for option in unknown[:_UNKNOWN_MAX]:
+        if option.key in declared or f"%({option.key}" in written:
             continue
-        if close := get_close_matches(option.key, known, n=1, cutoff=0.85):
+        if close := _closest(option.key, known):
             yield _warn(
                 vassal,
                 option,
                 "unknown-option",
                 f"uWSGI has no option {printable(option.key)}, and passes over it in silence",
-                f"did you mean {close[0]}?",
+                f"did you mean {close}?",
             )
 
 
-def find_other_protocol(settled: Settled, config: Config, passes: Iterable[Pass]) -> Iterator[Diagnostic]:
-    """Yield a problem if a web server speaks another protocol to the address than the app does."""
-    if settled.address is None:
-        return
-    option = config.last("protocol")
-    speaks = option.value if option else "uwsgi"
+@functools.cache
+def _closest(name: str, known: frozenset[str]) -> str:
+    """Return the known name that is nearly this one: slow, and asked for each vassal that shares a template."""
+    longest = max(map(len, known), default=0) + 2
+    return next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), "") if len(name) <= longest else ""
+
+
+def by_collision(passes: Iterable[Pass], identity: Callable[[Address], Address]) -> dict[str, list[Pass]]:
+    """Sort lines of web servers' by what their addresses share with all others that might be the same."""
+    found: dict[str, list[Pass]] = {}
     for one in passes:
-        if one.address == settled.address and one.protocol != speaks:
+        known = replace(one, address=identity(one.address))
+        found.setdefault(collision_key(known.address), []).append(known)
+    return found
+
+
+def find_other_protocol(settled: Settled, config: Config, passes: Mapping[str, list[Pass]]) -> Iterator[Diagnostic]:
+    """Yield a problem if a web server speaks another protocol to the address than the app does."""
+    if settled.identity is None:
+        return
+    option = config.last("protocol", "socket-protocol")
+    speaks = option.value if option else "uwsgi"
+    for one in passes.get(collision_key(settled.identity), ()):
+        if overlaps(one.address, settled.identity) and one.protocol != speaks:
             yield settled.vassal.problem(
                 "protocol-mismatch",
                 f"{printable(one.path)}:{one.line} speaks {one.protocol} to {settled.address}, and the app {speaks}",
@@ -216,6 +243,29 @@ def _user(settled: Settled, config: Config, spellings: Spellings) -> Iterator[Di
                 f"{key} = {printable(option.value)} cannot be had: the service runs as {own}",
                 f"leave {key} out",
             )
+
+
+def _daemonize(vassal: Vassal, config: Config) -> Iterator[Diagnostic]:
+    option = find_daemonize(config)
+    if option is None:
+        return
+    written = printable(option.value)
+    yield _warn(
+        vassal,
+        option,
+        "daemonize",
+        f"{option.key} only has uWSGI log to {written}, as under an Emperor: it stays in its service, "
+        "and calls even its first start a reload",
+        f"write logto = {written}, which means just that, or nothing: the journal",
+    )
+    for pidfile in config.all(*_PIDFILES):
+        yield _warn(
+            vassal,
+            pidfile,
+            "daemonize",
+            f"beside {option.key}, uWSGI does not write {pidfile.key} {printable(pidfile.value)}",
+            f"write logto in place of {option.key}; systemctl show -P MainPID knows the process",
+        )
 
 
 def _warn(vassal: Vassal, option: Option, code: str, message: str, hint: str) -> Diagnostic:

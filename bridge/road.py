@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from bridge.observed import Installed
     from bridge.settings import Settings
     from bridge.systemd import Manager
+    from bridge.uwsgi.options import Config
     from bridge.vassal import Settled, Vassal
 
 
@@ -67,14 +68,22 @@ class Road:
         )
         self._texts: dict[str, tuple[Settled, dict[str, str]]] = {}
 
-    def look(self, manager: Manager | None, *, allow_mass_removal: bool = False) -> Outlook:
+    def look(
+        self,
+        manager: Manager | None,
+        *,
+        allow_mass_removal: bool = False,
+        configs: dict[Vassal, Config] | None = None,
+    ) -> Outlook:
         """Plan without a change; without a manager, by what is on the disk alone.
+
+        The configs that are read for it are put into ``configs``, if that is given.
 
         Raises:
             BridgeError: the settings, the templates or the manager cannot be used.
         """
         last = self._notebook.read() or LastRun()
-        return self._look(manager, Circumstances(last=last, allow_mass_removal=allow_mass_removal))
+        return self._look(manager, Circumstances(last=last, allow_mass_removal=allow_mass_removal), configs)
 
     def sync(
         self,
@@ -227,16 +236,23 @@ class Road:
             self._texts[settled.vassal.label] = (settled, texts)
         return texts
 
-    def _desire(self, identity: Callable[[Address], Address], unfinished: Collection[str] = ()) -> Desired:
+    def _desire(
+        self,
+        identity: Callable[[Address], Address],
+        unfinished: Collection[str] = (),
+        configs: dict[Vassal, Config] | None = None,
+    ) -> Desired:
         terms = make_terms(self._settings, user_manager=self._layout.user_manager)
-        settle = self._settler.ready(terms, identity)
+        settle = self._settler.ready(terms, identity, configs)
         return desire(self._settings, settle=settle, progress=self._tell, unfinished=unfinished)
 
-    def _look(self, manager: Manager | None, circumstances: Circumstances) -> Outlook:
+    def _look(
+        self, manager: Manager | None, circumstances: Circumstances, configs: dict[Vassal, Config] | None = None
+    ) -> Outlook:
         follow = not self._settings.emperor_nofollow
         observed = self.observe(manager)
         refuse_foreign_common(observed)
-        desired = self._desire(make_identity(), circumstances.unfinished)
+        desired = self._desire(make_identity(), circumstances.unfinished, configs)
         observed = replace(observed, stale=circumstances.stale, exiled=self._store.exiled())
         observed = replace(
             observed,

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.address import InetAddress, UnixAddress, overlaps, parse_uwsgi_socket
+from bridge.daemonizing import AS_RELOADED, find_daemonize, find_first_start, in_service
 from bridge.diagnostics import Diagnostic, printable
 from bridge.execution import execution_of
 from bridge.files import signature
@@ -32,16 +33,31 @@ _OWNER = re.compile(r"[A-Za-z0-9_.-]*(:[A-Za-z0-9_.-]+)?")
 
 
 def settle(
-    vassal: Vassal, address: Address | None, *, terms: Terms, identity: Callable[[Address], Address]
+    vassal: Vassal,
+    address: Address | None,
+    *,
+    terms: Terms,
+    identity: Callable[[Address], Address],
+    configs: dict[Vassal, Config] | None = None,
 ) -> Settled | Diagnostic:
-    """Read a vassal's config and decide what its units are made from, or say why there can be none."""
+    """Read a vassal's config and decide what its units are made from, or say why there can be none.
+
+    What was read is put into ``configs``, if that is given.
+    """
     execution = execution_of(vassal, terms)
     if isinstance(execution, Diagnostic):
         return execution
     try:
         config = read_as_started(vassal, terms)
+        if find_daemonize(config):
+            execution = in_service(execution, config)
+            again = read_as_started(vassal, terms, AS_RELOADED)
+            if lost := find_first_start(vassal, config, again, execution):
+                return lost
     except ConfigError as error:
         return vassal.problem("config-unreadable", error.message, error.hint, path=error.path, line=error.line)
+    if configs is not None:
+        configs[vassal] = config
     if conflict := _find_conflict(config, vassal, address, execution, identity):
         return conflict
     access = _access(config, vassal, SocketAccess(user=execution.user, group=execution.group))
@@ -58,13 +74,15 @@ def settle(
     )
 
 
-def read_as_started(vassal: Vassal, terms: Terms) -> Config:
+def read_as_started(vassal: Vassal, terms: Terms, *more: str) -> Config:
     """Read a vassal's config as the uWSGI that systemd starts will: without the Emperor's variables.
+
+    ``more`` is set in its environment, as ``NAME=VALUE``.
 
     Raises:
         ConfigError: uWSGI would not start with it.
     """
-    environ = dict(one.split("=", 1) for one in terms.environment)
+    environ = dict(one.split("=", 1) for one in (*terms.environment, *more))
     return read(vassal.config, environ=environ, cwd=vassal.directory, before=terms.before, after=terms.after)
 
 
@@ -75,9 +93,12 @@ class Settler:
         self._known: dict[str, tuple[object, Settled]] = {}
 
     def ready(
-        self, terms: Terms, identity: Callable[[Address], Address]
+        self,
+        terms: Terms,
+        identity: Callable[[Address], Address],
+        configs: dict[Vassal, Config] | None = None,
     ) -> Callable[[Vassal, Address | None], Settled | Diagnostic]:
-        """Return the function that settles one vassal in one run."""
+        """Return the function that settles one vassal in one run, and puts the configs it reads into ``configs``."""
 
         def one(vassal: Vassal, address: Address | None) -> Settled | Diagnostic:
             known, settled = self._known.get(vassal.config, (None, None))
@@ -86,7 +107,7 @@ class Settler:
                 return settled
             # Taken before the files are read: a change in between is seen next time.
             before = _signatures(settled.sources if settled else (vassal.config,))
-            fresh = settle(vassal, address, terms=terms, identity=identity)
+            fresh = settle(vassal, address, terms=terms, identity=identity, configs=configs)
             if isinstance(fresh, Settled) and before == _signatures(fresh.sources):
                 self._known[vassal.config] = ((given, before), fresh)
             else:
@@ -141,15 +162,6 @@ def _find_conflict(
     identity: Callable[[Address], Address],
 ) -> Diagnostic | None:
     """Find what a service cannot live with."""
-    if option := config.last("daemonize", "daemonize2"):
-        # Under an Emperor it only says where to log (core/logging.c, ``uwsgi_setup_log``).
-        return vassal.problem(
-            "daemonize",
-            f"{option.key} would make uWSGI leave its service, and lose its socket",
-            f"write logto = {printable(option.value)}, which is what an Emperor makes of it, or nothing: the journal",
-            path=option.path,
-            line=option.line,
-        )
     if address is None:
         return None
     if isinstance(address, UnixAddress) and execution.tenant is not None:

@@ -1,7 +1,7 @@
 """What a started uWSGI makes of its options: conditions, loops, placeholders, includes. Nothing here reads a file.
 
 core/config.c (``add_exported_option_do``, ``uwsgi_logic_opt_*``, ``uwsgi_configure``) and core/uwsgi.c (``main``,
-the table ``uwsgi_base_options``) of uWSGI 2.0, for a process that is not reloading and has no Emperor.
+the table ``uwsgi_base_options``) of uWSGI 2.0, for a process that has no Emperor.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.uwsgi.options import ConfigError, Option
 from bridge.uwsgi.placeholders import Budget, calculate, expand, substitute
-from bridge.uwsgi.table import ENDS, IMMEDIATE, INCLUDES, LOOPS, NOT_OPTIONS, SETS, TESTS, UNREADABLE
+from bridge.uwsgi.table import ENDS, IMMEDIATE, INCLUDES, LOOPS, NOT_OPTIONS, RELOADS, SETS, TESTS, UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -112,8 +112,9 @@ class Process:
         comes after that, and keeps its placeholders.
         """
         for symbol, lookup in (("$", self._environ.get), ("%", self._value)):
+            opening = symbol + "("
             for entry in self._entries:
-                if not entry.done:
+                if not entry.done and opening in entry.option.value:
                     self._expand(entry, symbol, lookup)
         for entry in self._entries:
             if not entry.done:
@@ -130,9 +131,8 @@ class Process:
         def known(name: str) -> str | None:
             return calculate(option, name, lookup, self._budget) if symbol == "%" else lookup(name)
 
-        if symbol + "(" in option.value:
-            # A placeholder is filled by what anybody wrote.
-            entry.option = replace(option, value=expand(option, symbol, known, self._budget), trusted=False)
+        # A placeholder is filled by what anybody wrote.
+        entry.option = replace(option, value=expand(option, symbol, known, self._budget), trusted=False)
 
     def _value(self, key: str) -> str | None:
         entry = self._first.get(key)
@@ -251,7 +251,7 @@ class Process:
                 about = self._value(name) if kind == "opt" else self._environ.get(name)
                 holds = about is not None and (not equals or about == wanted)
             case "reload":
-                about, holds = None, False
+                about, holds = None, RELOADS in around.environ
             case "exists":
                 holds = around.exists(argument)
             case "file":

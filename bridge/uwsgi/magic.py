@@ -30,6 +30,11 @@ class Substituted:
     data: bytes
     lines: tuple[int, ...]
 
+    @property
+    def moved(self) -> bool:
+        """Whether a line is not where it was written."""
+        return self.lines != tuple(range(1, len(self.lines) + 1))
+
     def line(self, number: int) -> int:
         """Return the line of the file for a line of the text, both counted from 1."""
         return self.lines[min(number, len(self.lines)) - 1]
@@ -83,8 +88,6 @@ def substitute(data: bytes, values: Mapping[str, str], *, path: str) -> Substitu
     """
     if b"%" not in data:
         return Substituted(data, tuple(range(1, data.count(b"\n") + 2)))
-    replacements = {ord(letter): os.fsencode(value) for letter, value in values.items()}
-    keep = frozenset(ord(letter) for letter in UNKNOWN) - replacements.keys()
     pieces: list[bytes] = []
     lines = [1]
     line, position, size = 1, 0, 0
@@ -98,9 +101,10 @@ def substitute(data: bytes, values: Mapping[str, str], *, path: str) -> Substitu
         size += len(literal)
         if percent < 0:
             return Substituted(b"".join(pieces), tuple(lines))
-        variable = data[percent + 1] if percent + 1 < len(data) else 0
-        value = data[percent : percent + 2] if variable in keep else replacements.get(variable, b"")
-        line += variable == ord("\n")
+        variable = chr(data[percent + 1]) if percent + 1 < len(data) else ""
+        keep = variable in UNKNOWN and variable not in values
+        value = data[percent : percent + 2] if keep else os.fsencode(values.get(variable, ""))
+        line += variable == "\n"
         lines.extend([line] * value.count(b"\n"))
         pieces.append(value)
         size += len(value)

@@ -65,7 +65,8 @@ class Config:
 
     def all(self, *keys: str) -> Iterator[Option]:
         """Yield the options with one of these names, in order."""
-        return (option for option in self.options if option.key in keys)
+        wanted = frozenset(keys)
+        return (option for option in self.options if option.key in wanted)
 
     def last(self, *keys: str) -> Option | None:
         """Return the option that counts where uWSGI keeps one value: a later one replaces an earlier one."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -83,21 +83,22 @@ def _parse(data: bytes, kind: str, path: str, section: str, values: Mapping[str,
     except ConfigError as error:
         line_written = text.line(error.line) if error.line is not None else None
         raise ConfigError(error.message, path, line_written, error.hint) from None
+    if not text.moved:
+        return options
     return [Option(o.key, o.value, path, text.line(o.line)) for o in options]
-
-
-@cache
-def _processors() -> str:
-    return str(os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
     data: bytes
-    owner: int
-    mode: int
+    status: os.stat_result
     real: str
     """Where it was found in the end, without symlinks."""
+
+    @property
+    def owner(self) -> int:
+        """Whose it is."""
+        return self.status.st_uid
 
 
 class _Reading:
@@ -116,8 +117,9 @@ class _Reading:
         self._environ = environ
         self._left = max_bytes
         self._files = 0
+        self._host = os.uname().nodename
         here = {"v": cwd} if cwd is not None else {}
-        self._known = {"h": os.uname().nodename, "k": _processors(), **here, **(known or {})}
+        self._known = {"h": self._host, "k": _processors(), **here, **(known or {})}
         self._first: dict[str, str] | None = None
         self._owner = -1
         self._asked: dict[str, None] = {}
@@ -132,7 +134,7 @@ class _Reading:
             exists=lambda name: self._at(name) is not None,
             is_file=lambda name: stat.S_ISREG(self._at(name) or 0),
             is_dir=lambda name: stat.S_ISDIR(self._at(name) or 0),
-            hostname=os.uname().nodename,
+            hostname=self._host,
             load=self._load,
         )
         process = Process(around)
@@ -183,7 +185,7 @@ class _Reading:
             raise ConfigError("this includes too many files", option.path, option.line, "include fewer")
         file = self._open(os.path.join(self._cwd, name), option.path, option.line)
         # The vassal's own config counts, not the one in between: nobody gains by going through another's file.
-        if file.owner != self._owner and not (option.trusted or (file.owner == 0 and _is_public(file))):
+        if file.owner != self._owner and not option.trusted and (file.owner or not _public(file.status, file.real)):
             return None
         if kind == "ini":
             self._last_ini = name
@@ -213,27 +215,29 @@ class _Reading:
 
     def _read(self, name: str) -> _File:
         descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        try:
+        with open(descriptor, "rb") as stream:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ValueError("not a regular file")
-            data = b""
-            while len(data) <= self._left and (piece := os.read(descriptor, self._left + 1 - len(data))):
-                data += piece
+            data = stream.read(self._left + 1)
             if len(data) > self._left:
                 raise ValueError("too long")
             # The name the kernel has for what was opened: nobody can change it between a check and its use.
             real = os.readlink(f"/proc/self/fd/{descriptor}")
-        finally:
-            os.close(descriptor)
-        return _File(data, status.st_uid, status.st_mode, real)
+        return _File(data, status, real)
 
 
-def _is_public(file: _File) -> bool:
-    """Tell whether everybody can read a file: its own mode and the way to it."""
-    if not file.mode & stat.S_IROTH:
+@functools.cache
+def _processors() -> str:
+    """Return how many processors there are: a file to read, each time."""
+    return str(os.cpu_count() or 1)
+
+
+def _public(status: os.stat_result, real: str) -> bool:
+    """Return whether everybody can read a file: its own mode and the way to it."""
+    if not status.st_mode & stat.S_IROTH:
         return False
     try:
-        return all(parent.stat().st_mode & stat.S_IXOTH for parent in Path(file.real).parents)
+        return all(parent.stat().st_mode & stat.S_IXOTH for parent in Path(real).parents)
     except OSError:
         return False

@@ -41,6 +41,8 @@ IMMEDIATE = (
     | {"suspend", "umask", "usage", "whitelist"}
 )
 """UWSGI_OPT_IMMEDIATE: done when met, before any placeholder is expanded, so their values keep theirs."""
+RELOADS = "UWSGI_RELOADS"
+"""By this variable a process knows that it has reloaded (core/init.c, ``uwsgi_setup_reload``)."""
 NOT_OPTIONS = frozenset(
     {"RELOADS", "VASSALS_DIR", "EMPEROR_FD", "BROODLORD_NUM", "EMPEROR_FD_CONFIG", "EMPEROR_PROXY", "JAIL_PID"}
     | {"ORIGINAL_PROC_NAME"}

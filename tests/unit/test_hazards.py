@@ -8,6 +8,7 @@ import pytest
 from bridge.address import parse_address
 from bridge.hazards import (
     Pass,
+    by_collision,
     find_hazards,
     find_misspelt,
     find_open_config,
@@ -93,6 +94,12 @@ def test_a_user_that_cannot_be_had() -> None:
     assert codes("uid = alice\ngid = 4001", tenant) == []
 
 
+def test_a_daemon_that_is_none() -> None:
+    (found, pidfile) = hazards("daemonize = /var/log/app.log\npidfile = app.pid")
+    assert (found.code, found.line, pidfile.code, pidfile.line) == ("daemonize", 2, "daemonize", 3)
+    assert "logto = /var/log/app.log" in found.hint
+
+
 def test_one_pidfile_for_two() -> None:
     first, second, third = (make_settled(f"{name}.ini") for name in "abc")
     one, other = config("pidfile = app.pid"), config("chdir = /v\nsafe-pidfile = ./app.pid")
@@ -114,20 +121,21 @@ def test_a_folder_that_goes_with_another_unit() -> None:
 def test_a_web_server_that_speaks_something_else() -> None:
     settled = make_settled("app.ini", "/run/app.sock")
     line = Pass(parse_address("/run/app.sock", base="/"), "fastcgi", "/etc/nginx/nginx.conf", 7)
-    (found,) = find_other_protocol(settled, config(""), [line])
+    passes = by_collision([line], lambda address: address)
+    (found,) = find_other_protocol(settled, config(""), passes)
     assert found.code == "protocol-mismatch"
     assert found.message == "/etc/nginx/nginx.conf:7 speaks fastcgi to /run/app.sock, and the app uwsgi"
-    assert list(find_other_protocol(settled, config("protocol = fastcgi"), [line])) == []
-    assert list(find_other_protocol(make_settled("app.ini", "/run/b.sock"), config(""), [line])) == []
+    assert list(find_other_protocol(settled, config("protocol = fastcgi"), passes)) == []
+    assert list(find_other_protocol(make_settled("app.ini", "/run/b.sock"), config(""), passes)) == []
 
 
 def test_a_misspelt_option() -> None:
-    known = {"master", "processes", "die-on-idle"}
+    known = frozenset({"master", "processes", "die-on-idle"})
     text = "proceses = 4\nbase = /srv\nmasters = 1\nx = %(masters)"
-    (found,) = find_misspelt(make_vassal(), config(text), known, text)
+    (found,) = find_misspelt(make_vassal(), config(text), known, lambda: text)
     assert (found.code, found.line, found.hint) == ("unknown-option", 2, "did you mean processes?")
     declared = "declare-option = proceses=x\nproceses = 4"
-    assert list(find_misspelt(make_vassal(), config(declared), known, declared)) == []
+    assert list(find_misspelt(make_vassal(), config(declared), known, lambda: declared)) == []
 
 
 @pytest.mark.parametrize(("mode", "count"), [(0o100644, 0), (0o100664, 1), (0o100646, 1), (0o041777, 0), (0o040775, 1)])

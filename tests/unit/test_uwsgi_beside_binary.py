@@ -241,3 +241,9 @@ def test_refused_by_both(folder: Path, name: str) -> None:
     assert binary(name) is None
     with pytest.raises(ConfigError):
         bridge(folder / name)
+
+
+def test_as_if_it_had_reloaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENVIRON, table.RELOADS, "-1")
+    compare(folder / "again.ini", INI["if-reload"])
+    assert bridge(folder / "again.ini") == ["a = 1"]
