@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .machine import PATIENCE
+
 if TYPE_CHECKING:
     import subprocess
 
@@ -85,14 +87,14 @@ class Bridge:
         """Return the processes of a vassal's service, by the vassal's stem."""
         return self.machine.processes(f"vassal-{vassal}.service", user=self.user)
 
-    def app(self, protocol: str, address: str, timeout: float = 20.0) -> dict[str, Any]:
+    def app(self, protocol: str, address: str, timeout: float = PATIENCE) -> dict[str, Any]:
         """Ask the app, which must answer; return what it says of itself."""
         response = self.machine.request(protocol, address, timeout=timeout)
         assert response.status == 200, response
         answer: dict[str, Any] = json.loads(response.body)
         return answer
 
-    def wait(self, vassal: str, state: str, *, timeout: float = 30.0) -> None:
+    def wait(self, vassal: str, state: str, *, timeout: float = PATIENCE) -> None:
         """Wait until a vassal's socket is ``listening``, its service ``running``, ``dead``, and so on, by its stem."""
         kind = "socket" if state == "listening" else "service"
         self.machine.wait_unit(f"vassal-{vassal}.{kind}", "SubState", state, timeout, user=self.user)
@@ -113,7 +115,7 @@ class Bridge:
         self.machine.run("systemctl", "reset-failed", WATCH, check=False)
         self.machine.run("systemctl", "daemon-reload")
 
-    def told(self, pattern: str, since_cursor: str | None = None, timeout: float = 20.0) -> Entry:
+    def told(self, pattern: str, since_cursor: str | None = None, timeout: float = PATIENCE) -> Entry:
         """Wait until the watch daemon tells something, after a cursor or else since it was started."""
         return self.machine.wait_journal(pattern, unit=WATCH, since_cursor=since_cursor or self.cursor, timeout=timeout)
 

@@ -1,7 +1,11 @@
 """Measure in the machine how long a new vassal takes: from its config's being closed to its socket's accepting.
 
 `latency.py --samples N --pause SECONDS --seed SEED CONFIG FOLDER SOCKETS`: N vassals are made in FOLDER, one after the
-other, after a pause of up to so many seconds each; their sockets are in SOCKETS. The seconds are printed as JSON.
+other, after pauses that are spread evenly over so many seconds and come in random order; their sockets are in SOCKETS.
+The seconds are printed as JSON.
+
+The Emperor scans so many seconds after it last had anything to do, which is when the vassal before was up: so each
+vassal meets another moment between two scans, and all of these moments are met.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 else:
     from client import request
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds after which a socket will not come any more."""
 STEP = 1
 """Milliseconds between a socket's being bound and its listening, of which nobody tells."""
@@ -66,14 +70,16 @@ def main() -> None:
     parser.add_argument("sockets", type=Path)
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)  # noqa: S311 - not for secrets
+    pauses = [(number + 0.5) / arguments.samples * arguments.pause for number in range(arguments.samples)]
+    chance.shuffle(pauses)
     taken = []
-    for number in range(arguments.samples):
+    for number, pause in enumerate(pauses):
+        # Nothing that could be waited for: it is to happen at a moment that nobody chose.
+        select.select([], [], [], pause)
         name = f"new{number}"
         taken.append(take(arguments.folder, arguments.sockets, name, arguments.config))
         # Until its app is up; whether it answers is no matter here: the Emperor's resets what comes too early.
         request("uwsgi", f"{arguments.sockets}/{name}.sock", "/", PATIENCE)
-        # Not in step with who looks every few seconds.
-        select.select([], [], [], chance.uniform(0, arguments.pause))
     json.dump(taken, sys.stdout)
 
 

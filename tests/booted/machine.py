@@ -23,6 +23,9 @@ __all__ = ["CommandError", "Entry", "Machine", "MachineError", "Process", "Respo
 
 Entry = dict[str, Any]
 
+PATIENCE = 60.0
+"""Seconds to wait for what happens in one on a quiet machine: only what never happens takes longer."""
+
 # From a control group to its processes; the container sees systemd's hierarchy at one of these places.
 LIST_PROCESSES = """
 for top in /sys/fs/cgroup/systemd /sys/fs/cgroup; do
@@ -71,7 +74,9 @@ class Machine(Container):
             argv.insert(1, "--user")
         return self.run(*argv, user=user).stdout.rstrip("\n")
 
-    def wait_unit(self, unit: str, name: str, value: str, timeout: float = 10.0, *, user: str | None = None) -> None:
+    def wait_unit(
+        self, unit: str, name: str, value: str, timeout: float = PATIENCE, *, user: str | None = None
+    ) -> None:
         """Return as soon as a unit's property has a value, at once if it has it already.
 
         The value is the bus's: for times and counters other than what `systemctl show` writes.
@@ -117,7 +122,7 @@ class Machine(Container):
         pattern: str,
         *,
         unit: str | None = None,
-        timeout: float = 10.0,
+        timeout: float = PATIENCE,
         since_cursor: str | None = None,
     ) -> Entry:
         """Return the first journal entry whose text has the pattern, past or still to come."""
@@ -140,7 +145,7 @@ class Machine(Container):
 
     # Requests
 
-    def request(self, protocol: str, address: str, path: str = "/", timeout: float = 10.0) -> Response:
+    def request(self, protocol: str, address: str, path: str = "/", timeout: float = PATIENCE) -> Response:
         """Send one uwsgi, http or fastcgi request from inside the machine; see `client.py`."""
         argv = [str(HERE / "client.py"), f"--path={path}", f"--timeout={timeout}", "--", protocol, address]
         result = self.run(sys.executable, *argv, timeout=timeout + 30)

@@ -62,7 +62,7 @@ class Service:
 
     def wait_status(self, text: str) -> None:
         """Wait until the daemon says so of itself."""
-        self.machine.wait_unit(WATCH, "StatusText", text, 20)
+        self.machine.wait_unit(WATCH, "StatusText", text)
 
     def uninstall(self) -> None:
         """Stop the units and take them away."""

@@ -66,6 +66,8 @@ def test_wakes_and_idle_exits(machine: Machine, bridge: Bridge) -> None:
     assert first["wakes"] == wakes + 1
     assert int(began) <= moment(first["last_wake"]) <= moment(first["last_idle_exit"]) <= time.time()
 
+    # It must not be gone again before it is looked at.
+    bridge.vassal("idle.ini")
     bridge.app("uwsgi", "/run/idle.sock")
     bridge.app("uwsgi", "/run/stopped.sock")
     bridge.wait("idle", "running")
@@ -87,7 +89,7 @@ def test_failures_and_their_reasons(machine: Machine, bridge: Bridge) -> None:
     bridge.vassal("broken.ini", BROKEN, address="/run/broken.sock")
     bridge.vassal("exiled.ini", config(master=False).replace(APP, EXILE), address="/run/exiled.sock")
     bridge.sync()
-    cursor = machine.journal_cursor()
+    cursor, began = machine.journal_cursor(), int(time.time())
     bridge.app("uwsgi", "/run/crash.sock")
     bridge.wait("crash", "running")
     machine.run("kill", "-KILL", machine.show("vassal-crash.service", "MainPID"))
@@ -103,7 +105,7 @@ def test_failures_and_their_reasons(machine: Machine, bridge: Bridge) -> None:
     assert (rows["broken.ini"]["last_wake"], rows["broken.ini"]["wakes"]) == (None, 0)
     assert rows["exiled.ini"]["failure"] == "asked not to be started again: exited with status 26"
     for name in ("crash.ini", "broken.ini", "exiled.ini"):
-        assert time.time() - 60 < moment(rows[name]["last_failure"]) <= time.time()
+        assert began <= moment(rows[name]["last_failure"]) <= time.time()
     shown = bridge.run("status").stdout
     assert "NOTE" in shown
     assert "exited with status 22 before it was ready" in shown
@@ -159,7 +161,7 @@ def test_follow_tells_every_change_and_ends_when_interrupted(machine: Machine, b
     process = machine.popen("sh", "-c", script, "sh", *bridge.command("status", "--follow"))
     machine.cleanups.append(lambda: kill(process))
     lines = Lines(process.stdout)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     pid = lines.next(deadline)
     assert pid
 
@@ -186,12 +188,12 @@ def test_follow_tells_every_change_and_ends_when_interrupted(machine: Machine, b
     machine.run("kill", "-INT", pid.strip())
     while lines.next(deadline) is not None:
         pass
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
     assert process.stderr is None or b"Traceback" not in process.stderr.read()
 
 
 def test_follow_redraws_on_a_terminal(machine: Machine, bridge: Bridge) -> None:
-    bridge.vassal("idle.ini", IDLE, address="/run/idle.sock")
+    bridge.vassal("idle.ini", address="/run/idle.sock")
     bridge.sync()
     follow = " ".join(bridge.command("status", "--follow"))
     inner = f"stty cols 100 rows 20; echo pid $$; exec {follow}"
@@ -214,9 +216,10 @@ def test_follow_redraws_on_a_terminal(machine: Machine, bridge: Bridge) -> None:
     read_until(b"listening")
     bridge.app("uwsgi", "/run/idle.sock")
     read_until(b"running")
+    machine.run("systemctl", "stop", "vassal-idle.service")
     read_until(b"listening")
     machine.run("kill", "-INT", pid)
-    rest = seen + (process.communicate(timeout=10)[0] or b"")
+    rest = seen + (process.communicate(timeout=60)[0] or b"")
     assert b"Traceback" not in rest
     assert process.returncode == 0
 

@@ -17,16 +17,14 @@ if TYPE_CHECKING:
 ON_DEMAND = {"unix": "/run/unix.sock", "tcp": "127.0.0.1:9001", "abstract": "@abstract"}
 ALWAYS = {"master": "127.0.0.1:9101", "single": "127.0.0.1:9102"}
 
-# Tells when it was woken and by which pid, then ends uWSGI: SIGINT is what systemd sends, too.
+# Tells its pid, then ends uWSGI: SIGINT is what systemd sends, too.
 ENDING = "/srv/app/ending.py"
 ENDING_TEXT = """\
-import json, os, signal, time
-
-WOKEN = time.monotonic()
+import json, os, signal
 
 class Answer:
     def __iter__(self):
-        yield json.dumps([WOKEN, os.getpid()]).encode()
+        yield json.dumps(os.getpid()).encode()
 
     def close(self):
         os.kill(os.getpid(), signal.SIGINT)
@@ -39,7 +37,7 @@ ASK_OFTEN = f"""
 import json, sys
 sys.path.insert(0, {str(HERE)!r})
 from client import request
-print(json.dumps([request("uwsgi", sys.argv[1], "/", 20.0) for _ in range(int(sys.argv[2]))]))
+print(json.dumps([request("uwsgi", sys.argv[1], "/", 60.0) for _ in range(int(sys.argv[2]))]))
 """
 
 # Ends at once with success, its connection unanswered; the last time it becomes the real uWSGI.
@@ -146,9 +144,9 @@ def test_a_vassal_that_ends_after_every_answer_is_woken_by_every_request(machine
     asked = machine.run(sys.executable, "-c", ASK_OFTEN, "/run/ending.sock", "12").stdout
     answers: list[dict[str, Any]] = json.loads(asked)
     assert {answer["status"] for answer in answers} == {200}, answers
-    woken, pids = zip(*(json.loads(answer["body"]) for answer in answers), strict=True)
-    assert len(set(pids)) == 12
-    assert woken[-1] - woken[0] < 10, "too slow to tell: systemd allows five starts in ten seconds"
+    assert len({json.loads(answer["body"]) for answer in answers}) == 12
+    # On a slow machine the twelve are too far apart for systemd to count them: five starts in ten seconds.
+    assert machine.show("vassal-ending.service", "StartLimitIntervalUSec") == "0"
     bridge.wait("ending", "dead")
     assert machine.show("vassal-ending.socket", "SubState") == "listening"
 
@@ -162,11 +160,9 @@ def test_no_rate_of_wakes_kills_the_socket(machine: Machine, bridge: Bridge) -> 
     cursor = machine.journal_cursor()
     bridge.app("uwsgi", "/run/hasty.sock", timeout=60)
     entries = [entry for entry in machine.journal(cursor) if message(entry).startswith("Started vassal-hasty.service")]
-    # When systemd sent the entry, not when journald got round to it.
-    woken = [int(entry["_SOURCE_REALTIME_TIMESTAMP"]) / 1e6 for entry in entries]
-    assert len(woken) == HASTY_WAKES + 1
-    fastest = min(last - first for first, last in zip(woken, woken[20:], strict=False))
-    assert fastest < 2, "too slow to tell: systemd allows twenty wakes in two seconds"
+    assert len(entries) == HASTY_WAKES + 1
+    # On a slow machine they are too far apart for systemd to count them: twenty wakes in two seconds.
+    assert machine.show("vassal-hasty.socket", "TriggerLimitIntervalUSec") == "0"
     assert machine.show("vassal-hasty.socket", "ActiveState") == "active"
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median, quantiles
@@ -17,7 +18,7 @@ from .bridge import APP, APP_TEXT, VASSALS, WATCH, config
 from .container import HERE
 from .machine import Entry, Machine, MachineError, journal_filter, message
 from .process import Lines, kill
-from .test_broken import MENDED, NO_FILE, starts
+from .test_broken import MENDED, starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,34 +30,49 @@ if TYPE_CHECKING:
 
 RELOADS = 20
 WORKING = "/srv/app/working.py"
-WORK = 0.05
-"""Seconds an answer takes. As `gracefully_kill` in uwsgi.c reads, a connection is lost that a worker has accepted and
-not begun to read when the signal comes. With an app that answers at once, about 1 reload in 45 lost a request here."""
+WORK = 0.3
+"""Seconds an answer takes. uWSGI loses a connection that a worker has accepted and not begun to read when the signal
+comes (`gracefully_kill` in core/uwsgi.c). With an app that answers at once that was 1 reload in 100 here; the longer an
+answer takes, the smaller a part of the time that moment is."""
 DEATHS, DYING_VASSALS = 300, 50
 IDLE = config("idle = 1", "die-on-idle = true", "disable-logging = true")
 ATTEMPTS = 16
 """The last begins when the 15 pauses before it, of 1 to 15 s, are over: two minutes after the first."""
-LATE = 1.5
-"""Seconds that an attempt itself, and noticing that a pause is over, may take on a slow machine."""
-TICKS = 2
+PAUSES = list(range(1, ATTEMPTS))
+REST = 5.0
+"""Seconds of a pause in which the processors' use is taken: neither its begin nor its end is among them."""
+TICKS = 25
+"""In so many seconds who sleeps uses none or one, and who is in a loop uses hundreds."""
+TRIED = "/run/tried"
+BROKEN = "/srv/app/broken.py"
+# As far as an attempt gets: the moment is one between the end of a pause and the begin of the next.
+BROKEN_TEXT = f"""\
+import time
+with open({TRIED!r}, "a") as tried:
+    print(time.monotonic(), file=tried)
+raise RuntimeError("broken")
+"""
 
 EMPEROR = "the-emperor.service"
 EMPERORS_VASSALS = "/srv/emperors-vassals"
 
-# Prints the CPU ticks that processes used while another one ran to its end, and for how many seconds that was.
-TICKS_UNTIL_EXIT = """
-import json, os, select, sys, time
+# Prints the CPU ticks that two processes used in some seconds, or nothing if another one ended meanwhile.
+TICKS_WHILE = """
+import os, select, sys
 
 def ticks(pid):
     fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
 
-awaited, *pids = map(int, sys.argv[1:])
-exited = select.poll()
-exited.register(os.pidfd_open(awaited), select.POLLIN)
-began, before = time.monotonic(), [ticks(pid) for pid in pids]
-exited.poll()
-print(json.dumps([time.monotonic() - began, *(ticks(pid) - b for pid, b in zip(pids, before))]))
+seconds, awaited, *pids = sys.argv[1:]
+try:
+    ended = select.poll()
+    ended.register(os.pidfd_open(int(awaited)), select.POLLIN)
+except ProcessLookupError:
+    sys.exit()
+before = [ticks(pid) for pid in pids]
+if not ended.poll(float(seconds) * 1000):
+    print(*(ticks(pid) - b for pid, b in zip(pids, before)))
 """
 
 
@@ -67,7 +83,7 @@ def start_crowd(machine: Machine, *arguments: str) -> Popen[bytes]:
 
 
 def end_crowd(crowd: Popen[bytes]) -> list[dict[str, Any]]:
-    out, err = crowd.communicate(timeout=90)
+    out, err = crowd.communicate(timeout=300)
     assert crowd.returncode == 0, err.decode()
     asked: list[dict[str, Any]] = json.loads(out)
     return asked
@@ -157,7 +173,7 @@ def let_die(machine: Machine, folder: str, idle: str, gone: str, *which: str) ->
     """Visit the vassals until so many have died; `idle` and `gone` find the vassal in what the journal says of it."""
     cursor = machine.journal_cursor()
     crowd = start_crowd(machine, "--seed=3", *(f"{folder}/v{number}.sock" for number in range(DYING_VASSALS)))
-    wait_entries(machine, cursor, gone, DEATHS, *which, timeout=400)
+    wait_entries(machine, cursor, gone, DEATHS, *which, timeout=1200)
     asked = end_crowd(crowd)
     spans = []
     began: dict[str, float] = {}
@@ -181,14 +197,17 @@ def test_300_idle_deaths_lose_no_request(watch: Bridge, capsys: pytest.CaptureFi
     idle = r"^vassal-(v\d+)\.service \d+ workers have been inactive"
     bridged = let_die(machine, "/run/dying", idle, r"vassal-(v\d+)\.service: Deactivated successfully", "_PID=1")
 
-    imperial = emperors_deaths(machine, names)
+    rows = [bridged.row("emperor-bridge")]
+    # What it cannot do is no failure of the bridge's.
+    with suppress(MachineError):
+        rows.append(emperors_deaths(machine, names).row("Emperor"))
     with capsys.disabled():
         print("\n                deaths  requests  in death  failed median ms  p99 ms  max ms")  # noqa: T201
-        print(bridged.row("emperor-bridge"), imperial.row("Emperor"), sep="\n")  # noqa: T201
+        print(*rows, sep="\n")  # noqa: T201
 
     assert failures(bridged.asked) == []
     assert len(bridged.spans) >= DEATHS
-    assert len(bridged.dying) >= DEATHS // 5, "too few requests came in the dying second"
+    assert len(bridged.dying) >= DEATHS // 10, "too few requests came in the dying second"
     assert {machine.show(f"vassal-{name}.socket", "ActiveState") for name in names} == {"active"}
 
 
@@ -204,50 +223,64 @@ def emperors_deaths(machine: Machine, names: list[str]) -> Deaths:
     cursor = machine.journal_cursor()
     machine.cleanups.append(lambda: machine.run("systemctl", "stop", EMPEROR, check=False))
     machine.run("systemd-run", f"--unit={EMPEROR}", *options, *command)
-    wait_entries(machine, cursor, "instance detected", len(names), f"--unit={EMPEROR}", timeout=60)
+    wait_entries(machine, cursor, "instance detected", len(names), f"--unit={EMPEROR}", timeout=180)
     idle, gone = r"bringing back instance (v\d+)\.ini", r'(v\d+)\.ini -> back to "on demand" mode'
     return let_die(machine, "/run/imperial", idle, gone, f"--unit={EMPEROR}")
 
 
-def ticks_in_pause(machine: Machine, cursor: str) -> tuple[float, int, int]:
-    """Return how long the pause that begins next lasted, and the CPU ticks of PID 1 and of the bridge in it."""
-    machine.wait_journal("broken.ini: throttled", since_cursor=cursor, timeout=20)
-    pids = [machine.show(unit, "MainPID") for unit in ("pause-vassal-broken.service", WATCH)]
-    result = machine.run(sys.executable, "-c", TICKS_UNTIL_EXIT, pids[0], "1", pids[1])
-    length, systemd, bridge = json.loads(result.stdout)
-    return length, systemd, bridge
+def ticks_in_pause(machine: Machine) -> list[int]:
+    """Return the CPU ticks of PID 1 and of the bridge amid the pause that has begun; none if it is over."""
+    awaited, bridge = (machine.show(unit, "MainPID") for unit in ("pause-vassal-broken.service", WATCH))
+    argv = (str(REST), awaited, "1", bridge)
+    return [int(ticks) for ticks in machine.run(sys.executable, "-c", TICKS_WHILE, *argv).stdout.split()]
 
 
-def test_a_crash_loop_of_two_minutes_follows_the_delays_and_rests_between_them(watch: Bridge) -> None:
+def tried(machine: Machine) -> list[float]:
+    """Return when the broken vassal was tried, on the clock that nobody sets."""
+    return [float(line) for line in machine.read(TRIED).splitlines()]
+
+
+def test_a_crash_loop_of_two_minutes_follows_the_delays_and_rests_between_them(
+    watch: Bridge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a slow machine adds to a gap is no misbehaviour: there is a bound to the whole, but to no gap alone."""
     machine = watch.machine
-    path = watch.vassal("broken.ini", NO_FILE, address="/run/broken.sock")
-    watch.vassal("lonely.ini", NO_FILE, address="/run/lonely.sock")
+    machine.cleanups.append(lambda: machine.remove(BROKEN, TRIED))
+    machine.write(BROKEN, BROKEN_TEXT)
+    broken = MENDED.replace(APP, BROKEN)
+    path = watch.vassal("broken.ini", broken, address="/run/broken.sock")
+    watch.vassal("lonely.ini", broken, address="/run/lonely.sock")
     for name in ("broken", "lonely"):
         watch.wait(name, "listening")
     cursor = machine.journal_cursor()
-    argv = [str(HERE / "client.py"), "--timeout=300", "uwsgi", "/run/broken.sock"]
+    argv = [str(HERE / "client.py"), "--timeout=1200", "uwsgi", "/run/broken.sock"]
     client = machine.popen(sys.executable, *argv)
     machine.cleanups.append(lambda: kill(client))
-    begin = r"^Starting vassal-broken\.service"
-    begun = wait_entries(machine, cursor, begin, ATTEMPTS - 2, "_PID=1", timeout=200)
-    latest = begun[-1]["__CURSOR"]
-    for number in (ATTEMPTS - 2, ATTEMPTS - 1):
-        length, systemd, bridge = ticks_in_pause(machine, latest)
-        assert length > number - LATE
-        assert max(systemd, bridge) <= TICKS, f"in {length:.1f} s: PID 1 {systemd} ticks, the bridge {bridge}"
-        latest = machine.wait_journal(begin, since_cursor=latest)["__CURSOR"]
-
-    attempts = starts(machine, cursor, "broken")
-    assert len(attempts) == ATTEMPTS
-    gaps = [later - earlier for earlier, later in pairwise(attempts)]
-    assert all(number <= gap <= number + LATE for number, gap in enumerate(gaps, start=1)), gaps
+    throttled = r"^broken\.ini: throttled: next attempt in"
+    resting = []
+    latest = cursor
+    for number in range(1, ATTEMPTS + 1):
+        latest = machine.wait_journal(throttled, unit=WATCH, since_cursor=latest, timeout=120)["__CURSOR"]
+        if number in {ATTEMPTS - 2, ATTEMPTS - 1}:
+            resting += ticks_in_pause(machine)
     assert client.poll() is None
 
-    machine.wait_journal("broken.ini: throttled", since_cursor=latest)
-    mended = time.monotonic()
+    # The last pause has only begun: the attempt after it comes because the config changed.
     machine.write(path, MENDED)
+    machine.wait_journal(r"^broken\.ini: retried", unit=WATCH, since_cursor=latest)
     answer = json.loads(client.communicate(timeout=60)[0])
     assert answer["status"] == 200, answer
-    assert time.monotonic() - mended < ATTEMPTS / 2, "it was not tried at once"
+
+    attempts = tried(machine)
+    gaps = [later - earlier for earlier, later in pairwise(attempts)]
+    told = [message(entry) for entry in machine.journal(cursor, WATCH) if re.search(throttled, message(entry))]
+    with capsys.disabled():
+        print("\ngaps:", *(f"{gap:.2f}" for gap in gaps), "ticks at rest:", *resting)  # noqa: T201
+    assert told == [f"broken.ini: throttled: next attempt in {seconds} s" for seconds in [*PAUSES, ATTEMPTS]]
+    assert len(attempts) == ATTEMPTS
+    assert all(gap >= pause for gap, pause in zip(gaps, PAUSES, strict=True)), gaps
+    assert sum(gaps) < 2 * sum(PAUSES), gaps
+    assert resting, "both pauses were over before they could be looked at"
+    assert max(resting) <= TICKS, resting
     assert len(starts(machine, cursor, "broken")) == ATTEMPTS + 1
     assert starts(machine, cursor, "lonely") == []

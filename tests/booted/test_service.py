@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .bridge import VASSALS, config
+from .machine import PATIENCE
 from .process import Lines, kill
 from .service import FOLDER, PATH, SHIPPED, SYNC, TOML, WATCH, Service
 from .test_watch_lives import BOUND_AGAIN, MOVED_IN
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 EXPOSURE = 3.0
-PERIOD = 2
+PERIOD = 8
+"""Seconds; a daemon that lives is heard twice in it, also on a slow machine."""
 DEFAULT = "/etc/uwsgi/vassals"
 # Gives an address only where it can write to TMPDIR and to nothing that is the system's or somebody's.
 FENCED_RULE = """\
@@ -45,7 +47,7 @@ def service(bridge: Bridge) -> Service:
 def wait_for_pings(service: Service, seconds: float) -> None:
     """Return when the daemon has been telling the watchdog that it lives for so long."""
     first = int(service.state("WatchdogTimestampMonotonic"))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while int(service.state("WatchdogTimestampMonotonic")) < first + seconds * 1_000_000:
         assert time.monotonic() < deadline, "the watchdog hears nothing"
 
@@ -113,7 +115,7 @@ def test_the_watchdog_hears_of_a_daemon_that_sleeps(service: Service) -> None:
     service.machine.run("systemctl", "daemon-reload")
     service.start()
     pid = service.state("MainPID")
-    wait_for_pings(service, 3 * PERIOD)
+    wait_for_pings(service, 1.5 * PERIOD)
     assert (service.state("MainPID"), service.state("NRestarts")) == (pid, "0")
 
 
@@ -124,8 +126,8 @@ def test_the_watchdog_replaces_a_daemon_that_hangs_and_no_app_notices(machine: M
     service.start()
     before = service.bridge.app("uwsgi", "/run/one.sock")
     machine.run("systemctl", "kill", "--kill-whom=main", "--signal=STOP", WATCH)
-    machine.wait_unit(WATCH, "NRestarts", "1", 30)
-    machine.wait_unit(WATCH, "ActiveState", "active", 30)
+    machine.wait_unit(WATCH, "NRestarts", "1")
+    machine.wait_unit(WATCH, "ActiveState", "active")
     assert service.bridge.app("uwsgi", "/run/one.sock")["pid"] == before["pid"]
 
 
@@ -167,7 +169,7 @@ def test_behind_the_fences_a_socket_replaced_while_it_was_away_is_healed(
     machine.run("systemctl", "stop", WATCH)
     stranger = machine.popen(sys.executable, "-c", way, "/srv/one.sock")
     machine.cleanups.append(lambda: kill(stranger))
-    assert Lines(stranger.stdout).next(time.monotonic() + 10) == "there"
+    assert Lines(stranger.stdout).next(time.monotonic() + PATIENCE) == "there"
     cursor = machine.journal_cursor()
     service.start()
     machine.wait_journal("one.ini: mended", unit=WATCH, since_cursor=cursor)
@@ -268,14 +270,14 @@ def test_a_path_unit_syncs_when_a_vassal_is_added_changed_or_removed(machine: Ma
     machine.write_many({f"{DEFAULT}/one.ini.socket": "/run/one.sock\n", f"{DEFAULT}/one.ini": config()})
     unattended.bridge.wait("one", "listening")
     # While a sync runs the path unit sees nothing.
-    machine.wait_unit(PATH, "SubState", "waiting", 20)
+    machine.wait_unit(PATH, "SubState", "waiting")
     cursor = machine.journal_cursor()
     machine.write(f"{DEFAULT}/one.ini.socket", "/run/moved.sock\n")
-    machine.wait_journal("one.ini.*changed", unit=SYNC, since_cursor=cursor, timeout=20)
-    machine.wait_unit(PATH, "SubState", "waiting", 20)
+    machine.wait_journal("one.ini.*changed", unit=SYNC, since_cursor=cursor)
+    machine.wait_unit(PATH, "SubState", "waiting")
     unattended.bridge.app("uwsgi", "/run/moved.sock")
     machine.remove(f"{DEFAULT}/one.ini")
-    machine.wait_unit("vassal-one.socket", "ActiveState", "inactive", 20)
+    machine.wait_unit("vassal-one.socket", "ActiveState", "inactive")
 
 
 def test_what_changed_while_the_machine_was_off_is_synced_at_boot(machine: Machine, unattended: Service) -> None:

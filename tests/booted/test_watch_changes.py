@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from bridge.watching.daemon import IMPATIENCE
+
 from .bridge import VASSALS, WATCH, config
 from .machine import message
+from .test_load import wait_entries
 
 if TYPE_CHECKING:
     import subprocess
@@ -123,7 +127,7 @@ def test_a_config_that_is_being_written_starts_nothing_until_it_is_closed(machin
     watch.told(r"^other\.ini: added", cursor)
     assert not machine.exists("/etc/systemd/system/vassal-slow.service")
     assert [text for text in told_of(watch, cursor) if "slow.ini" in text] == []
-    writer.communicate(b"\n", timeout=10)
+    writer.communicate(b"\n", timeout=60)
     watch.told(r"^slow\.ini: added, runs always", cursor)
     watch.wait("slow", "running")
     watch.app("uwsgi", "127.0.0.1:9201")
@@ -140,7 +144,7 @@ def test_a_running_vassal_does_not_reload_while_its_config_is_being_written(mach
     watch.told(r"^other\.ini: added", cursor)
     assert watch.app("uwsgi", "127.0.0.1:9201") == before
     assert [text for text in told_of(watch, cursor) if "app.ini" in text] == []
-    writer.communicate(b"\n", timeout=10)
+    writer.communicate(b"\n", timeout=60)
     watch.told(r"^app\.ini: reloaded", cursor)
     wait_for_respawn(machine, "app", cursor)
     after = watch.app("uwsgi", "127.0.0.1:9201")
@@ -151,6 +155,7 @@ def test_a_running_vassal_does_not_reload_while_its_config_is_being_written(mach
 def test_a_burst_of_a_thousand_files_is_a_few_applies(machine: Machine, watch: Bridge) -> None:
     cursor = machine.journal_cursor()
     names = [f"v{number}.ini" for number in range(FILES // 2)]
+    began = time.monotonic()
     counter = machine.popen(sys.executable, "-c", COUNTER, LOCK)
     assert next_line(counter) == "counting"
     # The rule first: without it a vassal would be taken to run always.
@@ -158,10 +163,12 @@ def test_a_burst_of_a_thousand_files_is_a_few_applies(machine: Machine, watch: B
         {f"{VASSALS}/{name}.socket": f"/run/{name}.sock" for name in names}
         | {f"{VASSALS}/{name}": config() for name in names}
     )
-    for name in (names[0], names[-1]):
-        watch.told(rf"^{name}: added, on demand", cursor, timeout=60)
-    applies = int(counter.communicate(b"\n", timeout=10)[0])
-    assert 1 <= applies <= APPLIES
+    written = time.monotonic() - began
+    # Whose file is open at the moment is left for the next apply, and need not be the last one.
+    wait_entries(machine, cursor, ": added, on demand", len(names), f"--unit={WATCH}", timeout=180)
+    applies = int(counter.communicate(b"\n", timeout=60)[0])
+    # It looks now and then how far a burst is that does not end, as on a slow machine.
+    assert 1 <= applies <= APPLIES + written / IMPATIENCE
     listening = machine.run("systemctl", "list-units", "--plain", "--no-legend", "vassal-v*.socket").stdout
     assert sum("listening" in line for line in listening.splitlines()) == len(names)
     assert len([text for text in told_of(watch, cursor) if ": added, on demand" in text]) == len(names)

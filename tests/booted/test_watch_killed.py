@@ -109,25 +109,25 @@ def aim(machine: Machine, chance: random.Random, kills: int) -> subprocess.Popen
 
     Half of the times it may still be at its first sync.
     """
-    machine.wait_unit(WATCH, "NRestarts", str(kills), 60)
+    machine.wait_unit(WATCH, "NRestarts", str(kills), 120)
     if chance.random() < 0.5:
-        machine.wait_unit(WATCH, "SubState", "running", 60)
+        machine.wait_unit(WATCH, "SubState", "running", 120)
     return machine.popen("sh", "-c", f"sleep {chance.uniform(0, 0.6):.3f}; {KILL}")
 
 
 def has_struck(killer: subprocess.Popen[bytes]) -> None:
-    output = killer.communicate(timeout=60)
+    output = killer.communicate(timeout=120)
     assert killer.returncode == 0, output
 
 
 def settle(bridge: Bridge, churn: Churn) -> None:
     """Return once the daemon has done what the last change asks for: it tells of one more, made after all others."""
-    bridge.machine.wait_unit(WATCH, "NRestarts", str(KILLS), 60)
+    bridge.machine.wait_unit(WATCH, "NRestarts", str(KILLS), 120)
     churn.rule_all()
     cursor = bridge.machine.journal_cursor()
     churn.rules["last"] = f"{SOCKETS}/last.sock"
     bridge.vassal("last.ini", address=churn.rules["last"])
-    bridge.told(r"^last\.ini: added", cursor, timeout=60)
+    bridge.told(r"^last\.ini: added", cursor, timeout=120)
 
 
 def picture(machine: Machine) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ import pytest
 
 from .bridge import APP, VASSALS, WATCH, config
 from .container import HERE
-from .machine import message
+from .machine import PATIENCE, message
 from .process import Lines, kill
 from .test_lives import ASK_OFTEN, ENDING, ENDING_TEXT
 
@@ -72,7 +72,7 @@ def story(watch: Bridge, vassal: str) -> list[Entry]:
 
 
 def next_line(process: subprocess.Popen[bytes]) -> str | None:
-    return Lines(process.stdout).next(time.monotonic() + 10)
+    return Lines(process.stdout).next(time.monotonic() + PATIENCE)
 
 
 def main_pid(machine: Machine, unit: str) -> str:
@@ -173,7 +173,7 @@ def test_a_strangers_socket_in_the_place_of_a_vassals_is_replaced(machine: Machi
     watch.told(r"^heal\.ini: mended, its socket /run/heal\.sock was gone or not its own", cursor)
     assert stranger.poll() is None
     watch.app("uwsgi", "/run/heal.sock")
-    stranger.communicate(b"\n", timeout=10)
+    stranger.communicate(b"\n", timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("folder", ["/run", "/srv"], ids=["on tmpfs", "on an overlay"])
@@ -210,7 +210,7 @@ def test_a_socket_replaced_while_the_bridge_was_away_is_mended_once(
 def test_a_socket_unit_that_failed_listens_again(machine: Machine, watch: Bridge) -> None:
     drop_in = "/etc/systemd/system/vassal-heal.socket.d"
     machine.cleanups.append(lambda: machine.remove(drop_in, ENDING))
-    machine.write(f"{drop_in}/limit.conf", "[Socket]\nTriggerLimitIntervalSec=2s\nTriggerLimitBurst=1\n")
+    machine.write(f"{drop_in}/limit.conf", "[Socket]\nTriggerLimitIntervalSec=10s\nTriggerLimitBurst=1\n")
     machine.write(ENDING, ENDING_TEXT)
     watch.vassal("heal.ini", config(master=False).replace(APP, ENDING), address="/run/heal.sock")
     watch.told(r"^heal\.ini: waiting")
@@ -218,7 +218,7 @@ def test_a_socket_unit_that_failed_listens_again(machine: Machine, watch: Bridge
     asking = machine.popen(sys.executable, "-c", ASK_OFTEN, "/run/heal.sock", "5")
     entry = watch.told(r"^heal\.ini: socket-failed", cursor)
     assert (entry["UNIT_RESULT"], entry["PRIORITY"]) == ("trigger-limit-hit", "3")
-    asking.communicate(timeout=60)
+    asking.communicate(timeout=300)
     watch.told(r"^heal\.ini: started, on demand at /run/heal\.sock", cursor)
     watch.wait("heal", "listening")
 

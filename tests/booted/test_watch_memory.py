@@ -69,7 +69,7 @@ def limit(machine: Machine, group: Path, unit: str) -> None:
     write = 'for pid; do echo "$pid" >"$0/cgroup.procs"; done'
     pids = [str(process.pid) for process in machine.processes(unit)]
     argv = ["nsenter", "--target", str(machine.pid1()), "--pid", "sh", "-ec", write, str(group), *pids]
-    moved = execute(argv, timeout=10)
+    moved = execute(argv, timeout=60)
     assert moved.returncode == 0, moved.stderr
 
 
@@ -85,7 +85,7 @@ def test_a_vassal_that_ends_for_want_of_memory_is_woken_again(machine: Machine, 
     before = hungry.app("uwsgi", "/run/hungry.sock")
     limit(machine, group, "vassal-hungry.service")
     cursor = machine.journal_cursor()
-    machine.request("uwsgi", "/run/hungry.sock", "/eat", timeout=30)
+    machine.request("uwsgi", "/run/hungry.sock", "/eat")
     entry = hungry.told(rf"^hungry\.ini: {'crashed' if IS_V1 else 'oom-killed'}", cursor)
     assert (entry["VASSAL"], entry["UNIT"], entry["EXIT_STATUS"]) == ("hungry.ini", "vassal-hungry.service", "9")
     assert "killed by SIGKILL" in str(entry["MESSAGE"])
@@ -103,10 +103,10 @@ def test_a_worker_that_ends_for_want_of_memory_is_followed_by_another(
     before = hungry.app("uwsgi", "/run/hungry.sock")
     limit(machine, group, "vassal-hungry.service")
     cursor = machine.journal_cursor()
-    machine.request("uwsgi", "/run/hungry.sock", "/eat", timeout=30)
+    machine.request("uwsgi", "/run/hungry.sock", "/eat")
     if IS_V1:
         # The vassal lives on: its master makes another worker, and says so.
-        machine.wait_journal("killed by signal 9", unit="vassal-hungry.service", since_cursor=cursor, timeout=20)
+        machine.wait_journal("killed by signal 9", unit="vassal-hungry.service", since_cursor=cursor)
         assert kills(group) == 1
     else:
         hungry.told(r"^hungry\.ini: oom-killed", cursor)

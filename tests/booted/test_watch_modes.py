@@ -18,7 +18,7 @@ ADDRESS = "127.0.0.1:9203"
 SOCKET = "/run/mode.sock"
 FAILURES = {"throttled": 1, "exiled": 26}
 """What becomes of a vassal that exits with a status."""
-LONG = ("--emperor-throttle", "60000")
+LONG = ("--emperor-throttle", "170000")
 """Whatever ends such a pause within the test was not time."""
 
 
@@ -84,5 +84,5 @@ def test_an_on_demand_vassal_that_failed_loses_its_rule(
     failing.wait("mode", "running")
     failing.app("uwsgi", ADDRESS)
     assert not machine.exists(SOCKET)
-    client.communicate(timeout=60)
+    client.communicate(timeout=90)
     nothing_is_left(failing)

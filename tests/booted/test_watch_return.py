@@ -57,7 +57,7 @@ def told(bridge: Bridge, cursor: str) -> list[str]:
 
 
 def test_no_app_and_no_socket_notices(machine: Machine, bridge: Bridge, way: tuple[str, ...]) -> None:
-    bridge.options += ("--emperor-throttle", "60000")
+    bridge.options += ("--emperor-throttle", "170000")
     bridge.vassal("always.ini", config("socket = 127.0.0.1:9205"))
     bridge.vassal("tcp.ini", address=ADDRESS)
     for name in ("waits", *RUNS):
