@@ -93,7 +93,8 @@ class Applier:
 
         ``down`` are labels of vassals that are meant to be down.
         """
-        states = self._manager.units()
+        admitted = list(admitted)
+        states = self._manager.units([u for s in admitted for u in (s.vassal.service, s.vassal.socket)])
         problems = []
         for settled in admitted:
             if settled.vassal.label in down:
@@ -109,7 +110,7 @@ class Applier:
             self._manager.stop(plan.stop, timeout=STOP_TIMEOUT, progress=self._stage("stopping"))
         if over := {*plan.stop, *plan.remove, *rewritten}:
             # A unit that failed is remembered as such, even when its file is gone.
-            states = self._manager.units()
+            states = self._manager.units(over)
             self._manager.reset_failed([u for u, state in states.items() if state.active == "failed" and u in over])
             self._store.forget_pauses(unit for unit in over if unit.endswith(".service"))
 
@@ -120,7 +121,7 @@ class Applier:
         """
         if not changed:
             return
-        loaded = self._manager.units()
+        loaded = self._manager.units(changed)
         if not (remembered := [unit for unit in changed if unit in loaded]):
             return
         self._tell("reloading systemd", 0, 1)
@@ -136,7 +137,7 @@ class Applier:
             raise BridgeError(problem)
 
     def _renew(self, plan: Plan) -> None:
-        states = self._manager.units() if plan.renew else {}
+        states = self._manager.units(plan.renew) if plan.renew else {}
         if old := [unit for unit in plan.renew if unit in states and not states[unit].is_down]:
             self._manager.stop(old, timeout=STOP_TIMEOUT, progress=self._stage("stopping"))
 
@@ -145,7 +146,7 @@ class Applier:
         services = [unit for unit in plan.start if unit.endswith(".service")]
         if TARGET in plan.start:
             self._manager.start([TARGET], timeout=SOCKET_TIMEOUT, progress=self._stage("starting sockets"))
-            states = self._manager.units()
+            states = self._manager.units(sockets)
             sockets = [unit for unit in sockets if unit not in states or states[unit].active == "inactive"]
         self._manager.start(sockets, timeout=SOCKET_TIMEOUT, progress=self._stage("starting sockets"))
         self._manager.start(services, timeout=SERVICE_PATIENCE, progress=self._stage("starting vassals"))

@@ -125,14 +125,15 @@ class Bus:
         self._match("AddMatch", rule)
 
     @contextmanager
-    def awaiting(self, interface: str, signal: str, *, argument: int, text: str) -> Iterator[None]:
-        """Ask for a signal with such an argument for as long as the context lasts.
+    def awaiting(self, interface: str, signal: str, *, unit: str = "") -> Iterator[None]:
+        """Ask for a signal, or only that about a unit (its third argument), for as long as the context lasts.
 
         Raises:
             CallError: the bus refuses.
         """
         rule = MatchRule(type="signal", sender=self._service, interface=interface, member=signal)
-        rule.add_arg_condition(argument, text)
+        if unit:
+            rule.add_arg_condition(2, unit)
         self._match("AddMatch", rule)
         try:
             yield

@@ -70,7 +70,7 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
     diagnostics = (*invocation.notices, *outlook.diagnostics, *problems)
     if not dry_run:
         tell_run(outlook.plan.changes, diagnostics, user_manager=layout.user_manager)
-    vassals = len(outlook.admission.admitted) + len(outlook.admission.kept)
+    vassals = outlook.vassals
     if as_json:
         present.say_json(
             {

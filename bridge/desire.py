@@ -25,15 +25,16 @@ def desire(
     settle: Callable[[Vassal, Address | None], Settled | Diagnostic],
     progress: Callable[[str, int, int], None],
     unfinished: Collection[str] = (),
+    only: Collection[str] | None = None,
 ) -> Desired:
-    """Ask all monitors, apply the rule, and have every config read and settled.
+    """Ask all monitors, apply the rule, and have every config, or ``only`` these, read and settled.
 
     A vassal of which a file is ``unfinished``, because somebody is just writing it, stays as it is.
 
     Raises:
         BridgeError: the settings themselves cannot be used: an unknown monitor, a command that is none.
     """
-    reports = [monitor_for(spec, settings).report() for spec in settings.emperor]
+    reports = [monitor_for(spec, settings).report(only) for spec in settings.emperor]
     vassals = _distinct(reports)
     refusals: list[Refusal] = []
     diagnostics = [d for report in reports for d in report.diagnostics]

@@ -31,6 +31,8 @@ class Layout:
     """Held while the bridge changes anything; holds what an interrupted run was about to do."""
     last_run: str
     """What one run leaves for the next to know."""
+    roll: str
+    """What it found of each vassal."""
     config: str
     """The default bridge.toml."""
     pauses: str
@@ -55,6 +57,7 @@ def make_layout(*, user: bool, runtime: bool) -> Layout:
         runtime_units="/run/systemd/system",
         lock="/run/emperor-bridge/lock",
         last_run="/run/emperor-bridge/last-run",
+        roll="/run/emperor-bridge/roll",
         pauses="/run/emperor-bridge/pauses",
         config="/etc/emperor-bridge/bridge.toml",
         templates=("/etc/emperor-bridge/templates", _shipped_templates()),
@@ -86,6 +89,7 @@ def _user_layout(*, runtime: bool) -> Layout:
         runtime_units=volatile,
         lock=f"{run}/emperor-bridge/lock",
         last_run=f"{run}/emperor-bridge/last-run",
+        roll=f"{run}/emperor-bridge/roll",
         pauses=f"{run}/emperor-bridge/pauses",
         config=f"{config_home}/emperor-bridge/bridge.toml",
         templates=(f"{config_home}/emperor-bridge/templates", _shipped_templates()),

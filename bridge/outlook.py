@@ -23,6 +23,15 @@ class Outlook:
     admission: Admission
     observed: Observed
     plan: Plan
+    part: frozenset[str] | None = None
+    """The configs that were looked at; None: all."""
+    others: int = 0
+    """How many vassals have units and were not looked at."""
+
+    @property
+    def vassals(self) -> int:
+        """How many vassals have units, once all is done."""
+        return self.others + len(self.admission.admitted) + len(self.admission.kept)
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:

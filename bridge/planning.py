@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bridge.change import Change, Verb
 from bridge.diagnostics import Diagnostic
 from bridge.observed import Ownership
-from bridge.units import COMMON, SUB_SLICE, TARGET, pause_of, starter_of
+from bridge.units import COMMON, SUB_SLICE, TARGET, link_path, pause_of
 from bridge.vassal import Mode
 
 if TYPE_CHECKING:
@@ -60,15 +60,17 @@ def make_plan(
     *,
     admission: Admission,
     texts: Mapping[str, Mapping[str, str]],
-    common: Mapping[str, str],
+    common: Mapping[str, str] | None,
     observed: Observed,
     boot_target: str,
     allow_mass_removal: bool = True,
+    others: int = 0,
 ) -> Plan:
     """Plan the way from ``observed`` to the admitted vassals.
 
-    ``texts`` are the admitted vassals' unit files by label, ``common`` those of all vassals together. Unless allowed,
-    the loss of most vassals at once removes none: a folder emptied by mistake, or not mounted, looks the same.
+    ``texts`` are the admitted vassals' unit files by label, ``common`` those of all vassals together, which are left
+    alone where there are none. Unless allowed, the loss of most vassals at once removes none: a folder emptied by
+    mistake, or not mounted, looks the same. There are ``others`` installed that are not looked at.
     """
     boot_link = f"{boot_target}.wants/{TARGET}"
     draft = _Draft(observed)
@@ -77,15 +79,17 @@ def make_plan(
     labels = {settled.vassal.label for settled in admission.admitted} | admission.kept | admission.masked
     gone = [installed for label, installed in observed.installed.items() if label not in labels]
     diagnostics = admission.diagnostics
-    if not allow_mass_removal and _is_mass(len(gone), len(observed.installed)):
-        diagnostics = (*diagnostics, _mass_removal(len(gone), len(observed.installed)))
+    installed = len(observed.installed) + others
+    if not allow_mass_removal and _is_mass(len(gone), installed):
+        diagnostics = (*diagnostics, _mass_removal(len(gone), installed))
     else:
-        for installed in gone:
-            draft.take_away(installed)
+        for one in gone:
+            draft.take_away(one)
     for label in sorted(admission.kept & observed.installed.keys()):
         draft.restore(observed.installed[label])
     draft.drop_dead_links()
-    draft.bring_common(common, boot_link)
+    if common is not None:
+        draft.bring_common(common, boot_link)
     return draft.plan(diagnostics)
 
 
@@ -157,8 +161,8 @@ class _Draft:
         self.write |= changed
         waits_on = vassal.socket if settled.mode is Mode.ON_DEMAND else vassal.service
         other = vassal.service if settled.mode is Mode.ON_DEMAND else vassal.socket
-        self.unlink += [path] if (path := _link_path(other)) in observed.links else []
-        if observed.links.get(path := _link_path(waits_on)) != (target := f"../{waits_on}"):
+        self.unlink += [path] if (path := link_path(other)) in observed.links else []
+        if observed.links.get(path := link_path(waits_on)) != (target := f"../{waits_on}"):
             self.link[path] = target
         starts = waits_on in {*stop, *renew} or self._is_to_start(settled, waits_on, touched)
         if starts:
@@ -188,7 +192,7 @@ class _Draft:
         units = (installed.service, installed.socket)
         self.stop += [u for u in units if u in installed.units and not self.observed.state(u).is_down]
         self.remove += installed.units
-        self.unlink += [path for unit in installed.units if (path := _link_path(unit)) in self.observed.links]
+        self.unlink += [path for unit in installed.units if (path := link_path(unit)) in self.observed.links]
         self._tell(installed, Verb.REMOVED, f"was at {installed.address}" if installed.address else "")
 
     def restore(self, installed: Installed) -> None:
@@ -202,7 +206,7 @@ class _Draft:
         for path, target in self.observed.links.items():
             unit = path.rpartition("/")[2]
             is_dead = unit not in self.observed.files and unit not in self.write
-            if is_dead and path == _link_path(unit) and target == f"../{unit}":
+            if is_dead and path == link_path(unit) and target == f"../{unit}":
                 self.unlink.append(path)
 
     def bring_common(self, common: Mapping[str, str], boot_link: str) -> None:
@@ -267,10 +271,6 @@ def _shared(observed: Observed, going: set[str]) -> set[str]:
 def _is_ours(observed: Observed, unit: str) -> bool:
     file = observed.files.get(unit)
     return file is not None and file.ownership is Ownership.OURS
-
-
-def _link_path(unit: str) -> str:
-    return f"{starter_of(unit)}.wants/{unit}"
 
 
 def _difference(settled: Settled, installed: Installed) -> str:

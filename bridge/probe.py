@@ -41,21 +41,25 @@ def occupied(wanted: Iterable[Address], own: Collection[Address]) -> dict[Addres
 
     ``own`` are addresses that the bridge's sockets hold now; they are no obstacle.
     """
-    taken: dict[str, list[Address]] = {}
-    # The kernel tells a path as it was given, perhaps through a symlink such as /var/run.
-    for address in map(make_identity(), listening()):
-        if address not in own:
-            taken.setdefault(collision_key(address), []).append(address)
     reasons: dict[Address, str] = {}
+    doubtful = []
     for address in wanted:
         if address in own:
             continue
         if isinstance(address, UnixAddress) and (reason := _not_a_socket(address.path)):
             reasons[address] = reason
-        elif isinstance(address, UnixAddress) and not os.path.lexists(address.path):
-            # Nobody finds a socket whose file is gone, or stands in another mount namespace.
-            continue
-        elif other := next((a for a in taken.get(collision_key(address), ()) if overlaps(a, address)), None):
+        # Nobody finds a socket whose file is gone, or stands in another mount namespace.
+        elif not isinstance(address, UnixAddress) or os.path.lexists(address.path):
+            doubtful.append(address)
+    if not doubtful:
+        return reasons
+    taken: dict[str, list[Address]] = {}
+    # The kernel tells a path as it was given, perhaps through a symlink such as /var/run.
+    for address in map(make_identity(), listening()):
+        if address not in own:
+            taken.setdefault(collision_key(address), []).append(address)
+    for address in doubtful:
+        if other := next((a for a in taken.get(collision_key(address), ()) if overlaps(a, address)), None):
             reasons[address] = f"another process listens on {other}"
         elif isinstance(address, UnixAddress) and _is_alive(address.path):
             reasons[address] = f"another process holds the socket {address}"

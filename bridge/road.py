@@ -2,53 +2,39 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.admission import Desired, admit
 from bridge.applying import SERVICE_PATIENCE, Applier
 from bridge.change import Change, Verb
-from bridge.desire import desire
 from bridge.escape import EscapeError
-from bridge.execution import make_terms
+from bridge.glance import Glance
 from bridge.journal import failure_reason
 from bridge.lastrun import LastRun, Notebook
 from bridge.lock import Lock
-from bridge.looking import (
-    config_folders,
-    lost_sockets,
-    occupied_addresses,
-    outdated,
-    refuse_foreign_common,
-    stopped_units,
-)
-from bridge.observed import Observed
+from bridge.looking import config_folders
+from bridge.lookout import Lookout, Part, unwritable
 from bridge.outlook import Circumstances, Outlook
-from bridge.planning import Plan, make_plan, plan_removal
+from bridge.planning import Plan, plan_removal
 from bridge.probe import make_identity
-from bridge.settling import Settler
-from bridge.store import Store, installed_vassals
+from bridge.roll import Roll, records_of
+from bridge.store import Store
 from bridge.systemd import SystemdManager
-from bridge.units import Throttle, boot_target, make_templates, render, render_common
-from bridge.vassal import Refusal
+from bridge.units import TARGET, boot_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from jinja2 import Environment
-
-    from bridge.address import Address
     from bridge.applying import Teller
     from bridge.diagnostics import Diagnostic
     from bridge.layout import Layout
-    from bridge.observed import Installed
+    from bridge.observed import Installed, Observed
     from bridge.settings import Settings
     from bridge.systemd import Manager
     from bridge.uwsgi.options import Config
-    from bridge.vassal import Settled, Vassal
+    from bridge.vassal import Vassal
 
 
 class Road:
@@ -62,11 +48,11 @@ class Road:
         self._lock = Lock(layout.lock)
         self._notebook = Notebook(layout.last_run)
         self._boot = boot_target(user_manager=layout.user_manager)
-        self._settler = Settler()
-        self._throttle = Throttle(
-            step=-(-settings.emperor_throttle // 1000), longest=-(-settings.emperor_max_throttle // 1000)
-        )
-        self._texts: dict[str, tuple[Settled, dict[str, str]]] = {}
+        self._lookout = Lookout(layout, settings, self._store, tell)
+        self._glance = Glance(layout, settings, self._store)
+        self.roll = Roll({})
+        """What is known of all vassals."""
+        self._stamp = 0
 
     def look(
         self,
@@ -83,7 +69,8 @@ class Road:
             BridgeError: the settings, the templates or the manager cannot be used.
         """
         last = self._notebook.read() or LastRun()
-        return self._look(manager, Circumstances(last=last, allow_mass_removal=allow_mass_removal), configs)
+        circumstances = Circumstances(last=last, allow_mass_removal=allow_mass_removal)
+        return self._lookout.look(manager, circumstances, configs=configs)
 
     def sync(
         self,
@@ -91,43 +78,134 @@ class Road:
         *,
         waiting: Callable[[], None],
         allow_mass_removal: bool = False,
-        leave_stopped: bool = False,
-        unfinished: frozenset[str] = frozenset(),
     ) -> tuple[Outlook, tuple[Diagnostic, ...]]:
         """Bring the manager's units to what is desired; return what was planned and what then proved wrong.
 
-        ``leave_stopped`` has units stay down that somebody else stopped; ``unfinished`` are files that somebody is
-        just writing.
+        Of the vassals only those are looked at that are not as the last run left them, where that can be told.
 
         Raises:
             BridgeError: as for :meth:`look`, or the change was refused midway.
         """
         with self._lock.hold(waiting):
             began = time.time_ns()
-            noted = self._notebook.read()
-            last = noted or LastRun()
-            circumstances = Circumstances(
-                stamp=self._lock.stamp(),
-                stale=self._lock.pending(),
-                last=last,
-                # With no note of a run there is no telling what was up at its end.
-                leave_stopped=leave_stopped and noted is not None,
-                unfinished=unfinished,
-                allow_mass_removal=allow_mass_removal,
-            )
-            outlook = self._look(manager, circumstances)
-            self._store.clean()
-            last = replace(last, left=outlook.observed.left)
-            self._notebook.write(last)
-            applier = self._applier(manager)
-            if not outlook.plan.is_empty:
-                applier.apply(outlook.plan, outlook.observed.files)
-            problems = tuple(applier.check(outlook.admission.admitted, down=outlook.meant_down))
-            owed = frozenset(problem.config for problem in problems if problem.config)
-            folders = config_folders(outlook.desired, outlook.observed, last)
-            self._notebook.write(replace(last, owed=owed, folders=folders))
-            self._lock.finish(began)
+            circumstances, is_usual = self._circumstances(allow_mass_removal=allow_mass_removal)
+            before: dict[str, int] = {}
+            part = None
+            if is_usual and self._glance.is_possible and (noted := self._glance.roll()) is not None:
+                roll, before = noted
+                if (changed := self._glance.changed(roll, before, manager)) is not None:
+                    part = Part(changed, roll)
+            outlook = self._look(manager, circumstances, part)
+            if part is not None and outlook.part is not None:
+                self.roll = part.roll
+            problems = self._carry_out(outlook, manager, circumstances, left=outlook.observed.left)
+            self._finish(began)
+            self._take_down(outlook, problems)
+            if outlook.part is None or outlook.part:
+                self._note_roll(began, before if outlook.part is not None else {}, outlook)
             return outlook, problems
+
+    def keep_up(
+        self, manager: Manager, *, touched: frozenset[str] | None, unfinished: frozenset[str] = frozenset()
+    ) -> tuple[Outlook, tuple[Diagnostic, ...]]:
+        """Do as :meth:`sync`, for one who sees every change: only the ``touched`` configs changed; None: anything may.
+
+        What somebody else stopped stays down; ``unfinished`` are files that somebody is just writing.
+
+        Raises:
+            BridgeError: as for :meth:`sync`.
+        """
+        with self._lock.hold(lambda: None):
+            began = time.time_ns()
+            circumstances, is_usual = self._circumstances(leave_stopped=True, unfinished=unfinished)
+            part = None
+            if touched is not None and is_usual and self._stamp == circumstances.stamp:
+                part = Part(touched, self.roll, sees_sockets=False)
+            outlook = self._look(manager, circumstances, part)
+            left = outlook.observed.left
+            if outlook.part is not None:
+                units = {unit for i in outlook.observed.installed.values() for unit in i.units}
+                left = (left - {TARGET}) | (circumstances.last.left - units)
+            problems = self._carry_out(outlook, manager, circumstances, left=left)
+            # What the others' files were like when this began was not seen.
+            self._finish(began if outlook.part is None else circumstances.stamp)
+            self._take_down(outlook, problems)
+            if outlook.part is None:
+                self._note_roll(began, {}, outlook)
+                self.roll.slim()
+            return outlook, problems
+
+    def _circumstances(
+        self,
+        *,
+        leave_stopped: bool = False,
+        unfinished: frozenset[str] = frozenset(),
+        allow_mass_removal: bool = False,
+    ) -> tuple[Circumstances, bool]:
+        """Return what a look is made with, and whether the last run ended well."""
+        noted = self._notebook.read()
+        circumstances = Circumstances(
+            stamp=self._lock.stamp(),
+            stale=self._lock.pending(),
+            last=noted or LastRun(),
+            # With no note of a run there is no telling what was up at its end.
+            leave_stopped=leave_stopped and noted is not None,
+            unfinished=unfinished,
+            allow_mass_removal=allow_mass_removal,
+        )
+        return circumstances, noted is not None and circumstances.stamp > 0 and not circumstances.stale
+
+    def _look(self, manager: Manager, circumstances: Circumstances, part: Part | None) -> Outlook:
+        if part is not None and (outlook := self._lookout.look_at(part, manager, circumstances)) is not None:
+            return outlook
+        return self._lookout.look(manager, circumstances)
+
+    def _carry_out(
+        self, outlook: Outlook, manager: Manager, circumstances: Circumstances, *, left: frozenset[str]
+    ) -> tuple[Diagnostic, ...]:
+        """Do what is planned, and note for the next run what it has to know; return what then proved wrong."""
+        if outlook.part is None:
+            self._store.clean()
+        last = replace(circumstances.last, left=left)
+        self._notebook.write(last)
+        applier = self._applier(manager)
+        if not outlook.plan.is_empty:
+            applier.apply(outlook.plan, outlook.observed.files)
+        problems = tuple(applier.check(outlook.admission.admitted, down=outlook.meant_down))
+        owed = frozenset(problem.config for problem in problems if problem.config)
+        folders = config_folders(outlook.desired, outlook.observed, last)
+        if outlook.part is not None:
+            owed |= last.owed - outlook.part
+            folders = {**last.folders, **folders}
+        self._notebook.write(replace(last, owed=owed, folders=folders))
+        return problems
+
+    def _finish(self, stamp: int) -> None:
+        self._lock.finish(stamp)
+        self._stamp = stamp
+
+    def _take_down(self, outlook: Outlook, problems: Iterable[Diagnostic]) -> None:
+        """Keep on the roll what was found."""
+        records = records_of(
+            outlook,
+            problems,
+            extension=self._settings.emperor_on_demand_extension,
+            unit_directory=self._layout.unit_directory,
+        )
+        if outlook.part is None:
+            self.roll = Roll(records)
+        else:
+            self.roll.replace(outlook.part, records)
+
+    def _note_roll(self, began: int, before: dict[str, int], outlook: Outlook) -> None:
+        """Note the roll for other runs, unless something is wrong that is not a vassal's."""
+        is_whole = not outlook.desired.unreachable and all(d.config for d in outlook.diagnostics)
+        # Without it the next run looks at everything.
+        with suppress(OSError):
+            if is_whole and self._glance.is_possible:
+                self._glance.write(self.roll, began, before, outlook.part)
+            else:
+                self._glance.forget()
 
     def render(self, wanted: str) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
         """Render the units of the vassals that ``wanted`` names, by config, name, stem or unit.
@@ -137,17 +215,16 @@ class Road:
         Raises:
             BridgeError: the settings or the templates cannot be used.
         """
-        desired = self._desire(make_identity())
-        templates = make_templates(self._layout.templates)
+        desired = self._lookout.desire(make_identity())
         chosen = [s for s in desired.settled if wanted in names_of(s.vassal)]
         refused = {r.vassal.config for r in desired.refusals if wanted in names_of(r.vassal)}
         texts: dict[str, str] = {}
         problems = [d for d in desired.diagnostics if d.config in refused]
         for settled in chosen:
             try:
-                texts |= self._render(settled, templates)
+                texts |= self._lookout.render(settled)
             except EscapeError as error:
-                problems.append(_unwritable(settled.vassal, error))
+                problems.append(unwritable(settled.vassal, error))
         return texts, tuple(problems)
 
     def retry(self, manager: Manager, wanted: str, *, waiting: Callable[[], None]) -> list[Change]:
@@ -174,14 +251,7 @@ class Road:
         Raises:
             BridgeError: a directory or the manager cannot be read.
         """
-        files = self._store.files()
-        return Observed(
-            files=files,
-            elsewhere=self._store.elsewhere(),
-            links=self._store.links(self._boot),
-            installed=installed_vassals(files, make_identity()),
-            states=manager.units() if manager else {},
-        )
+        return self._lookout.observe(manager)
 
     def plan_removal(self, manager: Manager) -> Plan:
         """Plan to take away all that is the bridge's.
@@ -204,6 +274,7 @@ class Road:
             self._store.clean()
             self._store.forget_pauses(i.service for i in observed.installed.values())
             self._notebook.forget()
+            self._glance.forget()
             self._lock.forget()
             return plan
 
@@ -217,6 +288,7 @@ class Road:
             with self._lock.hold(waiting):
                 self._store.clean()
                 self._notebook.forget()
+                self._glance.forget()
                 self._lock.forget()
 
     def _observe_all(self, manager: Manager) -> Observed:
@@ -227,72 +299,6 @@ class Road:
         down = {unit for unit, state in observed.states.items() if state.is_down}
         down |= {u for u, active in manager.properties(others, "Unit", "ActiveState").items() if active == "inactive"}
         return replace(observed, members={unit: set(units) - down for unit, units in members.items()})
-
-    def _render(self, settled: Settled, templates: Environment) -> dict[str, str]:
-        known, texts = self._texts.get(settled.vassal.label, (None, {}))
-        if known != settled:
-            fresh = render(settled, templates, throttle=self._throttle)
-            texts = {unit: sys.intern(text) for unit, text in fresh.items()}
-            self._texts[settled.vassal.label] = (settled, texts)
-        return texts
-
-    def _desire(
-        self,
-        identity: Callable[[Address], Address],
-        unfinished: Collection[str] = (),
-        configs: dict[Vassal, Config] | None = None,
-    ) -> Desired:
-        terms = make_terms(self._settings, user_manager=self._layout.user_manager)
-        settle = self._settler.ready(terms, identity, configs)
-        return desire(self._settings, settle=settle, progress=self._tell, unfinished=unfinished)
-
-    def _look(
-        self, manager: Manager | None, circumstances: Circumstances, configs: dict[Vassal, Config] | None = None
-    ) -> Outlook:
-        follow = not self._settings.emperor_nofollow
-        observed = self.observe(manager)
-        refuse_foreign_common(observed)
-        desired = self._desire(make_identity(), circumstances.unfinished, configs)
-        observed = replace(observed, stale=circumstances.stale, exiled=self._store.exiled())
-        observed = replace(
-            observed,
-            occupied=occupied_addresses(desired, observed, asked=manager is not None),
-            outdated=outdated(desired, observed, manager, circumstances, follow=follow) if manager else frozenset(),
-            lost=lost_sockets(observed, manager) if manager else frozenset(),
-            left=stopped_units(observed, circumstances) if circumstances.leave_stopped else frozenset(),
-        )
-        return self._plan(desired, observed, allow_mass_removal=circumstances.allow_mass_removal)
-
-    def _plan(self, desired: Desired, observed: Observed, *, allow_mass_removal: bool) -> Outlook:
-        templates = make_templates(self._layout.templates)
-        admission = admit(desired, observed)
-        texts = {}
-        unfit = {}
-        for settled in admission.admitted:
-            try:
-                texts[settled.vassal.label] = self._render(settled, templates)
-            except EscapeError as error:
-                unfit[settled] = _unwritable(settled.vassal, error)
-        if unfit:
-            # What they had is kept now, and others may not take it: admit once more, without them.
-            turned_away = (Refusal(vassal=s.vassal, mode=s.mode, address=s.address) for s in unfit)
-            fit = replace(
-                desired,
-                settled=tuple(s for s in desired.settled if s not in unfit),
-                refusals=(*desired.refusals, *turned_away),
-                diagnostics=(*desired.diagnostics, *unfit.values()),
-            )
-            return self._plan(fit, observed, allow_mass_removal=allow_mass_removal)
-        common = render_common(templates, user_manager=self._layout.user_manager, throttle=self._throttle)
-        plan = make_plan(
-            admission=admission,
-            texts=texts,
-            common=common,
-            observed=observed,
-            boot_target=self._boot,
-            allow_mass_removal=allow_mass_removal,
-        )
-        return Outlook(desired=desired, admission=admission, observed=observed, plan=plan)
 
     def _applier(self, manager: Manager) -> Applier:
         reason = failure_reason(user_manager=self._layout.user_manager)
@@ -317,7 +323,3 @@ def names_of(vassal: Vassal | Installed) -> set[str]:
     """Return the names a vassal answers to on the command line: its name, config, stem and units."""
     stem = vassal.config.rpartition("/")[2].rpartition(".")[0]
     return {vassal.name, vassal.config, stem, vassal.service, vassal.socket}
-
-
-def _unwritable(vassal: Vassal, error: EscapeError) -> Diagnostic:
-    return vassal.problem("unit-value", f"a value cannot be written into a unit: {error}", "rename it")

@@ -13,10 +13,10 @@ from bridge.address import AddressError, parse_address
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.files import TEMPORARY_PREFIX, read_regular, remove_if_there, signature, write_all
 from bridge.observed import Installed, Ownership, UnitFile
-from bridge.units import COMMON, SERVICES, SOCKETS, read_mark
+from bridge.units import COMMON, SERVICES, SOCKETS, link_path, read_mark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from bridge.address import Address
     from bridge.layout import Layout
@@ -40,31 +40,44 @@ class Store:
         self._directory = layout.unit_directory
         self._known: dict[str, tuple[tuple[int, ...], UnitFile]] = {}
 
-    def files(self) -> dict[str, UnitFile]:
-        """Read all unit files of names the bridge might use; of one that is as it was, what was read then is returned.
+    def files(self, only: Iterable[str] | None = None) -> dict[str, UnitFile]:
+        """Read all unit files of names the bridge might use, or ``only`` these.
+
+        Of one that is as it was, what was read then is returned.
 
         Raises:
             BridgeError: the directory is there but cannot be read.
         """
+        if only is not None:
+            return {name: self._file(name) for name in only if os.path.lexists(f"{self._directory}/{name}")}
         found = {name: self._file(name) for name in sorted(self._names(self._directory)) if is_candidate(name)}
         for name in self._known.keys() - found.keys():
             del self._known[name]
         return found
 
-    def elsewhere(self) -> dict[str, str]:
-        """Return the paths of files of such names in the manager's other directories."""
+    def labels(self) -> set[str]:
+        """Return the names of the vassals that have unit files, whoever made them."""
+        return {match["label"] for name in self._names(self._directory) if (match := _VASSAL_UNIT.fullmatch(name))}
+
+    def elsewhere(self, only: Collection[str] | None = None) -> dict[str, str]:
+        """Return the paths of files of such names, or of ``only`` these, in the manager's other directories."""
         own = os.path.realpath(self._directory)
         found: dict[str, str] = {}
         for directory in self._layout.unit_path:
             if os.path.realpath(directory) != own:
-                for name in self._names(directory):
+                for name in self._names(directory) if only is None else _there(directory, only):
                     if is_candidate(name):
                         found.setdefault(name, f"{directory}/{name}")
         return found
 
-    def links(self, boot_target: str) -> dict[str, str]:
-        """Return the links that pull the bridge's units in, by path below the unit directory."""
+    def links(self, boot_target: str, only: Iterable[str] | None = None) -> dict[str, str]:
+        """Return the links that pull the bridge's units in, or ``only`` these, by path below the unit directory."""
         found: dict[str, str] = {}
+        if only is not None:
+            for path in map(link_path, only):
+                with suppress(OSError):
+                    found[path] = os.readlink(f"{self._directory}/{path}")
+            return found
         for folder in (f"{SOCKETS}.wants", f"{SERVICES}.wants", f"{boot_target}.wants"):
             for name in self._names(f"{self._directory}/{folder}"):
                 if is_candidate(name):
@@ -195,6 +208,10 @@ class Store:
         mark = read_mark(name, text)
         ownership = Ownership.OURS if mark else Ownership.FOREIGN if text else Ownership.MASKED
         return UnitFile(path=path, ownership=ownership, text=text, mark=mark)
+
+
+def _there(directory: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if os.path.lexists(f"{directory}/{name}")]
 
 
 def installed_vassals(files: Mapping[str, UnitFile], identity: Callable[[Address], Address]) -> dict[str, Installed]:

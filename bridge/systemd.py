@@ -32,6 +32,11 @@ _UNIT = f"{_SERVICE}.Unit"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _UNKNOWN = "org.freedesktop.DBus.Error.ServiceUnknown"
 _SPAWN = "org.freedesktop.DBus.Error.Spawn."
+_ALL = ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"]
+_ONE_BY_ONE = 8
+"""Units for which a batch does not pay."""
+_FEW = 64
+"""Units to be asked for by name: the manager compares each name with each of its units."""
 _GLANCE = 0.25
 """Seconds between two looks at how many jobs are left, where somebody watches."""
 
@@ -39,8 +44,8 @@ _GLANCE = 0.25
 class Manager(Protocol):
     """What the bridge asks of a service manager."""
 
-    def units(self) -> dict[str, UnitState]:
-        """Return the vassals' units that the manager has loaded, by name: one call for any number."""
+    def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
+        """Return the vassals' units, or ``only`` these, that the manager has loaded: one call for any number."""
 
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         """Return one property of each of these units; a unit that cannot be asked is left out."""
@@ -115,14 +120,17 @@ class SystemdManager:
                 return
             self._note(*signal)
 
-    def units(self) -> dict[str, UnitState]:
-        """Return the vassals' units that the manager has loaded.
+    def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
+        """Return the vassals' units, or ``only`` these, that the manager has loaded.
 
         Raises:
             BridgeError: the manager does not answer.
         """
-        (units,) = self._manager("ListUnitsByPatterns", "asas", [], ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"])
-        return {name: _state(load, active, sub) for name, load, active, sub in units}
+        # No character of a unit's name is special in a pattern (the manager matches with FNM_NOESCAPE).
+        only = None if only is None else frozenset(only)
+        patterns = sorted(only) if only is not None and len(only) <= _FEW else _ALL
+        (units,) = self._manager("ListUnitsByPatterns", "asas", [], patterns)
+        return {name: _state(load, active, sub) for name, load, active, sub in units if only is None or name in only}
 
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         """Return one property of each unit, such as ``MainPID`` of the interface ``Service``."""
@@ -176,9 +184,13 @@ class SystemdManager:
         """Start a target made for the occasion that wants, or conflicts with, all the units.
 
         One transaction is several times faster than a job for each unit, and orders them by their dependencies. The
-        target's name is new, so the manager loads it without a reload, and forgets it once it is up.
+        target's name is new, so the manager loads it without a reload, and forgets it once it is up. For a few units
+        a new file costs more than it spares: the manager looks at every unit file once for it.
         """
         if not units:
+            return
+        if len(units) <= _ONE_BY_ONE:
+            self._each("StartUnit" if relation == "Wants" else "StopUnit", units, timeout)
             return
         name = f"vassals-batch-{os.getpid()}{next(self._numbers):04d}.target"
         lines = "".join(f"{relation}={unit}\nAfter={unit}\n" for unit in units)
@@ -201,6 +213,23 @@ class SystemdManager:
         except CallError as error:
             raise _trouble("StartUnit", error) from error
 
+    def _each(self, method: str, units: Collection[str], timeout: float) -> None:
+        """Ask for a job for each unit and wait until all are done; sockets first, lest one wakes what is to stop."""
+        deadline = time.monotonic() + timeout
+        ordered = sorted(units, key=lambda unit: not unit.endswith(".socket"))
+        calls = ((_ROOT, _MANAGER, method, "ss", (unit, "replace")) for unit in ordered)
+        try:
+            with self._bus.awaiting(_MANAGER, "JobRemoved"):
+                answers = self._bus.call_many(calls)
+                jobs = {answer[0] for answer in answers if not isinstance(answer, CallError)}
+                while jobs and (signal := self._bus.next_signal(deadline)) is not None:
+                    if signal[1] == "JobRemoved":
+                        jobs.discard(signal[2][1])
+                    else:
+                        self._note(*signal)
+        except CallError as error:
+            raise _trouble(method, error) from error
+
     def _run(self, unit: str, jobs: int, timeout: float, progress: Progress) -> None:
         """Start a unit and wait until its job is done.
 
@@ -208,7 +237,7 @@ class SystemdManager:
         everything of every unit, which takes it longer than to start a socket.
         """
         deadline = time.monotonic() + timeout
-        with self._bus.awaiting(_MANAGER, "JobRemoved", argument=2, text=unit):
+        with self._bus.awaiting(_MANAGER, "JobRemoved", unit=unit):
             self._manager("StartUnit", "ss", unit, "replace")
             while (now := time.monotonic()) < deadline:
                 signal = self._bus.next_signal(min(deadline, now + _GLANCE) if self._shows_progress else deadline)

@@ -32,6 +32,12 @@ class Trails:
         folder, _, name = path.rpartition("/")
         self._enter(self.folder(folder or "/"), name, _MAX_LINKS)
 
+    def forget(self, path: str) -> None:
+        """Watch for the file at ``path`` no more, if it was watched by that name."""
+        folder, _, name = path.rpartition("/")
+        if (real := self._known.get(folder or "/")) is not None:
+            self.names.get(real, set()).discard(name)
+
     def contents(self, path: str) -> None:
         """Watch for whatever happens in the folder at ``path``, there or not."""
         self.names.setdefault(self.folder(path), set()).add(EVERYTHING)

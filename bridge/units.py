@@ -152,6 +152,11 @@ def starter_of(unit: str) -> str:
     return SOCKETS if unit.endswith(".socket") else SERVICES
 
 
+def link_path(unit: str) -> str:
+    """Return where the link belongs that has a unit of a vassal started, below the unit directory."""
+    return f"{starter_of(unit)}.wants/{unit}"
+
+
 def pause_of(service: str) -> str:
     """Return the unit that is a service's pause after a failure; it is there while the pause lasts."""
     name = PAUSE_PREFIX + service

@@ -12,7 +12,7 @@ from bridge.escape import UNIT_NAME_MAX, EscapeError
 from bridge.vassal import CONFIG_OPTIONS, Owner, option_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from bridge.settings import Settings
     from bridge.trails import Trails
@@ -40,8 +40,17 @@ class Monitor(Protocol):
     def spec(self) -> str:
         """The monitor's spec, always with its scheme."""
 
-    def report(self) -> Report:
-        """Ask once. What goes wrong is in the report; nothing is raised."""
+    def report(self, only: Collection[str] | None = None) -> Report:
+        """Ask once, about all vassals or ``only`` these configs; what goes wrong is in the report."""
+
+    def covers(self, config: str) -> bool:
+        """Tell whether the path, were a config there, would be a vassal of this monitor."""
+
+    def holds(self, path: str) -> bool:
+        """Tell whether the path is in a folder in which this monitor looks for configs."""
+
+    def configs(self) -> list[str] | None:
+        """Return the paths of what may be its vassals, by their names alone; None if it cannot be asked."""
 
     def trails(self, trails: Trails) -> None:
         """Name the places where a change can make the next report another one."""

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import Diagnostic
 from bridge.escape import unit_label
 from bridge.monitors.base import Report, collect
-from bridge.vassal import Vassal, stem_of
+from bridge.vassal import Vassal, option_for, stem_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from bridge.settings import Settings
     from bridge.trails import Trails
     from bridge.vassal import Owner
@@ -24,10 +26,10 @@ class DirectoryMonitor:
         self.directory = os.path.abspath(directory)
         self.spec = f"dir://{self.directory}"
 
-    def report(self) -> Report:
+    def report(self, only: Collection[str] | None = None) -> Report:
         """List the directory once."""
         try:
-            names = sorted(os.listdir(self.directory))
+            configs = self._list() if only is None else self._there(only)
         except OSError as error:
             problem = Diagnostic(
                 code="monitor-unreadable",
@@ -36,12 +38,35 @@ class DirectoryMonitor:
                 hint="make it, or mend --emperor; vassals that came from it stay as they are",
             )
             return Report(monitor=self.spec, diagnostics=(problem,), complete=False)
-        configs = [f"{self.directory.rstrip('/')}/{name}" for name in names]
         return collect(self.spec, configs, self._vassal, self._settings)
+
+    def configs(self) -> list[str] | None:
+        """List the directory once."""
+        extra = self._settings.emperor_extra_extension
+        try:
+            return [config for config in self._list() if option_for(config, extra)]
+        except OSError:
+            return None
+
+    def covers(self, config: str) -> bool:
+        """Tell whether the path is in the directory."""
+        return self.holds(config)
+
+    def holds(self, path: str) -> bool:
+        """Tell whether the path is in the directory."""
+        return path.rpartition("/")[0] == self.directory.rstrip("/")
 
     def trails(self, trails: Trails) -> None:
         """Watch the way to the directory, and all that is in it."""
         trails.contents(self.directory)
+
+    def _list(self) -> list[str]:
+        folder = self.directory.rstrip("/")
+        return [f"{folder}/{name}" for name in sorted(os.listdir(self.directory))]
+
+    def _there(self, only: Collection[str]) -> list[str]:
+        os.scandir(self.directory).close()
+        return sorted(config for config in only if self.covers(config) and os.path.lexists(config))
 
     def _vassal(self, config: str, owner: Owner) -> Vassal:
         name = config.rpartition("/")[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
 from typing import TYPE_CHECKING
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import Diagnostic
 from bridge.escape import path_label
 from bridge.monitors.base import Report, collect
-from bridge.vassal import Vassal, stem_of
+from bridge.vassal import Vassal, option_for, stem_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from bridge.settings import Settings
     from bridge.trails import Trails
     from bridge.vassal import Owner
@@ -25,7 +28,7 @@ class PatternMonitor:
         self.pattern = os.path.abspath(pattern)
         self.spec = f"glob://{self.pattern}"
 
-    def report(self) -> Report:
+    def report(self, only: Collection[str] | None = None) -> Report:
         """Expand the pattern once."""
         root = self.pattern[: self.pattern.rindex("/", 0, _first_magic(self.pattern)) + 1]
         try:
@@ -38,7 +41,24 @@ class PatternMonitor:
                 hint="make it, or mend --emperor; vassals that came from it stay as they are",
             )
             return Report(monitor=self.spec, diagnostics=(problem,), complete=False)
-        return collect(self.spec, sorted(glob.glob(self.pattern)), self._vassal, self._settings)
+        if only is None:
+            found = sorted(glob.glob(self.pattern))
+        else:
+            found = sorted(config for config in only if self.covers(config) and os.path.lexists(config))
+        return collect(self.spec, found, self._vassal, self._settings)
+
+    def configs(self) -> list[str] | None:
+        """Expand the pattern once."""
+        extra = self._settings.emperor_extra_extension
+        return [config for config in glob.glob(self.pattern) if option_for(config, extra)]
+
+    def covers(self, config: str) -> bool:
+        """Tell whether the pattern would find the path; as in a shell, a leading dot is not matched."""
+        return _matches(config, self.pattern)
+
+    def holds(self, path: str) -> bool:
+        """Tell whether the path is in a folder that the pattern, but for its last step, would find."""
+        return _matches(path.rpartition("/")[0], self.pattern.rpartition("/")[0])
 
     def trails(self, trails: Trails) -> None:
         """Watch every folder in which something can appear that the pattern, as far as it has come, matches."""
@@ -72,6 +92,14 @@ def matches_one_directory(pattern: str) -> bool:
     """Tell whether the pattern matches exactly one thing and that is a directory."""
     matches = glob.glob(pattern)
     return len(matches) == 1 and os.path.isdir(matches[0])
+
+
+def _matches(path: str, pattern: str) -> bool:
+    steps, wanted = path.split("/"), pattern.split("/")
+    return len(steps) == len(wanted) and all(
+        fnmatch.fnmatchcase(step, pattern) and (not step.startswith(".") or pattern.startswith("."))
+        for step, pattern in zip(steps, wanted, strict=True)
+    )
 
 
 def _first_magic(pattern: str) -> int:

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 from bridge.address import UnixAddress
 from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.trails import Trails
 from bridge.watching.inotify import FileWatch
-from bridge.watching.places import places
+from bridge.watching.places import add_vassals, places
+from bridge.watching.tracing import configs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
     from bridge.systemd import SystemdManager
     from bridge.watching.herald import Herald
 
-QUIET = 0.03
-"""Seconds without a further change before a burst is taken to be over."""
+QUIET, BRIEFLY_QUIET = 0.03, 0.01
+"""Seconds without a further change before a burst is taken to be over; if it is of one vassal so far, it may be one."""
 IMPATIENCE = 0.5
 """Seconds after which a burst is acted on although it goes on."""
 UNCLOSED = 2.0
@@ -37,6 +39,8 @@ UNCLOSED = 2.0
 RETRY_FIRST, RETRY_LAST = 5.0, 300.0
 """Seconds between attempts after a run that failed, such as on a port that is taken: nobody tells when it is free."""
 _ROUNDS = 5
+_FILES_OF_ONE = 2
+"""Files that one vassal comes with: its config and its rule's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class Daemon:
         self._herald = herald
         self._files = FileWatch()
         self._sockets: dict[str, tuple[int, int]] = {}
+        self._trails = Trails(lambda _: None)
+        self._touched: set[str] | None = set()
         self._first_change = self._last_change = 0.0
         self._retry_at = 0.0
         self._retry_after = RETRY_FIRST
@@ -103,7 +109,9 @@ class Daemon:
         else:
             self._stopping = True
 
-    def _changed(self) -> None:
+    def _changed(self, paths: set[str] | None = None) -> None:
+        """Note that something happened to these files, or to no one knows what."""
+        self._touched = None if paths is None or self._touched is None else self._touched | paths
         self._last_change = time.monotonic()
         self._first_change = self._first_change or self._last_change
 
@@ -111,13 +119,18 @@ class Daemon:
         now = time.monotonic()
         if self._retry_at and now >= self._retry_at:
             return True
-        return bool(self._first_change) and (now >= self._last_change + QUIET or now >= self._first_change + IMPATIENCE)
+        return bool(self._first_change) and now >= self._burst_over()
+
+    def _burst_over(self) -> float:
+        is_one = self._touched is not None and len(self._touched) <= _FILES_OF_ONE
+        quiet = BRIEFLY_QUIET if is_one else QUIET
+        return min(self._last_change + quiet, self._first_change + IMPATIENCE)
 
     def _patience(self) -> float | None:
         """Return how many milliseconds to sleep at most; None: until something happens."""
         times = [self._retry_at] if self._retry_at else []
         if self._first_change:
-            times.append(min(self._last_change + QUIET, self._first_change + IMPATIENCE))
+            times.append(self._burst_over())
         if self._files.open and self._files.written_at < math.inf:
             times.append(self._files.written_at + UNCLOSED)
         if alive := self._herald.next_alive():
@@ -125,10 +138,12 @@ class Daemon:
         return max(0.0, min(times) - time.monotonic()) * 1000 + 1 if times else None
 
     def _notice_files(self) -> None:
-        if self._files.changed(self._is_own_socket):
-            self._changed()
-        if self._files.open and time.monotonic() >= self._files.written_at + UNCLOSED and self._files.settle():
-            self._changed()
+        paths = self._files.changed(self._is_own_socket)
+        if self._files.open and time.monotonic() >= self._files.written_at + UNCLOSED:
+            finished = self._files.settle()
+            paths = None if paths is None else paths | finished
+        if paths is None or paths:
+            self._changed(paths)
 
     def _is_own_socket(self, path: str) -> bool:
         """Tell whether a change is only that of a socket which systemd made and which is as it made it."""
@@ -143,13 +158,15 @@ class Daemon:
                 self._changed()
 
     def _work(self, *, first: bool = False) -> None:
+        is_retry = bool(self._retry_at) and time.monotonic() >= self._retry_at
+        paths, self._touched = (None if first or is_retry else self._touched), set()
         self._first_change = self._retry_at = 0.0
         if self._reconfigure or self._configured != _inodes(self._setup.configuration):
             self._reconfigure = False
             self._renew_setup()
+            paths = None
         try:
-            problems = self._sync()
-            _give_memory_back()
+            problems = self._sync(paths)
         except BridgeError as error:
             if first:
                 raise
@@ -162,19 +179,18 @@ class Daemon:
         else:
             self._retry_after = RETRY_FIRST
 
-    def _sync(self) -> tuple[Diagnostic, ...]:
+    def _sync(self, paths: set[str] | None) -> tuple[Diagnostic, ...]:
         """Sync, and once more for as long as there are new places in which something may have happened unseen."""
         problems: tuple[Diagnostic, ...] = ()
+        road, settings = self._setup.road, self._setup.settings
+        touched = None if paths is None else configs_of(paths, road.roll, settings)
         for _ in range(_ROUNDS):
-            outlook, problems = self._setup.road.sync(
-                self._manager, waiting=lambda: None, leave_stopped=True, unfinished=frozenset(self._files.open)
-            )
+            outlook, problems = road.keep_up(self._manager, touched=touched, unfinished=frozenset(self._files.open))
             # What systemd told meanwhile is of our own making, and comes after it in the story.
             changes = list(self._manager.changes())
             self._remember(outlook)
-            wanted = places(self._setup.settings, outlook.desired, self._setup.configuration)
             try:
-                is_new = self._files.watch(wanted)
+                is_new = self._files.watch(self._trails.names)
             except OSError as error:
                 problem = Diagnostic(
                     code="watch-limit",
@@ -185,10 +201,14 @@ class Daemon:
             self._herald.done(outlook, problems)
             for change in changes:
                 self._herald.unit_changed(change)
-            if not is_new:
-                break
+            is_part = outlook.part is not None
             # With many vassals these are large: the next round is not to find them still there.
             del outlook, changes
+            if not is_part:
+                _give_memory_back()
+            if not is_new:
+                break
+            touched = None
         return problems
 
     def _renew_setup(self) -> None:
@@ -200,8 +220,18 @@ class Daemon:
             self._herald.failed([error.diagnostic])
 
     def _remember(self, outlook: Outlook) -> None:
+        """Keep what tells a change that matters from one of systemd's making, and where one can happen."""
+        if outlook.part is None:
+            self._sockets = {}
+            self._trails = places(self._setup.settings, outlook.desired, self._setup.configuration)
+        else:
+            gone = {i.address.path for i in outlook.observed.installed.values() if isinstance(i.address, UnixAddress)}
+            for path in gone:
+                self._sockets.pop(path, None)
+                self._trails.forget(path)
+            add_vassals(self._trails, self._setup.settings, outlook.desired)
         paths = (s.address.path for s in outlook.admission.admitted if isinstance(s.address, UnixAddress))
-        self._sockets = {path: inode for path in paths if (inode := _inode(path))}
+        self._sockets |= {path: inode for path in paths if (inode := _inode(path))}
 
     def _try_later(self) -> None:
         self._retry_at = time.monotonic() + self._retry_after

@@ -66,21 +66,26 @@ class Herald:
 
     def done(self, outlook: Outlook, problems: Iterable[Diagnostic]) -> None:
         """Tell what a run changed and what is wrong now."""
-        kept = (outlook.observed.installed[label] for label in outlook.admission.kept)
-        self._names = {installed.label: installed.name for installed in kept}
-        self._names |= {settled.vassal.label: settled.vassal.name for settled in outlook.admission.admitted}
+        installed = outlook.observed.installed
+        names = {label: installed[label].name for label in outlook.admission.kept}
+        names |= {settled.vassal.label: settled.vassal.name for settled in outlook.admission.admitted}
+        gone = {label: one.name for label, one in installed.items() if label not in names}
+        if outlook.part is None:
+            self._names = names
+        else:
+            self._names = {label: name for label, name in self._names.items() if label not in gone} | names
         for label in self._gone.keys() - self._names.keys():
             self._lives.forget(label)
         # How their units end is told after this.
-        installed = outlook.observed.installed.values()
-        self._gone = {i.label: i.name for i in installed if i.label not in self._names}
+        self._gone = gone
         if not self._is_seeded:
             self._lives.seed(outlook.observed.states)
             self._is_seeded = True
         for change in outlook.plan.changes:
             self._say(f"{change.vassal}: {change.verb}{f', {change.detail}' if change.detail else ''}")
         tell_run(outlook.plan.changes, (), user_manager=self._user_manager)
-        self.failed([*outlook.diagnostics, *problems])
+        before = [d for d in self._problems if outlook.part is not None and d.config not in outlook.part]
+        self.failed([*before, *outlook.diagnostics, *problems])
         bad = len(errors(self._problems))
         trouble = f", {count(bad, 'problem')}" if bad else ""
         self._notify("STATUS", count(len(self._names), "vassal") + trouble)

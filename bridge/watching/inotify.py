@@ -79,37 +79,40 @@ class FileWatch:
             added = True
         return added
 
-    def changed(self, is_known: Callable[[str], bool]) -> bool:
-        """Read all that happened; tell whether any of it matters.
+    def changed(self, is_known: Callable[[str], bool]) -> set[str] | None:
+        """Read all that happened; return the files it happened to, or None if it may have happened to any.
 
-        A file that is still being written does not, nor does one that ``is_known`` to be as it should.
+        A file that is still being written does not count, nor does one that ``is_known`` to be as it should.
         """
-        matters = False
+        paths: set[str] = set()
+        is_clear = True
         for event in self._inotify.read(timeout=0):
             if event.mask & flags.Q_OVERFLOW:
                 self.open.clear()
-                matters = True
+                is_clear = False
                 continue
             folder = self._by_descriptor.get(event.wd)
             if folder is None:
                 continue
             if event.mask & _GONE:
                 self._forget(event.wd, folder)
-                matters = True
+                is_clear = False
             elif of_interest(self._names.get(folder, ()), event.name):
                 path = f"{folder.rstrip('/')}/{event.name}"
-                matters |= self._note(path, event.mask) and not is_known(path)
-        return matters
+                if self._note(path, event.mask) and not is_known(path):
+                    paths.add(path)
+                    is_clear = is_clear and not event.mask & flags.ISDIR
+        return paths if is_clear else None
 
-    def settle(self) -> bool:
-        """Take files that nobody has open for writing any more as finished; tell whether there are any.
+    def settle(self) -> set[str]:
+        """Take files that nobody has open for writing any more as finished, and return them.
 
         One that is made by other means than to open, write and close it, is never told to be closed.
         """
         finished = {path for path in self.open if not _has_writer(path)}
         self.open -= finished
         self.written_at = math.inf
-        return bool(finished)
+        return finished
 
     def _note(self, path: str, mask: int) -> bool:
         if mask & flags.ISDIR:

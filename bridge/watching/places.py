@@ -12,15 +12,15 @@ from bridge.monitors import monitor_for
 from bridge.trails import Trails
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from bridge.admission import Desired
     from bridge.settings import Settings
     from bridge.vassal import Vassal
 
 
-def places(settings: Settings, desired: Desired, configuration: Iterable[str]) -> Mapping[str, set[str]]:
-    """Return the folders to watch, each with the names in it that matter.
+def places(settings: Settings, desired: Desired, configuration: Iterable[str]) -> Trails:
+    """Return what is to be watched.
 
     ``configuration`` are files and folders that the settings themselves came from.
 
@@ -34,6 +34,12 @@ def places(settings: Settings, desired: Desired, configuration: Iterable[str]) -
         monitor_for(spec, settings).trails(trails)
     for path in _commands(settings):
         trails.file(path)
+    add_vassals(trails, settings, desired)
+    return trails
+
+
+def add_vassals(trails: Trails, settings: Settings, desired: Desired) -> None:
+    """Add what is to be watched for vassals beyond what monitors see."""
     for vassal in _vassals(desired):
         # In a watched folder only a symlink leads to a place that is not watched yet.
         for path in (vassal.config, vassal.config + settings.emperor_on_demand_extension):
@@ -42,7 +48,6 @@ def places(settings: Settings, desired: Desired, configuration: Iterable[str]) -
     for settled in desired.settled:
         if isinstance(settled.address, UnixAddress):
             trails.file(settled.address.path)
-    return trails.names
 
 
 def _vassals(desired: Desired) -> Iterable[Vassal]:

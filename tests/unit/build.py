@@ -87,6 +87,7 @@ def make_layout(root: Path) -> Layout:
         runtime_units=f"{root}/run",
         lock=f"{root}/lock.d/lock",
         last_run=f"{root}/lock.d/last-run",
+        roll=f"{root}/lock.d/roll",
         config=f"{root}/bridge.toml",
         pauses=f"{root}/lock.d/pauses",
         templates=(str(SHIPPED),),
@@ -286,8 +287,8 @@ class WorldManager:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def units(self) -> dict[str, UnitState]:
-        return dict(self._world.states)
+    def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
+        return {unit: state for unit, state in self._world.states.items() if only is None or unit in only}
 
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         self._call("properties", [f"{interface}.{name}", *units])
