@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bridge.address import UnixAddress
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.systemd import needs_reload
-from bridge.units import TARGET, pause_of
+from bridge.units import TARGET, link_path, pause_of, service_of
 from bridge.vassal import Mode
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ STOP_TIMEOUT = 300.0
 """Seconds the stop of all affected units may take; a vassal is killed after systemd's own 90 s."""
 SOCKET_TIMEOUT = 300.0
 """Seconds the start of all sockets may take."""
+SHARE = 500
+"""Sockets that are started as one job."""
 SERVICE_PATIENCE = 15.0
 """Seconds to wait for always-on vassals, so as to report those that fail; a slow one goes on starting."""
 
@@ -57,20 +59,24 @@ class Applier:
             BridgeError: systemd or the file system refuses; what was done so far stays.
         """
         rewritten = [unit for unit in known if unit in plan.write]
+        fresh = _fresh_sockets(plan, set(known))
+        later = {unit for socket in fresh for unit in (socket, service_of(socket), link_path(socket))}
         self._lock.begin({*plan.stop, *rewritten, *plan.remove, *plan.reread})
         try:
             self._stop(plan, rewritten)
             self._store.unlink(plan.unlink)
             self._store.remove(plan.remove)
-            self._store.link(plan.link)
-            self._tell("writing units", 0, len(plan.write))
-            self._store.write(plan.write)
+            self._store.link({path: target for path, target in plan.link.items() if path not in later})
+            self._store.write({unit: text for unit, text in plan.write.items() if unit not in later})
+            self._reload_if_due([*rewritten, *plan.remove, *plan.reread])
+            self._renew(plan)
+            self.retry(plan.retry)
+            self._start_sockets([u for u in plan.start if u.endswith(".socket") and u not in later], plan)
+            self._bring_up(fresh, plan)
         except OSError as error:
             raise BridgeError(_unwritable(error)) from error
-        self._reload_if_due([*rewritten, *plan.remove, *plan.reread])
-        self._renew(plan)
-        self.retry(plan.retry)
-        self._start(plan)
+        services = [unit for unit in plan.start if unit.endswith(".service")]
+        self._manager.start(services, timeout=SERVICE_PATIENCE, progress=self._stage("starting vassals"))
         if plan.reload:
             self._manager.reload_units(plan.reload)
 
@@ -141,15 +147,33 @@ class Applier:
         if old := [unit for unit in plan.renew if unit in states and not states[unit].is_down]:
             self._manager.stop(old, timeout=STOP_TIMEOUT, progress=self._stage("stopping"))
 
-    def _start(self, plan: Plan) -> None:
-        sockets = [unit for unit in plan.start if unit.endswith(".socket")]
-        services = [unit for unit in plan.start if unit.endswith(".service")]
+    def _bring_up(self, sockets: list[str], plan: Plan) -> None:
+        """Write the units of sockets that systemd does not know, and start them, a share at a time.
+
+        While systemd starts one share the next is written. In one go, the transaction of thousands of jobs would leave
+        PID 1 with twice the memory that it needs.
+        """
+        for at in range(0, len(sockets), SHARE):
+            share = sockets[at : at + SHARE]
+            units = (unit for socket in share for unit in (service_of(socket), socket))
+            self._store.write({unit: plan.write[unit] for unit in units})
+            self._store.link({path: plan.link[path] for path in map(link_path, share) if path in plan.link})
+            self._manager.join(timeout=SOCKET_TIMEOUT, progress=lambda *_: None)
+            self._tell("starting sockets", at, len(sockets))
+            if len(sockets) > 1:
+                self._manager.launch(share)
+            else:
+                self._manager.start(share, timeout=SOCKET_TIMEOUT, progress=self._stage("starting sockets"))
+        self._manager.join(timeout=SOCKET_TIMEOUT, progress=lambda *_: None)
+
+    def _start_sockets(self, sockets: list[str], plan: Plan) -> None:
         if TARGET in plan.start:
             self._manager.start([TARGET], timeout=SOCKET_TIMEOUT, progress=self._stage("starting sockets"))
             states = self._manager.units(sockets)
             sockets = [unit for unit in sockets if unit not in states or states[unit].active == "inactive"]
-        self._manager.start(sockets, timeout=SOCKET_TIMEOUT, progress=self._stage("starting sockets"))
-        self._manager.start(services, timeout=SERVICE_PATIENCE, progress=self._stage("starting vassals"))
+        for at in range(0, len(sockets), SHARE):
+            share = sockets[at : at + SHARE]
+            self._manager.start(share, timeout=SOCKET_TIMEOUT, progress=self._stage("starting sockets"))
 
     def _trouble(self, settled: Settled, unit: str, states: Mapping[str, UnitState]) -> str:
         state = states.get(unit)
@@ -172,6 +196,12 @@ class Applier:
 
     def _stage(self, name: str) -> Callable[[int, int], None]:
         return lambda done, total: self._tell(name, done, total)
+
+
+def _fresh_sockets(plan: Plan, known: set[str]) -> list[str]:
+    """Return the sockets to start that have no units from before, and so need no reload."""
+    sockets = (unit for unit in plan.start if unit.endswith(".socket") and unit in plan.write)
+    return [s for s in sockets if service_of(s) in plan.write and known.isdisjoint((s, service_of(s)))]
 
 
 def _unwritable(error: OSError) -> Diagnostic:

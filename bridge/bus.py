@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, new_method_call
@@ -15,7 +14,7 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.wire import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable
 
     Sift = Callable[[str, str, tuple[Any, ...]], tuple[Any, ...] | None]
 
@@ -73,6 +72,7 @@ class Bus:
         self._service = service
         self._sift = sift
         self._signals: deque[tuple[str, str, tuple[Any, ...]]] = deque()
+        self._begun: dict[int, Message | None] = {}
 
     def close(self) -> None:
         """Close the connection."""
@@ -85,6 +85,16 @@ class Bus:
             CallError: the answer is an error, or none came.
         """
         return self._answer(self._send(DBusAddress(path, self._service, interface), method, signature, body))
+
+    def begin(self, path: str, interface: str, method: str, signature: str, *body: object) -> int:
+        """Call a method without waiting for its answer; whoever waits for the signal it leads to is told of an error.
+
+        Raises:
+            CallError: the connection broke.
+        """
+        serial = self._send(DBusAddress(path, self._service, interface), method, signature, body)
+        self._begun[serial] = None
+        return serial
 
     def call_many(
         self, calls: Iterable[tuple[str, str, str, str, tuple[object, ...]]]
@@ -124,31 +134,41 @@ class Bus:
         rule = MatchRule(type="signal", sender=self._service, interface=interface, member=signal, path_namespace=below)
         self._match("AddMatch", rule)
 
-    @contextmanager
-    def awaiting(self, interface: str, signal: str, *, unit: str = "") -> Iterator[None]:
-        """Ask for a signal, or only that about a unit (its third argument), for as long as the context lasts.
+    def match(self, interface: str, signal: str, *, unit: str = "") -> None:
+        """Ask for a signal, or only that about a unit (its third argument), until :meth:`unmatch`.
 
         Raises:
             CallError: the bus refuses.
         """
+        self._match("AddMatch", self._rule(interface, signal, unit))
+
+    def unmatch(self, interface: str, signal: str, *, unit: str = "") -> None:
+        """Ask no more for what :meth:`match` asked for.
+
+        Raises:
+            CallError: the bus refuses.
+        """
+        self._match("RemoveMatch", self._rule(interface, signal, unit))
+
+    def _rule(self, interface: str, signal: str, unit: str) -> MatchRule:
         rule = MatchRule(type="signal", sender=self._service, interface=interface, member=signal)
         if unit:
             rule.add_arg_condition(2, unit)
-        self._match("AddMatch", rule)
-        try:
-            yield
-        finally:
-            self._match("RemoveMatch", rule)
+        return rule
 
-    def next_signal(self, deadline: float) -> tuple[str, str, tuple[Any, ...]] | None:
+    def next_signal(self, deadline: float, *, begun: int = 0) -> tuple[str, str, tuple[Any, ...]] | None:
         """Return the next signal's path, name and body, or None once ``time.monotonic()`` has reached ``deadline``.
 
-        A deadline that is past yields what has arrived, without waiting.
+        A deadline that is past yields what has arrived, without waiting. The signal may be what a call that was
+        ``begun`` leads to.
 
         Raises:
-            CallError: the connection broke.
+            CallError: the connection broke, or that call failed.
         """
         while not self._signals:
+            if (answer := self._begun.get(begun)) is not None:
+                self._begun[begun] = None
+                _body(answer)
             try:
                 self._receive(max(0.0, deadline - time.monotonic()))
             except TimeoutError:
@@ -187,6 +207,8 @@ class Bus:
             path, name = fields[HeaderFields.path], fields[HeaderFields.member]
             if (body := self._sift(path, name, message.body)) is not None:
                 self._signals.append((path, name, body))
+        elif (serial := message.header.fields.get(HeaderFields.reply_serial)) in self._begun:
+            self._begun[serial] = message
         return message
 
 

@@ -13,7 +13,7 @@ from bridge.address import AddressError, parse_address
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.files import TEMPORARY_PREFIX, read_regular, remove_if_there, signature, write_all
 from bridge.observed import Installed, Ownership, UnitFile
-from bridge.units import COMMON, SERVICES, SOCKETS, link_path, read_mark
+from bridge.units import COMMON, SERVICES, SHARES, SOCKETS, link_path, read_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _UNIT_MAX = 1 << 20
 _NOTE_MAX = 64
 _VASSAL_UNIT = re.compile(r"vassal-(?P<label>.+)\.(service|socket)")
+_LINKS = (f"{SERVICES}.wants", *(f"{SOCKETS}.wants".replace("@", f"@{share}") for share in SHARES))
 BATCH_UNIT = re.compile(r"vassals-batch-\d+\.target")
 
 
@@ -78,7 +79,7 @@ class Store:
                 with suppress(OSError):
                     found[path] = os.readlink(f"{self._directory}/{path}")
             return found
-        for folder in (f"{SOCKETS}.wants", f"{SERVICES}.wants", f"{boot_target}.wants"):
+        for folder in (*_LINKS, f"{boot_target}.wants"):
             for name in self._names(f"{self._directory}/{folder}"):
                 if is_candidate(name):
                     with suppress(OSError):
@@ -121,7 +122,7 @@ class Store:
         Raises:
             OSError: the file system refuses.
         """
-        folders = {f"{SOCKETS}.wants", f"{SERVICES}.wants"}
+        folders = set(_LINKS)
         for path in links:
             remove_if_there(f"{self._directory}/{path}")
             folders.add(os.path.dirname(path))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import re
-import sys
-import time
 from collections import deque
+from contextlib import contextmanager
 from functools import cache
 from sys import intern
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bridge.batches import Batches
 from bridge.bus import Bus, CallError
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.files import remove_if_there, write_all
 from bridge.observed import TOLD, UnitChange, UnitState
 from bridge.units import PAUSE_PREFIX
 
@@ -33,12 +30,8 @@ _PROPERTIES = "org.freedesktop.DBus.Properties"
 _UNKNOWN = "org.freedesktop.DBus.Error.ServiceUnknown"
 _SPAWN = "org.freedesktop.DBus.Error.Spawn."
 _ALL = ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"]
-_ONE_BY_ONE = 8
-"""Units for which a batch does not pay."""
 _FEW = 64
 """Units to be asked for by name: the manager compares each name with each of its units."""
-_GLANCE = 0.25
-"""Seconds between two looks at how many jobs are left, where somebody watches."""
 
 
 class Manager(Protocol):
@@ -55,6 +48,12 @@ class Manager(Protocol):
 
     def stop(self, units: Collection[str], *, timeout: float, progress: Progress) -> None:
         """Stop units as one job, in the order their dependencies ask for, and wait for them so long."""
+
+    def launch(self, units: Collection[str]) -> None:
+        """Have units started as one job, and do not wait: :meth:`join` does."""
+
+    def join(self, *, timeout: float, progress: Progress) -> None:
+        """Wait so long for all that was launched."""
 
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
         """Have running services reload their configuration; return why, for those that cannot."""
@@ -76,10 +75,8 @@ class SystemdManager:
             BridgeError: there is no systemd to be reached.
         """
         self._bus = Bus(user=layout.user_manager, service=_SERVICE, properties=TOLD, sift=_sift)
-        self._shows_progress = sys.stderr.isatty()
-        self._batches = layout.runtime_units
-        self._numbers = itertools.count()
         self._changes: deque[UnitChange] = deque()
+        self._batches = Batches(self._bus, layout.runtime_units, self._note)
 
     def close(self) -> None:
         """Close the connection."""
@@ -95,10 +92,8 @@ class SystemdManager:
         Raises:
             BridgeError: the manager or the bus refuses.
         """
-        try:
+        with _told("AddMatch"):
             self._bus.subscribe(_PROPERTIES, "PropertiesChanged", below=f"{_ROOT}/unit")
-        except CallError as error:
-            raise _trouble("AddMatch", error) from error
         self._manager("Subscribe")
 
     def changes(self, deadline: float = 0.0) -> Iterator[UnitChange]:
@@ -112,10 +107,8 @@ class SystemdManager:
                 deadline = 0.0
                 yield self._changes.popleft()
                 continue
-            try:
+            with _told("PropertiesChanged"):
                 signal = self._bus.next_signal(deadline)
-            except CallError as error:
-                raise _trouble("PropertiesChanged", error) from error
             if signal is None:
                 return
             self._note(*signal)
@@ -147,7 +140,8 @@ class SystemdManager:
         Raises:
             BridgeError: the manager does not answer, or the batch cannot be written.
         """
-        self._batch("Wants", units, timeout, progress)
+        with _told("StartUnit"):
+            self._batches.run("Wants", units, timeout=timeout, progress=progress)
 
     def stop(self, units: Collection[str], *, timeout: float, progress: Progress) -> None:
         """Stop units as one job.
@@ -155,7 +149,8 @@ class SystemdManager:
         Raises:
             BridgeError: the manager does not answer, or the batch cannot be written.
         """
-        self._batch("Conflicts", units, timeout, progress)
+        with _told("StopUnit"):
+            self._batches.run("Conflicts", units, timeout=timeout, progress=progress)
 
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
         """Have running services reload; does not wait for them."""
@@ -175,83 +170,26 @@ class SystemdManager:
         self._manager("Reload")
 
     def _manager(self, method: str, signature: str = "", *body: object) -> tuple[Any, ...]:
-        try:
+        with _told(method):
             return self._bus.call(_ROOT, _MANAGER, method, signature, *body)
-        except CallError as error:
-            raise _trouble(method, error) from error
 
-    def _batch(self, relation: str, units: Collection[str], timeout: float, progress: Progress) -> None:
-        """Start a target made for the occasion that wants, or conflicts with, all the units.
+    def launch(self, units: Collection[str]) -> None:
+        """Have units started as one job, and do not wait: :meth:`join` does.
 
-        One transaction is several times faster than a job for each unit, and orders them by their dependencies. The
-        target's name is new, so the manager loads it without a reload, and forgets it once it is up. For a few units
-        a new file costs more than it spares: the manager looks at every unit file once for it.
+        Raises:
+            BridgeError: the manager cannot be reached, or the batch cannot be written.
         """
-        if not units:
-            return
-        if len(units) <= _ONE_BY_ONE:
-            self._each("StartUnit" if relation == "Wants" else "StopUnit", units, timeout)
-            return
-        name = f"vassals-batch-{os.getpid()}{next(self._numbers):04d}.target"
-        lines = "".join(f"{relation}={unit}\nAfter={unit}\n" for unit in units)
-        text = f"# Made by emperor-bridge for a moment.\n[Unit]\nDefaultDependencies=no\nStopWhenUnneeded=yes\n{lines}"
-        try:
-            os.makedirs(self._batches, exist_ok=True)
-            write_all(self._batches, {name: text})
-            try:
-                self._run(name, len(units), timeout, progress)
-            finally:
-                remove_if_there(f"{self._batches}/{name}")
-        except OSError as error:
-            problem = Diagnostic(
-                code="batch",
-                path=self._batches,
-                message=f"no unit can be written here: {error.strerror}",
-                hint="see that /run has room",
-            )
-            raise BridgeError(problem) from error
-        except CallError as error:
-            raise _trouble("StartUnit", error) from error
+        with _told("StartUnit"):
+            self._batches.launch(units)
 
-    def _each(self, method: str, units: Collection[str], timeout: float) -> None:
-        """Ask for a job for each unit and wait until all are done; sockets first, lest one wakes what is to stop."""
-        deadline = time.monotonic() + timeout
-        ordered = sorted(units, key=lambda unit: not unit.endswith(".socket"))
-        calls = ((_ROOT, _MANAGER, method, "ss", (unit, "replace")) for unit in ordered)
-        try:
-            with self._bus.awaiting(_MANAGER, "JobRemoved"):
-                answers = self._bus.call_many(calls)
-                jobs = {answer[0] for answer in answers if not isinstance(answer, CallError)}
-                while jobs and (signal := self._bus.next_signal(deadline)) is not None:
-                    if signal[1] == "JobRemoved":
-                        jobs.discard(signal[2][1])
-                    else:
-                        self._note(*signal)
-        except CallError as error:
-            raise _trouble(method, error) from error
+    def join(self, *, timeout: float, progress: Progress) -> None:
+        """Wait so long for all that was launched.
 
-    def _run(self, unit: str, jobs: int, timeout: float, progress: Progress) -> None:
-        """Start a unit and wait until its job is done.
-
-        The manager tells whoever asked for a job of its end; it is not subscribed to for that, since then it would tell
-        everything of every unit, which takes it longer than to start a socket.
+        Raises:
+            BridgeError: the manager refuses.
         """
-        deadline = time.monotonic() + timeout
-        with self._bus.awaiting(_MANAGER, "JobRemoved", unit=unit):
-            self._manager("StartUnit", "ss", unit, "replace")
-            while (now := time.monotonic()) < deadline:
-                signal = self._bus.next_signal(min(deadline, now + _GLANCE) if self._shows_progress else deadline)
-                if signal is None:
-                    progress(max(0, jobs - self._jobs()), jobs)
-                elif signal[1] == "JobRemoved":
-                    return
-                else:
-                    self._note(*signal)
-
-    def _jobs(self) -> int:
-        """Return how many jobs the manager still has to do."""
-        answer: tuple[tuple[str, int]] = self._bus.call(_ROOT, _PROPERTIES, "Get", "ss", _MANAGER, "NJobs")
-        return answer[0][1]
+        with _told("StartUnit"):
+            self._batches.join(timeout=timeout, progress=progress)
 
     def _note(self, path: str, name: str, body: tuple[Any, ...]) -> None:
         if name == "PropertiesChanged":
@@ -295,6 +233,15 @@ def needs_reload(manager: Manager, units: Sequence[str]) -> list[str]:
     """Return those of the units whose files changed after the manager read them."""
     answers: Mapping[str, Any] = manager.properties(units, "Unit", "NeedDaemonReload")
     return [unit for unit, stale in answers.items() if stale]
+
+
+@contextmanager
+def _told(method: str) -> Iterator[None]:
+    """Make a failed call a problem for admins."""
+    try:
+        yield
+    except CallError as error:
+        raise _trouble(method, error) from error
 
 
 def _trouble(method: str, error: CallError) -> BridgeError:

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
 SLICES = 128
 """Sub-slices the vassals are spread over: daemon-reload is quadratic in the units of one slice."""
+SHARES = tuple("0123456789abcdef")
+"""Shares in which all sockets are started, one after the other: a transaction of thousands leaves PID 1 fragmented."""
 PAUSE_PREFIX = "pause-"
 """What the name of a vassal's service gets in front for the unit that is its pause after a failure."""
 
 TARGET = "vassals.target"
 STARTER = "vassals-start.service"
-SOCKETS = "vassals-sockets.target"
+SOCKETS = "vassals-sockets@.target"
 SERVICES = "vassals-services.target"
 SLICE = "vassals.slice"
 PAUSE_SCRIPT = "vassals-pause"
@@ -111,6 +113,7 @@ def render(settled: Settled, templates: Environment, *, throttle: Throttle = DEF
             access=settled.access,
             backlog=settled.backlog,
             unix=isinstance(address, UnixAddress),
+            starter=starter_of(vassal.socket),
             wildcard=not (isinstance(address, InetAddress) and not address.ip.is_unspecified),
         )
     return {unit: _marked(unit, text, mark) for unit, text in texts.items()}
@@ -149,7 +152,15 @@ def boot_target(*, user_manager: bool) -> str:
 
 def starter_of(unit: str) -> str:
     """Return the target that wants this unit of a vassal: where its link belongs."""
-    return SOCKETS if unit.endswith(".socket") else SERVICES
+    if not unit.endswith(".socket"):
+        return SERVICES
+    label = unit.removeprefix("vassal-").removesuffix(".socket")
+    return SOCKETS.replace("@", f"@{SHARES[_spread(label) % len(SHARES)]}")
+
+
+def service_of(socket: str) -> str:
+    """Return the service that a vassal's socket starts."""
+    return socket.removesuffix(".socket") + ".service"
 
 
 def link_path(unit: str) -> str:
@@ -168,8 +179,12 @@ def pause_of(service: str) -> str:
 def slice_of(label: str, tenant: int | None = None) -> str:
     """Return the sub-slice a vassal lives in: by its name, or one for each tenant, by uid, within such a sub-slice."""
     key = label if tenant is None else str(tenant)
-    spread = f"{blake2b(key.encode(), digest_size=2).digest()[0] % SLICES:02x}"
+    spread = f"{_spread(key) % SLICES:02x}"
     return f"vassals-{spread}.slice" if tenant is None else f"vassals-{spread}-{tenant}.slice"
+
+
+def _spread(key: str) -> int:
+    return blake2b(key.encode(), digest_size=2).digest()[0]
 
 
 def read_mark(unit: str, text: str) -> Mark | None:

@@ -317,6 +317,12 @@ class WorldManager:
         for unit in units:
             self._world.take_down(unit)
 
+    def launch(self, units: Collection[str]) -> None:
+        self.start(units, timeout=0, progress=lambda _done, _total: None)
+
+    def join(self, *, timeout: float, progress: Callable[[int, int], None]) -> None:
+        """Nothing is under way here."""
+
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
         self._call("reload", units)
         self._world.outdated = frozenset()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.applying import Applier
+from bridge.applying import SHARE, Applier
 from bridge.diagnostics import BridgeError
 from bridge.observed import UnitState
 from bridge.systemd import object_path
@@ -56,11 +56,23 @@ def test_a_new_vassal_needs_no_reload() -> None:
     assert calls(synced(OTHER), OTHER, ON_DEMAND) == ["start vassal-a.socket"]
 
 
-def test_the_first_sync_starts_the_target_and_what_it_wants() -> None:
+def test_the_first_sync_starts_the_target_and_then_what_is_new() -> None:
     world = World()
-    assert calls(world, ON_DEMAND, make_settled("c.ini")) == [f"start {TARGET}", "start vassal-c.service"]
+    assert calls(world, ON_DEMAND, make_settled("c.ini")) == [
+        f"start {TARGET}",
+        "start vassal-a.socket",
+        "start vassal-c.service",
+    ]
     assert world.states["vassal-a.socket"] == LISTENING
     assert world.states.get("vassal-a.service", DEAD) == DEAD
+
+
+def test_thousands_are_started_in_shares_each_once_it_is_written() -> None:
+    world = World()
+    many = [make_settled(f"m{number}.ini", f"@m{number}") for number in range(2 * SHARE + 1)]
+    made = [name for name in calls(world, *many) if name != f"start {TARGET}"]
+    assert [len(call.split()) - 1 for call in made] == [SHARE, SHARE, 1]
+    assert all(world.states[settled.vassal.socket] == LISTENING for settled in many)
 
 
 def test_a_changed_address_in_the_order_systemd_needs() -> None:

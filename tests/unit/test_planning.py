@@ -14,7 +14,7 @@ from bridge.admission import Desired, admit
 from bridge.change import Verb
 from bridge.observed import UnitState
 from bridge.planning import Plan, plan_removal
-from bridge.units import COMMON, TARGET
+from bridge.units import COMMON, TARGET, link_path
 from tests.unit.build import (
     BOOT,
     BOOT_LINK,
@@ -33,7 +33,7 @@ from tests.unit.build import (
 if TYPE_CHECKING:
     from bridge.vassal import Settled
 
-SOCKET_LINK = "vassals-sockets.target.wants/vassal-a.socket"
+SOCKET_LINK = link_path("vassal-a.socket")
 SERVICE_LINK = "vassals-services.target.wants/vassal-a.service"
 ON_DEMAND = make_settled("a.ini", "/run/a")
 MOVED = make_settled("a.ini", "/run/b")
@@ -285,7 +285,7 @@ def test_a_stale_unit_in_memory_alone_is_read_again() -> None:
 
 def test_dead_links_of_the_bridges_are_dropped() -> None:
     world = synced(ON_DEMAND)
-    dead = "vassals-sockets.target.wants/vassal-x.socket"
+    dead = link_path("vassal-x.socket")
     others = {
         "vassals-services.target.wants/vassal-y.socket": "../vassal-y.socket",
         "vassals-services.target.wants/vassal-z.service": "/srv/vassal-z.service",

@@ -14,7 +14,7 @@ from bridge.files import TEMPORARY_PREFIX
 from bridge.lock import Lock
 from bridge.observed import Ownership
 from bridge.store import Store, installed_vassals, is_candidate
-from bridge.units import TARGET
+from bridge.units import TARGET, link_path
 from tests.unit.build import BOOT, BOOT_LINK, ROOT, as_is, common_texts, make_layout, make_settled, texts_of
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_units_of_other_directories(store: Store, tmp_path: Path) -> None:
 
 
 def test_links(store: Store, tmp_path: Path) -> None:
-    link = f"vassals-sockets.target.wants/{SOCKET}"
+    link = link_path(SOCKET)
     store.link({link: f"../{SOCKET}", BOOT_LINK: f"../{TARGET}"})
     assert store.links(BOOT) == {link: f"../{SOCKET}", BOOT_LINK: f"../{TARGET}"}
     store.link({link: "../elsewhere"})
