@@ -34,7 +34,7 @@ STOP_TIMEOUT = 300.0
 """Seconds the stop of all affected units may take; a vassal is killed after systemd's own 90 s."""
 SOCKET_TIMEOUT = 300.0
 """Seconds the start of all sockets may take."""
-SHARE = 500
+SHARE = 2000
 """Sockets that are started as one job."""
 SERVICE_PATIENCE = 15.0
 """Seconds to wait for always-on vassals, so as to report those that fail; a slow one goes on starting."""

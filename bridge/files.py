@@ -76,23 +76,37 @@ def write_all(directory: str, texts: Mapping[str, str], *, mode: int = 0o644) ->
         OSError: something could not be written; files not yet renamed are as they were.
     """
     temporaries: dict[str, str] = {}
+    mask = os.umask(0)
     try:
         for number, (name, text) in enumerate(texts.items()):
             temporary = f"{directory}/{TEMPORARY_PREFIX}{number}"
-            remove_if_there(temporary)
             temporaries[name] = temporary
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-            with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
-                os.fchmod(fd, mode)
-                file.write(text)
+            _write_new(temporary, text.encode("utf-8"), mode)
         if temporaries:
             _flush(directory)
         for name in texts:
             os.rename(temporaries[name], f"{directory}/{name}")
             del temporaries[name]
     finally:
+        os.umask(mask)
         for temporary in temporaries.values():
             remove_if_there(temporary)
+
+
+def _write_new(path: str, content: bytes, mode: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, mode)
+    except FileExistsError:
+        # A killed run left it.
+        os.unlink(path)
+        fd = os.open(path, flags, mode)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(fd, left) :]
+    finally:
+        os.close(fd)
 
 
 def remove_if_there(path: str) -> None:

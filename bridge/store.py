@@ -113,8 +113,11 @@ class Store:
         for path, target in links.items():
             whole = f"{self._directory}/{path}"
             os.makedirs(os.path.dirname(whole), exist_ok=True)
-            remove_if_there(whole)
-            os.symlink(target, whole)
+            try:
+                os.symlink(target, whole)
+            except FileExistsError:
+                os.unlink(whole)
+                os.symlink(target, whole)
 
     def unlink(self, links: Iterable[str]) -> None:
         """Remove links, and the folders that this leaves empty, as ``systemctl disable`` does.
