@@ -135,7 +135,6 @@ def check(*, as_json: bool, **given: Any) -> None:
 @click.option("--follow", is_flag=True, help="Go on to show every change, until interrupted.")
 def status(*, as_json: bool, follow: bool, **given: Any) -> None:
     """Show every vassal: where it waits, whether it runs, since when."""
-    from dataclasses import asdict
     from functools import partial
 
     from bridge import following, present
@@ -155,7 +154,7 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
             return
         sight = look()
     if as_json:
-        present.say_json([asdict(row) for row in sight.rows])
+        present.say_json([present.row_json(row) for row in sight.rows])
     else:
         present.say_table(sight.rows)
         present.complain(d for d in sight.diagnostics if d.config is None)

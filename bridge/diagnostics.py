@@ -65,6 +65,8 @@ def errors(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
 
 def printable(text: str) -> str:
     """Return ``text`` fit for one line of a terminal: whatever is not printable is shown as a backslash escape."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

@@ -46,7 +46,7 @@ def look(manager: SystemdManager, road: Road, *, has_sources: bool, user_manager
     Raises:
         BridgeError: systemd or the sources cannot be asked.
     """
-    outlook = road.look(manager) if has_sources else None
+    outlook = road.overlook(manager) if has_sources else None
     observed = outlook.observed if outlook else road.observe(manager)
     refusals, diagnostics = (outlook.refusals, outlook.diagnostics) if outlook else ((), ())
     histories, since = chronicle.history(user_manager=user_manager)

@@ -61,8 +61,8 @@ class Glance:
                 return None
             digests = {config: digest for config, (digest, *_) in noted["vassals"].items()}
             records = {
-                config: Record(label, tuple(keys), waits, is_served, tuple(files), tuple(made))
-                for config, (_, label, keys, waits, is_served, files, made) in noted["vassals"].items()
+                config: Record(name, label, tuple(keys), waits, is_served, tuple(files), tuple(made))
+                for config, (_, name, label, keys, waits, is_served, files, made) in noted["vassals"].items()
             }
         except (OSError, ValueError, LookupError, TypeError):
             return None

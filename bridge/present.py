@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 0.5
 """Seconds before a progress bar is worth showing."""
-_COLORS = {"listening": "cyan", "starting": "yellow", "running": "green", "failed": "red", "refused": "red"}
+_COLORS = {"listening": "36", "starting": "33", "running": "32", "failed": "31", "refused": "31"}
+"""By the numbers of ECMA-48, "SGR"."""
 
 
 def say(text: str) -> None:
@@ -54,6 +55,11 @@ def diagnostics_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, object
 def changes_json(changes: Iterable[Change]) -> list[dict[str, object]]:
     """Return what was done in the form of ``sync --json``."""
     return [asdict(change) for change in changes]
+
+
+def row_json(row: Row) -> dict[str, object]:
+    """Return a vassal in the form of ``status --json``."""
+    return {name: getattr(row, name) for name in row.__dataclass_fields__}
 
 
 def say_changes(changes: Sequence[Change], *, planned: bool) -> None:
@@ -97,11 +103,17 @@ def _say_lines(lines: Iterable[str]) -> None:
 
 
 def say_table(rows: Sequence[Row]) -> None:
-    """Print the table of ``status``: in columns for a person, as plain as ``ps`` when not on a terminal."""
-    from rich.console import Console
-
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
-    console.print(_table(rows), soft_wrap=not sys.stdout.isatty())
+    """Print the table of ``status``: as plain as ``ps``, with colors on a terminal."""
+    headings, cells = _cells(rows)
+    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    is_terminal = sys.stdout.isatty()
+    lines = []
+    for row in (headings, *cells):
+        padded = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+        if is_terminal:
+            padded[1] = f"\x1b[{_COLORS.get(row[1], '0')}m{padded[1]}\x1b[0m"
+        lines.append("  ".join(padded).rstrip() + "\n")
+    sys.stdout.writelines(lines)
     sys.stdout.flush()
 
 
@@ -133,24 +145,34 @@ def _table(rows: Sequence[Row]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    headings, cells = _cells(rows)
     table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
+    for heading in headings:
+        table.add_column(heading, no_wrap=heading != "NOTE", overflow="fold")
+    for row in cells:
+        state = Text.from_ansi(f"\x1b[{_COLORS.get(row[1], '0')}m{row[1]}\x1b[0m")
+        table.add_row(Text(row[0]), state, *map(Text, row[2:]))
+    return table
+
+
+def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Return the headings and the cells of the table of ``status``."""
     headings = ["VASSAL", "STATE", "MODE", "SOCKET", "PID", "SINCE"]
     if any(row.note for row in rows):
         headings.append("NOTE")
-    for heading in headings:
-        table.add_column(heading, no_wrap=heading != "NOTE", overflow="fold")
-    for row in rows:
-        cells = (
-            Text(printable(row.vassal)),
-            Text(row.state, _COLORS.get(row.state, "")),
-            Text(row.mode or "-"),
-            Text(printable(row.socket or "-")),
-            Text(str(row.pid or "-")),
-            Text((row.since or "-")[:19].replace("T", " ")),
-            Text(printable(row.note)),
-        )
-        table.add_row(*cells[: len(headings)])
-    return table
+    cells = [
+        [
+            printable(row.vassal),
+            row.state,
+            row.mode or "-",
+            printable(row.socket or "-"),
+            str(row.pid or "-"),
+            (row.since or "-")[:19].replace("T", " "),
+            printable(row.note),
+        ][: len(headings)]
+        for row in rows
+    ]
+    return headings, cells
 
 
 class Bar:

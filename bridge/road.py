@@ -72,6 +72,27 @@ class Road:
         circumstances = Circumstances(last=last, allow_mass_removal=allow_mass_removal)
         return self._lookout.look(manager, circumstances, configs=configs)
 
+    def overlook(self, manager: Manager) -> Outlook:
+        """Return what is installed and what is wrong with it; only what changed since the last run is read again.
+
+        The plan of it is no whole one. Raises as :meth:`look`.
+        """
+        circumstances = Circumstances(last=self._notebook.read() or LastRun())
+        if (part := self._part(manager)) is not None:
+            outlook = self._lookout.look_at(part[0], manager, circumstances)
+            if outlook is not None:
+                installed = {**part[0].roll.installed(part[0].configs), **outlook.observed.installed}
+                return replace(outlook, observed=replace(outlook.observed, installed=installed, states=manager.units()))
+        return self._lookout.look(manager, circumstances)
+
+    def _part(self, manager: Manager) -> tuple[Part, dict[str, int]] | None:
+        """Return the vassals that are not as the last run left them, and how their files were; None: it must be all."""
+        if self._glance.is_possible and (noted := self._glance.roll()) is not None:
+            roll, before = noted
+            if (changed := self._glance.changed(roll, before, manager)) is not None:
+                return Part(changed, roll), before
+        return None
+
     def sync(
         self,
         manager: Manager,
@@ -89,12 +110,7 @@ class Road:
         with self._lock.hold(waiting):
             began = time.time_ns()
             circumstances, is_usual = self._circumstances(allow_mass_removal=allow_mass_removal)
-            before: dict[str, int] = {}
-            part = None
-            if is_usual and self._glance.is_possible and (noted := self._glance.roll()) is not None:
-                roll, before = noted
-                if (changed := self._glance.changed(roll, before, manager)) is not None:
-                    part = Part(changed, roll)
+            part, before = (self._part(manager) if is_usual else None) or (None, {})
             outlook = self._look(manager, circumstances, part)
             if part is not None and outlook.part is not None:
                 self.roll = part.roll

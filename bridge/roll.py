@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.address import UnixAddress, collision_key
+from bridge.address import UnixAddress, collision_key, parse_address
+from bridge.observed import Installed
 from bridge.units import link_path
 from bridge.vassal import Mode
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 class Record(NamedTuple):
     """What is known of one config."""
 
+    name: str = ""
+    """What it is called."""
     label: str = ""
     """The NAME of its units; empty: it can have none."""
     keys: tuple[str, ...] = ()
@@ -71,6 +74,23 @@ class Roll:
         claims += [self._keys.get(collision_key(address), ()) for address in addresses]
         return any(config not in but for configs in claims for config in configs)
 
+    def installed(self, but: Collection[str]) -> dict[str, Installed]:
+        """Return the vassals that have units, by label, of all configs ``but`` these."""
+        found = {}
+        for config, record in self.records.items():
+            if record.is_served and config not in but:
+                address = parse_address(record.waits, base="/") if record.waits else None
+                found[record.label] = Installed(
+                    label=record.label,
+                    name=record.name,
+                    config=config,
+                    monitor="",
+                    address=address,
+                    identity=address,
+                    units=(),
+                )
+        return found
+
     def labels_of(self, configs: Iterable[str]) -> set[str]:
         """Return the names of the units that these configs have or want."""
         return {record.label for config in configs if (record := self.records.get(config)) and record.label}
@@ -98,6 +118,7 @@ def records_of(
         config, label = settled.vassal.config, settled.vassal.label
         is_well = config not in told and label not in outlook.meant_down
         records[config] = Record(
+            name=settled.vassal.name,
             label=label,
             keys=_keys(settled.identity),
             waits=str(settled.address or ""),
@@ -106,14 +127,16 @@ def records_of(
             made=_made(settled, unit_directory) if is_well else (),
         )
     for refusal in outlook.refusals:
-        _add(records, refusal.vassal.config, Record(label=refusal.vassal.label, keys=_keys(refusal.address)))
+        vassal = refusal.vassal
+        _add(records, vassal.config, Record(name=vassal.name, label=vassal.label, keys=_keys(refusal.address)))
     for config in outlook.desired.unusable:
         _add(records, config, Record())
     gone = {f"vassal-{label}.service" for label in outlook.observed.installed} & set(outlook.plan.remove)
     for label, installed in outlook.observed.installed.items():
         known = records.get(installed.config)
         if installed.service not in gone and (known is None or not known.is_served):
-            _add(records, installed.config, Record(label=label, keys=_keys(installed.identity), is_served=True))
+            keys = _keys(installed.identity)
+            _add(records, installed.config, Record(name=installed.name, label=label, keys=keys, is_served=True))
     return records
 
 
@@ -121,7 +144,8 @@ def _add(records: dict[str, Record], config: str, record: Record) -> None:
     """Add what else a config has or wants; such a one is looked at each time."""
     if (known := records.get(config)) is not None:
         keys = (*known.keys, *record.keys)
-        record = Record(known.label or record.label, keys, "", known.is_served or record.is_served)
+        is_served = known.is_served or record.is_served
+        record = Record(known.name or record.name, known.label or record.label, keys, "", is_served)
     records[config] = record
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from bridge.address import UnixAddress
 from bridge.diagnostics import errors
 from bridge.history import UNKNOWN
 from bridge.vassal import Mode
@@ -89,7 +92,7 @@ def table(
         label: _decisive_unit(installed.service, observed.states, waits=installed.address is not None)
         for label, installed in observed.installed.items()
     }
-    since = manager.properties(sorted(set(decisive.values())), "Unit", "StateChangeTimestamp")
+    since = _since(observed, decisive, manager, histories)
     alive = [i.service for i in observed.installed.values() if not observed.state(i.service).is_down]
     pids = manager.properties(alive, "Service", "MainPID")
     rows = [
@@ -123,6 +126,27 @@ def table(
         for config, problem in problems.items()
     ]  # fmt: skip
     return sorted(rows, key=lambda row: row.vassal)
+
+
+def _since(
+    observed: Observed, decisive: Mapping[str, str], manager: Manager, histories: Mapping[str, History]
+) -> dict[str, int]:
+    """Return since when each decisive unit is in its state, in µs since the epoch.
+
+    Of a vassal that waits at a path, its socket's file and the journal tell: to ask systemd of each takes seconds.
+    """
+    found: dict[str, int] = {}
+    asked = []
+    for label, unit in decisive.items():
+        installed = observed.installed[label]
+        if isinstance(installed.address, UnixAddress) and observed.state(unit).sub == "listening":
+            history = histories.get(installed.service, UNKNOWN)
+            with suppress(OSError):
+                bound = os.lstat(installed.address.path).st_mtime_ns // 1000
+                found[unit] = max(bound, history.last_idle_exit or 0, history.last_failure or 0)
+                continue
+        asked.append(unit)
+    return found | manager.properties(sorted(set(asked)), "Unit", "StateChangeTimestamp")
 
 
 def _problems(diagnostics: Iterable[Diagnostic]) -> dict[str, str]:
