@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from bridge.layout import Layout
     from bridge.road import Road
     from bridge.settings import Settings
-    from bridge.uwsgi.options import Config
-    from bridge.vassal import Vassal
 
 _EPILOG_SYNC = """\b
 Examples:
@@ -105,17 +103,17 @@ def check(*, as_json: bool, **given: Any) -> None:
     layout, settings = invocation.layout, invocation.settings
     bar = present.Bar()
     road = _road(layout, settings, bar)
-    configs: dict[Vassal, Config] = {}
+    configs = road.configs = {}
     # All that is read stays to the end: the collector would only look it over again and again.
     gc.disable()
     try:
         with connected(layout) as manager:
-            outlook = road.look(manager, configs=configs)
+            outlook = road.look(manager)
     except BridgeError as error:
         if error.diagnostic.code != "no-manager":
             raise
         # Vassals can be checked where no systemd runs, such as in the making of an image.
-        outlook = road.look(None, configs=configs)
+        outlook = road.look(None)
     finally:
         bar.close()
     terms = make_terms(settings, user_manager=layout.user_manager)

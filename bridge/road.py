@@ -63,24 +63,18 @@ class Road:
         self._notebook = Notebook(layout.last_run)
         self._boot = boot_target(user_manager=layout.user_manager)
         self._settler = Settler()
+        self.configs: dict[Vassal, Config] | None = None
+        """Where the configs that are read are to be put, if anywhere."""
         self._texts: dict[str, tuple[Settled, dict[str, str]]] = {}
 
-    def look(
-        self,
-        manager: Manager | None,
-        *,
-        allow_mass_removal: bool = False,
-        configs: dict[Vassal, Config] | None = None,
-    ) -> Outlook:
+    def look(self, manager: Manager | None, *, allow_mass_removal: bool = False) -> Outlook:
         """Plan without a change; without a manager, by what is on the disk alone.
-
-        The configs that are read for it are put into ``configs``, if that is given.
 
         Raises:
             BridgeError: the settings, the templates or the manager cannot be used.
         """
         last = self._notebook.read() or LastRun()
-        return self._look(manager, Circumstances(last=last, allow_mass_removal=allow_mass_removal), configs)
+        return self._look(manager, Circumstances(last=last, allow_mass_removal=allow_mass_removal))
 
     def sync(
         self,
@@ -237,23 +231,16 @@ class Road:
             self._texts[settled.vassal.label] = (settled, texts)
         return texts
 
-    def _desire(
-        self,
-        identity: Callable[[Address], Address],
-        unfinished: Collection[str] = (),
-        configs: dict[Vassal, Config] | None = None,
-    ) -> Desired:
+    def _desire(self, identity: Callable[[Address], Address], unfinished: Collection[str] = ()) -> Desired:
         terms = make_terms(self._settings, user_manager=self._layout.user_manager)
-        settle = self._settler.ready(terms, identity, configs)
+        settle = self._settler.ready(terms, identity, self.configs)
         return desire(self._settings, settle=settle, progress=self._tell, unfinished=unfinished)
 
-    def _look(
-        self, manager: Manager | None, circumstances: Circumstances, configs: dict[Vassal, Config] | None = None
-    ) -> Outlook:
+    def _look(self, manager: Manager | None, circumstances: Circumstances) -> Outlook:
         follow = not self._settings.emperor_nofollow
         observed = self.observe(manager)
         refuse_foreign_common(observed)
-        desired = self._desire(make_identity(), circumstances.unfinished, configs)
+        desired = self._desire(make_identity(), circumstances.unfinished)
         observed = replace(observed, stale=circumstances.stale, exiled=self._store.exiled())
         observed = replace(
             observed,
