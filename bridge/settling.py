@@ -177,9 +177,10 @@ def _find_conflict(
 
 
 def _files(vassal: Vassal, config: Config) -> tuple[str, ...]:
-    """Return the files the options came from, each once; ``$NAME`` is none."""
+    """Return the files the options and their values came from, each once; ``$NAME`` is none."""
     named = {option.path: None for option in config.options if not option.path.startswith("$")}
-    return tuple(dict.fromkeys([vassal.config, *(os.path.join(vassal.directory, path) for path in named)]))
+    found = (os.path.join(vassal.directory, path) for path in (*named, *config.texts))
+    return tuple(dict.fromkeys([vassal.config, *found]))
 
 
 def _backlog(config: Config) -> int | None:
