@@ -15,9 +15,9 @@ test: packages $(VENV)/ready
 unit: $(VENV)/ready
 	$(RUN) -m pytest tests/unit
 
-# The real Emperor beside the bridge, minutes: not part of "test", because the Emperor's own timing fails a case now and then.
+# The part of "test" that has the real Emperor beside the bridge: minutes.
 beside: packages $(VENV)/ready
-	$(RUN) -m pytest tests/booted/beside_emperor.py
+	$(RUN) -m pytest tests/booted/test_beside.py
 
 packages:
 	@sh packaging/install-packages

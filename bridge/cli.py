@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -57,6 +58,8 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
     invocation = resolve(given)
     layout, settings = invocation.layout, invocation.settings
     bar = present.Bar()
+    # What a run keeps stays to its end: the collector would only look it over again and again.
+    gc.disable()
     try:
         with connected(layout) as manager:
             road = _road(layout, settings, bar)
@@ -94,8 +97,6 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each problem.")
 def check(*, as_json: bool, **given: Any) -> None:
     """Say what is wrong with the vassals and rules; change nothing."""
-    import gc
-
     from bridge import present
     from bridge.checking import check_vassals
     from bridge.execution import make_terms
@@ -106,7 +107,6 @@ def check(*, as_json: bool, **given: Any) -> None:
     bar = present.Bar()
     road = _road(layout, settings, bar)
     configs: dict[Vassal, Config] = {}
-    # All that is read stays to the end: the collector would only look it over again and again.
     gc.disable()
     try:
         with connected(layout) as manager:
@@ -187,6 +187,7 @@ def remove(*, yes: bool, **given: Any) -> None:
     from bridge import present
     from bridge.chronicle import tell_run
     from bridge.road import connected
+    from bridge.wayback import plan_way_back, remove_all, tidy
 
     invocation = resolve(given, needs_vassals=False, looks_for_emperor=False)
     layout, settings = invocation.layout, invocation.settings
@@ -194,16 +195,16 @@ def remove(*, yes: bool, **given: Any) -> None:
     try:
         with connected(layout) as manager:
             road = _road(layout, settings, bar)
-            plan = road.plan_removal(manager)
+            plan = plan_way_back(road, manager)
             if plan.is_empty:
-                road.tidy(waiting=_waiting)
+                tidy(road, waiting=_waiting)
                 present.say("nothing to remove")
                 return
             if not yes:
                 if not sys.stdin.isatty():
                     raise click.UsageError("not on a terminal, so there is nobody to ask: give --yes")
                 click.confirm(f"Stop and remove {count(len(plan.changes), 'vassal')}?", abort=True)
-            done = road.remove(manager, waiting=_waiting)
+            done = remove_all(road, manager, waiting=_waiting)
     finally:
         bar.close()
     tell_run(done.changes, (), user_manager=layout.user_manager)

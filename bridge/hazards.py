@@ -121,7 +121,8 @@ def find_pidfile_clashes(configs: Iterable[tuple[Settled, Config]]) -> Iterator[
     writers: dict[str, list[tuple[Vassal, Option]]] = {}
     for settled, config in configs:
         for option in config.all(*_PIDFILES):
-            folder = config.last("chdir")
+            # Only the second of each kind is written after the change of directory: core/uwsgi.c, ``uwsgi_start``.
+            folder = config.last("chdir") if option.key.endswith("2") else None
             base = os.path.join(settled.vassal.directory, folder.value if folder else "")
             path = os.path.normpath(os.path.join(base, option.value))
             writers.setdefault(path, []).append((settled.vassal, option))

@@ -17,7 +17,6 @@ from bridge.lock import Lock
 from bridge.looking import config_folders
 from bridge.lookout import Lookout, Part, unwritable
 from bridge.outlook import Circumstances, Outlook
-from bridge.planning import Plan, plan_removal
 from bridge.probe import make_identity
 from bridge.roll import Roll, records_of
 from bridge.store import Store
@@ -44,12 +43,12 @@ class Road:
         self._layout = layout
         self._settings = settings
         self._tell = tell
-        self._store = Store(layout)
-        self._lock = Lock(layout.lock)
-        self._notebook = Notebook(layout.last_run)
-        self._boot = boot_target(user_manager=layout.user_manager)
-        self._lookout = Lookout(layout, settings, self._store, tell)
-        self._glance = Glance(layout, settings, self._store)
+        self.store = Store(layout)
+        self.lock = Lock(layout.lock)
+        self.notebook = Notebook(layout.last_run)
+        self.boot = boot_target(user_manager=layout.user_manager)
+        self.lookout = Lookout(layout, settings, self.store, tell)
+        self.glance = Glance(layout, settings, self.store)
         self.roll = Roll({})
         """What is known of all vassals."""
         self._stamp = 0
@@ -68,28 +67,28 @@ class Road:
         Raises:
             BridgeError: the settings, the templates or the manager cannot be used.
         """
-        last = self._notebook.read() or LastRun()
+        last = self.notebook.read() or LastRun()
         circumstances = Circumstances(last=last, allow_mass_removal=allow_mass_removal)
-        return self._lookout.look(manager, circumstances, configs=configs)
+        return self.lookout.look(manager, circumstances, configs=configs)
 
     def overlook(self, manager: Manager) -> Outlook:
         """Return what is installed and what is wrong with it; only what changed since the last run is read again.
 
         The plan of it is no whole one. Raises as :meth:`look`.
         """
-        circumstances = Circumstances(last=self._notebook.read() or LastRun())
+        circumstances = Circumstances(last=self.notebook.read() or LastRun())
         if (part := self._part(manager)) is not None:
-            outlook = self._lookout.look_at(part[0], manager, circumstances)
+            outlook = self.lookout.look_at(part[0], manager, circumstances)
             if outlook is not None:
                 installed = {**part[0].roll.installed(part[0].configs), **outlook.observed.installed}
                 return replace(outlook, observed=replace(outlook.observed, installed=installed, states=manager.units()))
-        return self._lookout.look(manager, circumstances)
+        return self.lookout.look(manager, circumstances)
 
     def _part(self, manager: Manager) -> tuple[Part, dict[str, int]] | None:
         """Return the vassals that are not as the last run left them, and how their files were; None: it must be all."""
-        if self._glance.is_possible and (noted := self._glance.roll()) is not None:
+        if self.glance.is_possible and (noted := self.glance.roll()) is not None:
             roll, before = noted
-            if (changed := self._glance.changed(roll, before, manager)) is not None:
+            if (changed := self.glance.changed(roll, before, manager)) is not None:
                 return Part(changed, roll), before
         return None
 
@@ -107,7 +106,7 @@ class Road:
         Raises:
             BridgeError: as for :meth:`look`, or the change was refused midway.
         """
-        with self._lock.hold(waiting):
+        with self.lock.hold(waiting):
             began = time.time_ns()
             circumstances, is_usual = self._circumstances(allow_mass_removal=allow_mass_removal)
             part, before = (self._part(manager) if is_usual else None) or (None, {})
@@ -131,7 +130,7 @@ class Road:
         Raises:
             BridgeError: as for :meth:`sync`.
         """
-        with self._lock.hold(lambda: None):
+        with self.lock.hold(lambda: None):
             began = time.time_ns()
             circumstances, is_usual = self._circumstances(leave_stopped=True, unfinished=unfinished)
             part = None
@@ -159,10 +158,10 @@ class Road:
         allow_mass_removal: bool = False,
     ) -> tuple[Circumstances, bool]:
         """Return what a look is made with, and whether the last run ended well."""
-        noted = self._notebook.read()
+        noted = self.notebook.read()
         circumstances = Circumstances(
-            stamp=self._lock.stamp(),
-            stale=self._lock.pending(),
+            stamp=self.lock.stamp(),
+            stale=self.lock.pending(),
             last=noted or LastRun(),
             # With no note of a run there is no telling what was up at its end.
             leave_stopped=leave_stopped and noted is not None,
@@ -172,19 +171,19 @@ class Road:
         return circumstances, noted is not None and circumstances.stamp > 0 and not circumstances.stale
 
     def _look(self, manager: Manager, circumstances: Circumstances, part: Part | None) -> Outlook:
-        if part is not None and (outlook := self._lookout.look_at(part, manager, circumstances)) is not None:
+        if part is not None and (outlook := self.lookout.look_at(part, manager, circumstances)) is not None:
             return outlook
-        return self._lookout.look(manager, circumstances)
+        return self.lookout.look(manager, circumstances)
 
     def _carry_out(
         self, outlook: Outlook, manager: Manager, circumstances: Circumstances, *, left: frozenset[str]
     ) -> tuple[Diagnostic, ...]:
         """Do what is planned, and note for the next run what it has to know; return what then proved wrong."""
         if outlook.part is None:
-            self._store.clean()
+            self.store.clean()
         last = replace(circumstances.last, left=left)
-        self._notebook.write(last)
-        applier = self._applier(manager)
+        self.notebook.write(last)
+        applier = self.applier(manager)
         if not outlook.plan.is_empty:
             applier.apply(outlook.plan, outlook.observed.files)
         problems = tuple(applier.check(outlook.admission.admitted, down=outlook.meant_down))
@@ -193,11 +192,11 @@ class Road:
         if outlook.part is not None:
             owed |= last.owed - outlook.part
             folders = {**last.folders, **folders}
-        self._notebook.write(replace(last, owed=owed, folders=folders))
+        self.notebook.write(replace(last, owed=owed, folders=folders))
         return problems
 
     def _finish(self, stamp: int) -> None:
-        self._lock.finish(stamp)
+        self.lock.finish(stamp)
         self._stamp = stamp
 
     def _take_down(self, outlook: Outlook, problems: Iterable[Diagnostic]) -> None:
@@ -218,10 +217,10 @@ class Road:
         is_whole = not outlook.desired.unreachable and all(d.config for d in outlook.diagnostics)
         # Without it the next run looks at everything.
         with suppress(OSError):
-            if is_whole and self._glance.is_possible:
-                self._glance.write(self.roll, began, before, outlook.part)
+            if is_whole and self.glance.is_possible:
+                self.glance.write(self.roll, began, before, outlook.part)
             else:
-                self._glance.forget()
+                self.glance.forget()
 
     def render(self, wanted: str) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
         """Render the units of the vassals that ``wanted`` names, by config, name, stem or unit.
@@ -231,14 +230,14 @@ class Road:
         Raises:
             BridgeError: the settings or the templates cannot be used.
         """
-        desired = self._lookout.desire(make_identity())
+        desired = self.lookout.desire(make_identity())
         chosen = [s for s in desired.settled if wanted in names_of(s.vassal)]
         refused = {r.vassal.config for r in desired.refusals if wanted in names_of(r.vassal)}
         texts: dict[str, str] = {}
         problems = [d for d in desired.diagnostics if d.config in refused]
         for settled in chosen:
             try:
-                texts |= self._lookout.render(settled)
+                texts |= self.lookout.render(settled)
             except EscapeError as error:
                 problems.append(unwritable(settled.vassal, error))
         return texts, tuple(problems)
@@ -249,10 +248,10 @@ class Road:
         Raises:
             BridgeError: systemd or the file system refuses.
         """
-        with self._lock.hold(waiting):
+        with self.lock.hold(waiting):
             observed = self.observe(manager)
             chosen = [i for i in observed.installed.values() if wanted in names_of(i)]
-            applier = self._applier(manager)
+            applier = self.applier(manager)
             applier.retry([installed.service for installed in chosen])
             down = [u for i in chosen if observed.state(u := i.waits_on).is_down]
             manager.reset_failed([installed.service for installed in chosen])
@@ -267,58 +266,12 @@ class Road:
         Raises:
             BridgeError: a directory or the manager cannot be read.
         """
-        return self._lookout.observe(manager)
+        return self.lookout.observe(manager)
 
-    def plan_removal(self, manager: Manager) -> Plan:
-        """Plan to take away all that is the bridge's.
-
-        Raises:
-            BridgeError: a directory or the manager cannot be read.
-        """
-        return plan_removal(self._observe_all(manager), boot_target=self._boot)
-
-    def remove(self, manager: Manager, *, waiting: Callable[[], None]) -> Plan:
-        """Take away all that is the bridge's.
-
-        Raises:
-            BridgeError: the change was refused midway.
-        """
-        with self._lock.hold(waiting):
-            observed = self._observe_all(manager)
-            plan = plan_removal(observed, boot_target=self._boot)
-            self._applier(manager).apply(plan, observed.files)
-            self._store.clean()
-            self._store.forget_pauses(i.service for i in observed.installed.values())
-            self._notebook.forget()
-            self._glance.forget()
-            self._lock.forget()
-            return plan
-
-    def tidy(self, *, waiting: Callable[[], None]) -> None:
-        """Take away what a killed removal can leave when all units are gone.
-
-        Raises:
-            BridgeError: the file system refuses.
-        """
-        if self._lock.is_there:
-            with self._lock.hold(waiting):
-                self._store.clean()
-                self._notebook.forget()
-                self._glance.forget()
-                self._lock.forget()
-
-    def _observe_all(self, manager: Manager) -> Observed:
-        observed = self.observe(manager)
-        slices = [unit for unit in observed.states if unit.endswith(".slice")]
-        members: dict[str, list[str]] = manager.properties(slices, "Unit", "SliceOf")
-        others = sorted({unit for units in members.values() for unit in units} - observed.states.keys())
-        down = {unit for unit, state in observed.states.items() if state.is_down}
-        down |= {u for u, active in manager.properties(others, "Unit", "ActiveState").items() if active == "inactive"}
-        return replace(observed, members={unit: set(units) - down for unit, units in members.items()})
-
-    def _applier(self, manager: Manager) -> Applier:
+    def applier(self, manager: Manager) -> Applier:
+        """Return who carries plans out."""
         reason = failure_reason(user_manager=self._layout.user_manager)
-        return Applier(store=self._store, manager=manager, lock=self._lock, tell=self._tell, reason=reason)
+        return Applier(store=self.store, manager=manager, lock=self.lock, tell=self._tell, reason=reason)
 
 
 @contextmanager

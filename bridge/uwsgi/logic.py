@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Loader: TypeAlias = "Callable[[Option], Sequence[Option] | None]"
 """Reads the config an option names; None where it is not to be read."""
+Reader: TypeAlias = "Callable[[Option, str], str | None]"
+"""Reads the file an option has in an ``@(file)``; None as above."""
 
 _MAX_DEPTH = 8
 _MAX_ARGUMENTS = 64
@@ -38,6 +40,7 @@ class Surroundings:
     is_dir: Callable[[str], bool] = _never
     hostname: str | None = None
     load: Loader = lambda _option: None
+    text: Reader = lambda _option, _name: None
 
 
 @dataclass(slots=True)
@@ -108,10 +111,10 @@ class Process:
     def finish(self) -> list[Option]:
         """Expand the placeholders, apply what remains, and return the options without the logic around them.
 
-        The order is that of ``main``: environment, files (left as they are), references. What ``inherit`` brings
-        comes after that, and keeps its placeholders.
+        The order is that of ``main``: environment, files, references. What ``inherit`` brings comes after that, and
+        keeps its placeholders.
         """
-        for symbol, lookup in (("$", self._environ.get), ("%", self._value)):
+        for symbol, lookup in (("$", self._environ.get), ("@", None), ("%", self._value)):
             opening = symbol + "("
             for entry in self._entries:
                 if not entry.done and opening in entry.option.value:
@@ -125,10 +128,12 @@ class Process:
         hidden = LOOPS | TESTS.keys() | ENDS
         return [e.option for e in self._entries if e.shown and e.option.key not in hidden]
 
-    def _expand(self, entry: _Entry, symbol: str, lookup: Callable[[str], str | None]) -> None:
+    def _expand(self, entry: _Entry, symbol: str, lookup: Callable[[str], str | None] | None) -> None:
         option = entry.option
 
         def known(name: str) -> str | None:
+            if lookup is None:
+                return self.around.text(option, name)
             return calculate(option, name, lookup, self._budget) if symbol == "%" else lookup(name)
 
         # A placeholder is filled by what anybody wrote.

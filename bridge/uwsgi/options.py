@@ -59,9 +59,9 @@ class Config:
     options: tuple[Option, ...]
     unread: tuple[Option, ...] = ()
     """What only the running process can know or may read: includes that were not followed, conditions and loops
-    that could not be decided (each followed by the options of its body), and options with an ``@(file)``."""
+    that could not be decided (each followed by the options of its body), and options with such an ``@(file)``."""
     asked: tuple[str, ...] = ()
-    """The paths its conditions asked about."""
+    """What files else it depends on: those whose text stands in a value, and those its conditions asked about."""
 
     def all(self, *keys: str) -> Iterator[Option]:
         """Yield the options with one of these names, in order."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -136,6 +137,7 @@ class _Reading:
             is_dir=lambda name: stat.S_ISDIR(self._at(name) or 0),
             hostname=self._host,
             load=self._load,
+            text=self._text,
         )
         process = Process(around)
         process.environment()
@@ -180,16 +182,36 @@ class _Reading:
             name = self._last_ini
         if not name:
             return None
-        self._files += 1
-        if self._files > _MAX_FILES:
-            raise ConfigError("this includes too many files", option.path, option.line, "include fewer")
+        self._count(option)
         file = self._open(os.path.join(self._cwd, name), option.path, option.line)
-        # The vassal's own config counts, not the one in between: nobody gains by going through another's file.
-        if file.owner != self._owner and not option.trusted and (file.owner or not _public(file.status, file.real)):
+        if not self._may_read(option, file):
             return None
         if kind == "ini":
             self._last_ini = name
         return self._parsed(file, kind, name, section or "uwsgi")
+
+    def _text(self, option: Option, name: str) -> str | None:
+        """Read what ``@(name)`` stands for, or None as for _load (core/uwsgi.c, ``uwsgi_at_file_read``)."""
+        if not name or name == "-" or "://" in name:
+            return None
+        self._count(option)
+        file = self._open(os.path.join(self._cwd, name), option.path, option.line)
+        # However the admin's the option is, what an earlier file brought into it may be anybody's.
+        if not self._may_read(replace(option, trusted=False), file):
+            return None
+        self._asked[os.path.join(self._cwd, name)] = None
+        text = file.data.partition(b"\0")[0] if b"\0" in file.data else re.sub(rb"[\r\n]\Z", b"", file.data)
+        return text.decode("utf-8", "surrogateescape")
+
+    def _may_read(self, option: Option, file: _File) -> bool:
+        # The vassal's own config counts, not the one in between: nobody gains by going through another's file.
+        own = file.owner == self._owner or option.trusted
+        return own or (file.owner == 0 and _public(file.status, file.real))
+
+    def _count(self, option: Option) -> None:
+        self._files += 1
+        if self._files > _MAX_FILES:
+            raise ConfigError("this includes too many files", option.path, option.line, "include fewer")
 
     def _at(self, name: str) -> int | None:
         if not name:

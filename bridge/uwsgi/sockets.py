@@ -50,7 +50,7 @@ def sockets(config: Config) -> Iterator[Option]:
     """Yield the options that would bind a socket, their value reduced to the address, with their path and line.
 
     Left out are references to sockets there already are (``=N``, a shared socket; ``fd://N``) and values with an
-    ``@(file)``, which are in the config's ``unread``.
+    ``@(file)`` that was not read, which are in the config's ``unread``.
     """
     for option in config.all(*ALL):
         for written in _addresses(option):

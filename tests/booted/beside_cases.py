@@ -95,6 +95,7 @@ LIVES = (
     ini("vacuum", "vacuum = true"),
     ini("pidfile", "pidfile = RUN/NAME.pid"),
     ini("logto", "logto = RUN/NAME.log"),
+    ini("logtorelative", "logto = NAME.log", "chdir = /srv"),
     ini("logto2", "logto2 = RUN/NAME.log"),
     ini("daemonize", "daemonize = RUN/NAME.log"),
     ini("daemonize2", "daemonize2 = RUN/NAME.log"),
@@ -124,7 +125,14 @@ CONFIGS = (
     ini("magic", "env = CASE_NAME=%n", "env = CASE_FILE=%p", "env = CASE_STEM=%s", "env = CASE_FOLDER=%d"),
     ini("foreign", "env = CASE_ENV=$(CASE_NOWHERE)"),
     ini("include", "ini = FOLDER/../more.ini", files={"../more.ini": "[uwsgi]\npost-buffering = 2\n"}),
-    ini("relative", "include = more-NAME.txt", files={"more-NAME.txt": "[uwsgi]\npost-buffering = 2\n"}),
+    ini("relative", "ini = more-NAME.txt", files={"more-NAME.txt": "[uwsgi]\npost-buffering = 2\n"}),
+    ini(
+        "unknownending",
+        "include = more-NAME.txt",
+        files={"more-NAME.txt": "[uwsgi]\npost-buffering = 2\n"},
+        broken=True,
+        touch=False,
+    ),
     ini("section", "ini = :extra", "[extra]", "post-buffering = 2"),
     ini("ifenv", f"if-env = {DESCRIPTOR}", "env = CASE_IF=emperor", "end-if ="),
     ini("ifnotenv", f"if-not-env = {DESCRIPTOR}", "env = CASE_IF=alone", "end-if ="),
@@ -163,6 +171,27 @@ GROUPS = (
         ),
     ),
     Group(
+        name="aliases",
+        lines=(
+            "emperor-on-demand-ext = .socket",
+            "emperor-extra-ext = .vassal",
+            "vassals-cap = setuid,setgid",
+            "emperor-throttle = 500",
+            "emperor-max-throttle = 2000",
+        ),
+        cases=(
+            ini("plain"),
+            Case(name="vassal", file="vassal.vassal", broken=True, touch=False),
+            Case(name="broken", text=f"{INI}strict = true\nno-such-option = 1\n", broken=True, touch=False),
+        ),
+    ),
+    Group(
+        name="alias-folder",
+        lines=("emperor-on-demand-dir = RUN", "vassal-cap = setuid,setgid,kill"),
+        extension="",
+        cases=(Case(name="plain", address="RUN/plain.socket"),),
+    ),
+    Group(
         name="exec",
         lines=("emperor-on-demand-exec = FOLDER/../rule",),
         extension="",
@@ -196,7 +225,8 @@ GROUPS = (
         name="extra",
         lines=(RULE, "emperor-extra-extension = .conf", "emperor-nofollow = true"),
         cases=(
-            Case(name="conf", file="conf.conf", waits=True, broken=False),
+            # uWSGI is given it as --config, and by that reads nothing but what a plugin has registered.
+            Case(name="conf", file="conf.conf", broken=True, touch=False),
             ini("plain"),
             Case(name="link", text=Link("FOLDER/../linked.ini"), files={"../linked.ini": INI}, touch=False),
         ),

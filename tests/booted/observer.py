@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 else:
     from client import parse_address, request
 
-PATIENCE = 12.0
+PATIENCE = 60.0
 """Seconds until what should happen counts as not happening."""
 MERCY = 75.0
 """Seconds for a reload or an end: a worker that has missed its signal is killed after 60 (``worker-reload-mercy``)."""
 CALM = 0.6
-"""Seconds without a change that are taken as the end of changes."""
+"""Seconds without a change that are taken as the end of changes, where all is as a sane vassal has it."""
+LONG_CALM = 8.0
+"""The same where something is not."""
 TICK = 0.1
 Case = dict[str, Any]
 
@@ -102,8 +104,8 @@ def state(side: Emperor | Bridge, case: Case, seen: dict[str, int] | None = None
     return said(vassals[case["vassal"]]) if case["vassal"] in vassals else "none"
 
 
-def settle(side: Emperor | Bridge, cases: list[Case]) -> None:
-    """Return when nothing changed for some time and all that should run have workers, or after all patience."""
+def settle(side: Emperor | Bridge, cases: list[Case], sane: Callable[[Case, str], bool]) -> None:
+    """Return when nothing has changed for some time, the longer if a vassal that can start is not as it should be."""
     before: list[str] = []
     since = time.monotonic()
     deadline = since + PATIENCE
@@ -112,11 +114,24 @@ def settle(side: Emperor | Bridge, cases: list[Case]) -> None:
         now = [state(side, case, vassals) for case in cases]
         if now != before:
             before, since = now, time.monotonic()
-        expected = all(said == "waits" if case["address"] and case["waits"] else said.endswith(("none", "1 workers"))
-                       for said, case in zip(now, cases, strict=True))  # fmt: skip
-        if now and time.monotonic() - since > (CALM if expected else 3 * CALM):
+        # The Emperor may not have looked yet, while sync has long ended.
+        final = ("none",) if isinstance(side, Bridge) else ()
+        expected = all(
+            case["broken"] or said in final or sane(case, said) for said, case in zip(now, cases, strict=True)
+        )
+        if now and time.monotonic() - since > (CALM if expected else LONG_CALM):
             return
         time.sleep(TICK)
+
+
+def is_set_up(case: Case, said: str) -> bool:
+    """Tell whether a vassal is as a sane one is before anybody has asked it."""
+    return said == "waits" if case["waits"] else said.startswith("runs with ") and not said.endswith(" 0 workers")
+
+
+def is_up(case: Case, said: str) -> bool:
+    """Tell whether a vassal is as a sane one is after an answer."""
+    return said.startswith("runs with ") or not case["address"]
 
 
 def access(address: str) -> str:
@@ -159,7 +174,7 @@ def observe(side: Emperor | Bridge, cases: list[Case]) -> dict[str, dict[str, An
         for case in only:
             seen[case["name"]][aspect] = state(side, case, vassals)
 
-    settle(side, cases)
+    settle(side, cases, is_set_up)
     note("first")
     for case in asked:
         if case["address"].startswith("/"):
@@ -168,6 +183,7 @@ def observe(side: Emperor | Bridge, cases: list[Case]) -> dict[str, dict[str, An
         for case, answer in zip(asked, pool.map(ask, asked), strict=True):
             seen[case["name"]] |= answer
     lasting = [case for case in cases if not case["idle"] and not case["broken"]]
+    settle(side, lasting, is_up)
     note("after the answer", lasting)
 
     idle = [case for case in cases if case["idle"]]
@@ -190,6 +206,7 @@ def observe(side: Emperor | Bridge, cases: list[Case]) -> dict[str, dict[str, An
 
     running = [case for case in touched if generation[case["name"]]]
     until(lambda: all(renewed(case, vassals) for vassals in [side.vassals()] for case in running), MERCY)
+    settle(side, touched, lambda _case, said: said != "none")
     note("after a touch", touched)
     after = side.vassals()
     for case in running:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bridge.units import DEFAULT_THROTTLE
 
-from .bridge import APP, config
+from .bridge import APP, VASSALS, config
 from .container import HERE
 from .machine import message
 from .process import kill
@@ -119,3 +119,16 @@ def test_without_a_connection_there_is_no_attempt(machine: Machine, bridge: Brid
 
     machine.write(path, MENDED)
     bridge.app("uwsgi", ADDRESSES["unix"])
+
+
+def test_an_emperors_ini_says_how_long_the_pauses_are(machine: Machine, bridge: Bridge) -> None:
+    ini = "/srv/throttle.ini"
+    lines = ("emperor-on-demand-ext = .socket", "emperor-throttle = 60000", "emperor-max-throttle = 45000")
+    machine.write(ini, "\n".join(["[uwsgi]", f"emperor = {VASSALS}", *lines, ""]))
+    machine.cleanups.append(lambda: machine.remove(ini))
+    bridge.options = ["--emperor-ini", ini]
+    bridge.vassal("unix.ini", NO_FILE, address=ADDRESSES["unix"])
+    bridge.sync()
+    ask(machine, ADDRESSES["unix"])
+    machine.wait_unit("pause-vassal-unix.service", "ActiveState", "active")
+    assert [one.command for one in machine.processes("pause-vassal-unix.service")] == ["/usr/bin/sleep 45"]

@@ -65,14 +65,42 @@ def test_it_is_woken_reloads_and_ends_idle(
     assert "uWSGI master process" not in shown
 
 
-def test_a_relative_file_and_an_app_that_runs_always(machine: Machine, bridge: Bridge) -> None:
-    lines = ("daemonize = always.log", "chdir = /srv", "socket = 127.0.0.1:9341")
+@pytest.mark.parametrize(
+    ("option", "folder"),
+    [("daemonize", VASSALS), ("logto", VASSALS), ("logto2", VASSALS), ("daemonize2", "/srv")],
+)
+def test_a_relative_file_and_an_app_that_runs_always(
+    machine: Machine, bridge: Bridge, option: str, folder: str
+) -> None:
+    machine.cleanups.append(partial(machine.remove, "/srv/always.log"))
+    lines = (f"{option} = always.log", "chdir = /srv", "socket = 127.0.0.1:9341")
     bridge.vassal("always.ini", config(*lines))
     bridge.sync()
     bridge.wait("always", "running")
     pid = bridge.app("uwsgi", "127.0.0.1:9341")["ppid"]
     assert machine.show("vassal-always.service", "MainPID") == str(pid)
-    assert masters(machine, f"{VASSALS}/always.log") == [pid]
+    assert masters(machine, f"{folder}/always.log") == [pid]
+
+
+def test_what_check_warns_of_is_so(machine: Machine, bridge: Bridge, logs: str) -> None:
+    lines = (f"daemonize = {logs}/w.log", "pidfile = /run/w.pid")
+    bridge.vassal("w.ini", config(*lines), address="127.0.0.1:9344")
+    warned = bridge.run("check").stdout.splitlines()
+    assert len(warned) == 2
+    assert all(line.endswith("[daemonize]") for line in warned)
+    bridge.sync()
+    bridge.app("uwsgi", "127.0.0.1:9344")
+    assert machine.run("test", "-e", "/run/w.pid", check=False).returncode == 1
+
+
+def test_left_to_itself_it_leaves_its_service(machine: Machine, bridge: Bridge, logs: str) -> None:
+    drop_in = "/etc/systemd/system/vassal-l.service.d"
+    machine.write(f"{drop_in}/left.conf", "[Service]\nUnsetEnvironment=UWSGI_RELOADS\n")
+    machine.cleanups.append(partial(machine.remove, drop_in))
+    bridge.vassal("l.ini", config(f"daemonize = {logs}/l.log"), address="127.0.0.1:9345")
+    bridge.sync()
+    machine.run("systemctl", "start", "vassal-l.service", check=False)
+    machine.wait_journal("Failed with result 'protocol'", unit="vassal-l.service")
 
 
 def test_a_tenants_daemon(machine: Machine, bridge: Bridge, logs: str) -> None:

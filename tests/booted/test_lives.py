@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .bridge import APP, config
+from .bridge import APP, VASSALS, config
 from .container import HERE
 from .machine import message
 
@@ -208,3 +208,20 @@ def test_the_target_stops_and_starts_all(machine: Machine, bridge: Bridge) -> No
     for name, address in (*ALWAYS.items(), ("later", "127.0.0.1:9103")):
         bridge.wait(name, "running")
         bridge.app("uwsgi", address)
+
+
+def test_a_vassal_that_watches_its_own_config_is_not_reloaded_to_death(machine: Machine, bridge: Bridge) -> None:
+    lines = (f"touch-reload = {VASSALS}/self.ini", "exec-pre-app = true")
+    path = bridge.vassal("self.ini", config(*lines), address="/run/self.sock")
+    bridge.sync()
+    master = bridge.app("uwsgi", "/run/self.sock")["ppid"]
+    invocation = machine.show("vassal-self.service", "InvocationID")
+    for _ in range(5):
+        cursor = machine.journal_cursor()
+        machine.run("touch", path)
+        # uWSGI looks at the file once a second: its own reload and the bridge's meet.
+        bridge.sync()
+        machine.wait_journal(r"\(RE\)spawned uWSGI master", unit="vassal-self.service", since_cursor=cursor, timeout=90)
+        assert bridge.app("uwsgi", "/run/self.sock")["ppid"] == master
+    assert machine.show("vassal-self.service", "InvocationID") == invocation
+    assert machine.show("vassal-self.service", "ActiveState") == "active"

@@ -121,6 +121,16 @@ def test_fedoras(tmp_path: Path) -> None:
     assert "emperor-bridge status --json" in without_effect["stats"]
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["emperor-freq", "emperor-stats", "emperor-broodlord", "heartbeat", "emperor-command-socket", "hook-as-vassal"],
+)
+def test_what_has_no_meaning_here_is_named_with_what_replaces_it(tmp_path: Path, option: str) -> None:
+    _, without_effect = read(tmp_path, f"[uwsgi]\nemperor = /a\n{option} = 1\n")
+    assert list(without_effect) == [option]
+    assert "it was for the Emperor's own process" not in without_effect[option]
+
+
 def test_an_option_is_listed_once(tmp_path: Path) -> None:
     _, without_effect = read(tmp_path, "[uwsgi]\nemperor = /a\nhook-asap = a\nhook-asap = b\nno-such = 1\n")
     assert list(without_effect) == ["hook-asap", "no-such"]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bridge.address import parse_address
 from bridge.execution import Terms
 from bridge.settings import Settings
 from bridge.settling import settle
@@ -78,3 +79,13 @@ def test_what_only_a_first_start_does_is_refused(tmp_path: Path, lines: str, lin
 
 def test_a_root_of_its_own_goes_with_a_daemon_of_roots(tmp_path: Path) -> None:
     assert settled(tmp_path, "daemonize = app.log\nchroot = /srv").execution.argv[-3:] == STAYS
+
+
+def test_an_address_in_a_file_is_a_conflict_too(tmp_path: Path) -> None:
+    (tmp_path / "address").write_text("/run/app.sock\n", "utf-8")
+    (tmp_path / "app.ini").write_text("[uwsgi]\nsocket = @(address)\n", "utf-8")
+    address = parse_address("/run/app.sock", base="/")
+    terms = Terms(settings=Settings(), program="/usr/bin/uwsgi")
+    found = settle(make_vassal(folder=str(tmp_path)), address, terms=terms, identity=lambda one: one)
+    assert not isinstance(found, Settled)
+    assert (found.code, found.line) == ("socket-is-rules", 2)

@@ -96,12 +96,20 @@ INI = {
     "include-section": "[uwsgi]\nini = more.ini:other\nini = :second\nini = more.ini\n[second]\nz = 1\n",
     "include-own-section": "[uwsgi]\nini = :second\n[second]\nz = %x\n",
     "inherit": "[uwsgi]\nbase = 1\ninherit = more.ini\nb = %(more)\nenv = LATER=1\ninherit = late.ini\n",
+    "files": (
+        "[uwsgi]\na = <@(text)>\nb = @(there).\nc = @()x@(\nf = te\nset = e=@(crlf)\ng = @($(WHO))\n"
+        "h = @(refers) @(text\nif-env = WHO\ni = @(text)\nendif =\nprocname = @(text)\n"
+    ),
     "lists": "[uwsgi]\nblacklist = a b\nc = 1\nend-blacklist =\na = 1\n",
 }
 """Files named as their test, each read in a folder with FILES."""
 
 FILES = {
     "there": "",
+    "text": "one\ntwo\n\n",
+    "crlf": "line\r\n",
+    "tenant": "by $(WHO)",
+    "refers": "%(f) $(WHO) @(text)",
     "more.ini": "[uwsgi]\nmore = %n/%N %(base)\n[other]\no = %x %X.\n[second]\nz = other file\n",
     "late.ini": "[uwsgi]\nif-env = LATER\nlate = %(base)\nendif\n",
     "more.yaml": "uwsgi:\n  y: %n/%N\n",
@@ -156,6 +164,7 @@ REFUSED = {
     "declare.ini": "[uwsgi]\ndeclare-option = nothing\n",
     "blacklist.ini": "[uwsgi]\nblacklist = a b\nb = 1\n",
     "whitelist.ini": "[uwsgi]\nwhitelist = a\nb = 1\n",
+    "no-file.ini": "[uwsgi]\na = @(nowhere)\n",
     "missing.ini": "[uwsgi]\ninclude = nowhere.ini\n",
     "broken.yaml": "uwsgi:\n  a: 'not closed\n",
     "tab.yaml": "uwsgi:\n\ta: 1\n",

@@ -206,6 +206,31 @@ def test_no_tenant_has_a_secret_read(tmp_path: Path, way: str) -> None:
     assert "secret" not in {option.value for option in found.options if option.key == "procname"}
 
 
+@pytest.mark.parametrize("value", ["@(secret)", "@(own)", "@(link)"])
+def test_no_tenant_has_a_secret_put_into_a_value(tmp_path: Path, value: str) -> None:
+    write(tmp_path / "secret", "hush\n").chmod(0o600)
+    (tmp_path / "link").symlink_to("secret")
+    for name, text in (("own", "@(secret)"), ("app.ini", f"[uwsgi]\nsocket = {value}\n")):
+        os.chown(write(tmp_path / name, text), TENANT, TENANT)
+    config = read(str(tmp_path / "app.ini"), environ={}, cwd=str(tmp_path), before=[("set", f"x={value}")])
+    assert not any("hush" in option.value for option in config.options)
+    assert "socket" in {option.key for option in config.unread}
+
+
+def test_what_everybody_may_read_is_put_into_a_value(tmp_path: Path) -> None:
+    # A folder of pytest's is for one user only, and so not public.
+    app = write(
+        tmp_path / "app.ini", "[uwsgi]\nsocket = @(own)\nhost = @(/etc/passwd)\nstdin = @(-)\nx = @(exec://id)\n"
+    )
+    for path in (app, write(tmp_path / "own", ":3031\n")):
+        os.chown(path, TENANT, TENANT)
+    config = read(str(app), environ={}, cwd=str(tmp_path))
+    assert [option.value for option in config.all("socket")] == [":3031"]
+    assert "root:" in next(config.all("host")).value
+    assert {option.key for option in config.unread} == {"stdin", "x"}
+    assert config.asked == (str(tmp_path / "own"), "/etc/passwd")
+
+
 def test_the_admins_templates_are_read(tmp_path: Path) -> None:
     template = tmp_path / "template.ini"
     template.write_text("[uwsgi]\nprocname = template\n", "utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 CASES = [f"{group.name}/{case.name}" for group in GROUPS for case in group.cases]
 LEAST = 60
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,7 @@ def both(machine: Machine) -> dict[str, Both]:
 def test_there_are_enough_cases() -> None:
     assert len(set(CASES)) == len(CASES)
     assert len(CASES) >= LEAST
+    assert f"{len(CASES)} vassals under the real Emperor" in README.read_text("utf-8")
 
 
 @pytest.mark.parametrize("case", CASES)
