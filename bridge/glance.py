@@ -79,7 +79,7 @@ class Glance:
         found = {
             config
             for config, record in roll.records.items()
-            if digests[config] != digest((*record.files, *record.made))
+            if not record.files or digests[config] != digest((*record.files, *record.made))
         }
         for spec in self._settings.emperor:
             if (configs := monitor_for(spec, self._settings).configs()) is None:

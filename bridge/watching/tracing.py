@@ -30,7 +30,7 @@ def configs_of(paths: Iterable[str], roll: Roll, settings: Settings) -> frozense
     for path in paths:
         configs = [c for c in _candidates(path, settings) if c in roll.records or _is_config(c, monitors, settings)]
         is_beside = any(monitor.holds(path) for monitor in monitors)
-        if not configs and (not is_beside or path.rpartition("/")[2] in roll.included):
+        if path.rpartition("/")[2] in roll.included or not (configs or is_beside):
             return None
         found.update(configs)
     return frozenset(found)
