@@ -20,6 +20,7 @@ from bridge.hazards import (
     find_pidfile_clashes,
     find_removed_folders,
 )
+from bridge.limits import find_limits, read_limits
 from bridge.nginx import CONFIGS, find_passes
 from bridge.owners import spellings
 from bridge.probe import make_identity
@@ -62,6 +63,7 @@ def check_vassals(
         if known := options.known(config):
             yield from find_misspelt(one.vassal, config, known, partial(_texts, one.sources))
     yield from find_pidfile_clashes(read)
+    yield from find_limits(read, read_limits())
 
 
 class _Options:

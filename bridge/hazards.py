@@ -55,6 +55,15 @@ def find_hazards(settled: Settled, config: Config, spellings: Spellings) -> Iter
         yield from _other_sockets(settled, config)
     yield from _user(settled, config, spellings)
     yield from _daemonize(settled.vassal, config)
+    if config.flag("lazy") and (lazy := config.last("lazy")):
+        # core/master_utils.c, ``grace_them_all``; an Emperor has the vassal leave the mode at its first reload.
+        yield _warn(
+            settled.vassal,
+            lazy,
+            "lazy-reload",
+            "with lazy, a reload only starts new workers: a changed config is not in force until the app starts anew",
+            "write lazy-apps = true instead, which loads apps in the workers too, and reloads all",
+        )
 
 
 def find_misspelt(

@@ -11,12 +11,15 @@ import json
 from typing import TYPE_CHECKING
 
 from .bridge import config
+from .machine import message
 
 if TYPE_CHECKING:
     from .bridge import Bridge
     from .machine import Machine
 
 DIES = ("idle = 1", "die-on-idle = true")
+LONG = ("idle = 5", "die-on-idle = true")
+"""For what has to be looked at while it lives."""
 
 
 def warned(bridge: Bridge) -> dict[str, str]:
@@ -34,7 +37,7 @@ def test_a_sane_vassal_has_no_warning(bridge: Bridge) -> None:
 def test_jobs_and_extra_sockets_go_with_an_idle_app(machine: Machine, bridge: Bridge) -> None:
     machine.write("/srv/app/mule.py", "import time\nwhile True: time.sleep(60)\n")
     machine.cleanups.append(lambda: machine.remove("/srv/app/mule.py"))
-    lines = (*DIES, "mule = /srv/app/mule.py", "http-socket = 127.0.0.1:9321")
+    lines = (*LONG, "mule = /srv/app/mule.py", "http-socket = 127.0.0.1:9321")
     bridge.vassal("jobs.ini", config(*lines), address="/run/jobs.sock")
     assert set(warned(bridge)) == {"idle-jobs", "socket-extra"}
     bridge.sync()
@@ -55,6 +58,32 @@ def test_a_socket_in_a_condition_is_woken_once(machine: Machine, bridge: Bridge)
     bridge.wait("hidden", "dead")
     assert machine.show("vassal-hidden.socket", "SubState") == "listening"
     assert machine.request("uwsgi", "/run/hidden.sock").status is None
+
+
+def test_a_lazy_app_keeps_its_config_when_it_is_reloaded(machine: Machine, bridge: Bridge) -> None:
+    def modes() -> list[str]:
+        cursor = machine.journal_cursor()
+        bridge.vassal("lazy.ini", config("lazy = true", "processes = 2"), address="/run/lazy.sock")
+        bridge.sync()
+        machine.wait_journal("spawned uWSGI worker|Respawned uWSGI worker", unit=unit, since_cursor=cursor, timeout=60)
+        return [message(e) for e in machine.journal(cursor, unit) if "Operational MODE" in message(e)]
+
+    unit = "vassal-lazy.service"
+    bridge.vassal("lazy.ini", config("lazy = true"), address="/run/lazy.sock")
+    assert set(warned(bridge)) == {"lazy-reload"}
+    bridge.sync()
+    bridge.app("uwsgi", "/run/lazy.sock")
+    assert modes() == [], "the master has read its config again"
+
+
+def test_a_queue_longer_than_the_kernel_allows_is_as_long_as_it_allows(machine: Machine, bridge: Bridge) -> None:
+    longest = int(machine.read("/proc/sys/net/core/somaxconn"))
+    bridge.vassal("long.ini", config(f"listen = {longest + 1}"), address="/run/long.sock")
+    assert set(warned(bridge)) == {"listen-too-long"}
+    bridge.sync()
+    assert "Backlog" in machine.read("/etc/systemd/system/vassal-long.socket")
+    shown = next(line for line in machine.run("ss", "-lxHn").stdout.splitlines() if "/run/long.sock" in line)
+    assert int(shown.split()[3]) == longest
 
 
 def test_a_misspelt_option_does_nothing(bridge: Bridge) -> None:

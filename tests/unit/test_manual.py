@@ -10,7 +10,7 @@ from .build import ROOT
 
 PAGE = ROOT / "packaging/man/emperor-bridge-codes.7"
 CODE = re.compile(r"[a-z]+(-[a-z]+)+|masked|batch|lock|manager|settings|template|daemonize")
-TELLERS = {"problem", "_problem", "_warn", "refuse", "_find"}
+TELLERS = {"problem", "_problem", "_warn", "_near", "refuse", "_find"}
 COMPUTED = {"not-listening", "not-running", "uid-impossible", "gid-impossible", "unit-masked"}
 """Codes that are put together or chosen before they are used."""
 
