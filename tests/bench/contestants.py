@@ -7,7 +7,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tests.booted.bridge import COMMAND
-from tests.booted.machine import MachineError
 from tests.booted.service import TOML, UNITS, WATCH
 
 from . import layout
@@ -122,27 +121,25 @@ def bridge_through_sync(lap: Lap) -> None:
 def bridge_through_watch(lap: Lap) -> None:
     """Measure the daemon, run as its unit."""
     bring_up(lap, install_watch(lap))
-    lap.watched.append(int(lap.machine.show(WATCH, "MainPID")))
+    lap.daemon = int(lap.machine.show(WATCH, "MainPID"))
     by_files(lap, [])
-    if lap.task.wants(Step.MEMORY):
-        with lap.taking("memory"):
-            daemon_memory(lap)
+    daemon_memory(lap)
 
 
 def daemon_memory(lap: Lap) -> None:
     """Measure what the contestant's own process takes."""
-    unit = WATCH if len(lap.watched) > 1 else EMPEROR
-    found = lap.agent("memory", pid=int(lap.machine.show(unit, "MainPID")))
-    lap.add("memory", found["rss"])
-    lap.add("pss", found["pss"])
+    if lap.task.wants(Step.MEMORY):
+        with lap.taking("memory"):
+            found = lap.agent("memory", pid=lap.daemon)
+            lap.add("memory", found["rss"])
+            lap.add("pss", found["pss"])
 
 
 def emperor(lap: Lap) -> None:
     """Measure the Emperor; it never applies a changed address."""
     bring_up(lap, start_emperor(layout.VASSALS))
-    if lap.task.wants(Step.MEMORY):
-        with lap.taking("memory"):
-            daemon_memory(lap)
+    lap.daemon = int(lap.machine.show(EMPEROR, "MainPID"))
+    daemon_memory(lap)
     cold(lap, scans=True)
     by_files(lap, [], pause=SPREAD, changes=False)
 
@@ -221,9 +218,5 @@ def one_slice(lap: Lap) -> None:
 
 def ticks_of(lap: Lap, seconds: float) -> list[int]:
     """Return the ticks of the contestant's process and of PID 1 while nothing happens."""
-    unit = WATCH if len(lap.watched) > 1 else EMPEROR
-    pid = int(lap.machine.show(unit, "MainPID"))
-    found: list[int] = lap.agent("ticks", pids=[pid, 1], seconds=seconds)
-    if not pid:
-        raise MachineError(f"{unit} does not run")
+    found: list[int] = lap.agent("ticks", pids=[lap.daemon, 1], seconds=seconds)
     return found
