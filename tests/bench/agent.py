@@ -52,6 +52,8 @@ def bring_up(argv: list[str], size: int, timeout: float) -> dict[str, float]:
     while not (listens and returned):
         if not returned and poll.poll(pause * 1000):
             returned = time.monotonic() - began
+            if process.wait():
+                raise FailedError(f"exit status {process.returncode}: {Path(layout.OUTPUT).read_text()[-500:]}")
         elif returned:
             time.sleep(pause)
         look = time.monotonic()
@@ -63,8 +65,6 @@ def bring_up(argv: list[str], size: int, timeout: float) -> dict[str, float]:
             pause = max(LEAST, LOOKING * (time.monotonic() - look))
         else:
             pause = timeout
-    if process.wait():
-        raise FailedError(f"exit status {process.returncode}: {Path(layout.OUTPUT).read_text()[-500:]}")
     return {"listens": listens, "returned": returned, "done": max(listens, returned)}
 
 
