@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test unit beside packages clean
+.PHONY: demo test unit beside bench packages clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
@@ -19,6 +19,12 @@ unit: $(VENV)/ready
 beside: packages $(VENV)/ready
 	$(RUN) -m pytest tests/booted/test_beside.py
 
+# The bridge beside the Emperor and beside bare systemd, half an hour; it writes README's section "How fast".
+# Less: make bench SIZES="1 100" (ROUNDS=1, MEASURES=up,one), which leaves README alone.
+bench: packages $(VENV)/ready-bench
+	@sh packaging/install-packages bench-packages.txt
+	$(RUN) -m tests.bench --sizes "$(SIZES)" --measures "$(MEASURES)" $(if $(ROUNDS),--rounds $(ROUNDS))
+
 packages:
 	@sh packaging/install-packages
 
@@ -27,5 +33,9 @@ $(VENV)/ready: pyproject.toml
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
+$(VENV)/ready-bench: $(VENV)/ready
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .bench

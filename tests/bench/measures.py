@@ -1,0 +1,205 @@
+"""What is measured, for whom, and the bar that issue 5 sets for each. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .figures import BYTES, RATE, SECONDS, TICKS
+
+SMALL, THOUSAND, LARGE = 1, 1000, 8000
+SIZES = (SMALL, 100, THOUSAND, LARGE)
+BEYOND = 100_000
+"""Vassals to extrapolate to: more than one machine's limits allow."""
+GROWTH = 1.1
+"""The highest power of the number of vassals that any cost may grow with."""
+HUNDRED = 100
+SCAN = 3.0
+"""Seconds between the Emperor's scans."""
+QUIET = 60.0
+"""Seconds in which nothing may happen."""
+
+
+class Who(StrEnum):
+    """A contestant, as the samples name it."""
+
+    BRIDGE = "bridge"
+    SYNC = "sync"
+    WATCH = "watch"
+    EMPEROR = "Emperor"
+    FLOOR = "floor"
+    SLICE = "one slice"
+
+
+class Step(StrEnum):
+    """What `--measures` chooses from; one may give several measures."""
+
+    COLD = "cold"
+    UP = "up"
+    NOTHING = "nothing"
+    ONE = "one"
+    HUNDRED = "hundred"
+    RELOAD = "reload"
+    IDLE = "idle"
+    MEMORY = "memory"
+    STATUS = "status"
+    CHECK = "check"
+    WARM = "warm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """What a figure must reach: at most `limit`, or at least where `least`, itself or as a ratio to another's."""
+
+    limit: float
+    beside: tuple[str, Who] | None = None
+    """The measure and contestant whose median it is divided by."""
+    sizes: tuple[int, ...] | None = None
+    """Where it holds; None: at every size."""
+    least: bool = False
+    strict: bool = False
+    """The limit itself is a miss."""
+    worst: bool = False
+    """Judges the worst sample, not the median."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A figure of the bridge's and those it stands beside."""
+
+    measure: str
+    who: Who
+    title: str
+    unit: str = SECONDS
+    peers: tuple[tuple[str, Who], ...] = ()
+    bars: tuple[Bar, ...] = ()
+    grows: bool = True
+    """Is a cost, so that its growth counts."""
+
+
+def _change(measure: str, title: str) -> list[Row]:
+    """Return the rows of one vassal's change: through sync and through watch, beside the floor."""
+    floor = (measure, Who.FLOOR)
+    # The Emperor reads a rule only when the vassal first appears: it never applies another address.
+    peers = (floor,) if measure == "change" else (floor, (measure, Who.EMPEROR))
+    scan = Bar(limit=SCAN, worst=True, strict=True)
+    return [
+        Row(
+            measure=measure,
+            who=who,
+            title=f"one vassal {title}, through {who}",
+            peers=peers,
+            bars=(Bar(limit=1.3, beside=floor), scan),
+        )
+        for who in (Who.SYNC, Who.WATCH)
+    ]
+
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        measure="cold",
+        who=Who.BRIDGE,
+        title="cold start, connection to first byte",
+        peers=(("cold", Who.FLOOR), ("cold", Who.EMPEROR)),
+        bars=(
+            Bar(limit=1.1, beside=("cold", Who.EMPEROR), sizes=(SMALL,)),
+            Bar(limit=0.6, beside=("cold", Who.EMPEROR), sizes=(LARGE,)),
+        ),
+    ),
+    *(
+        Row(
+            measure="up",
+            who=who,
+            title=f"bring-up of all, through {who}",
+            peers=(("up", Who.FLOOR), ("up", Who.EMPEROR)),
+            bars=(Bar(limit=1.15, beside=("up", Who.FLOOR)),),
+        )
+        for who in (Who.SYNC, Who.WATCH)
+    ),
+    Row(
+        measure="nothing",
+        who=Who.SYNC,
+        title="sync with nothing to do",
+        bars=(Bar(limit=0.05, beside=("up", Who.SYNC), sizes=(LARGE,), strict=True),),
+    ),
+    *_change("add", "added"),
+    *_change("change", "given another address"),
+    *_change("remove", "removed"),
+    *(
+        Row(
+            measure="hundred",
+            who=who,
+            title=f"{HUNDRED} vassals added at once, through {who}",
+            peers=(("hundred", Who.FLOOR), ("hundred", Who.EMPEROR)),
+            bars=(Bar(limit=1.3, beside=("hundred", Who.FLOOR), sizes=(LARGE,)),),
+        )
+        for who in (Who.SYNC, Who.WATCH)
+    ),
+    Row(
+        measure="reload",
+        who=Who.BRIDGE,
+        title="daemon-reload",
+        peers=(("reload", Who.SLICE),),
+        bars=(Bar(limit=0.1, beside=("reload", Who.SLICE), sizes=(LARGE,), strict=True),),
+    ),
+    Row(
+        measure="idle",
+        who=Who.WATCH,
+        title=f"clock ticks in {QUIET:g} s of idleness: watch and growth in PID 1",
+        unit=TICKS,
+        peers=(("idle", Who.EMPEROR),),
+        bars=(Bar(limit=0, sizes=(LARGE,)),),
+    ),
+    Row(
+        measure="memory",
+        who=Who.WATCH,
+        title="memory (RSS) of the daemon",
+        unit=BYTES,
+        peers=(("memory", Who.EMPEROR),),
+        bars=(Bar(limit=60e6, sizes=(LARGE,), strict=True),),
+    ),
+    Row(
+        measure="pss",
+        who=Who.WATCH,
+        title="memory (PSS) of the daemon",
+        unit=BYTES,
+        peers=(("pss", Who.EMPEROR),),
+    ),
+    Row(
+        measure="pid1",
+        who=Who.SYNC,
+        title="growth of PID 1 (RSS)",
+        unit=BYTES,
+        peers=(("pid1", Who.FLOOR), ("pid1", Who.EMPEROR)),
+    ),
+    Row(
+        measure="pid1-each",
+        who=Who.SYNC,
+        title="growth of PID 1 (RSS) for each vassal",
+        unit=BYTES,
+        peers=(("pid1-each", Who.FLOOR), ("pid1-each", Who.EMPEROR)),
+        bars=(Bar(limit=14e3, sizes=(LARGE,), strict=True),),
+        grows=False,
+    ),
+    Row(
+        measure="status",
+        who=Who.BRIDGE,
+        title="emperor-bridge status",
+        bars=(Bar(limit=1, sizes=(LARGE,), strict=True),),
+    ),
+    Row(
+        measure="check",
+        who=Who.BRIDGE,
+        title="emperor-bridge check",
+        bars=(Bar(limit=5, sizes=(LARGE,), strict=True),),
+    ),
+    Row(
+        measure="warm",
+        who=Who.BRIDGE,
+        title="requests per second once it runs (wrk, 4 connections)",
+        unit=RATE,
+        peers=(("warm", Who.FLOOR), ("warm", Who.EMPEROR)),
+        bars=(Bar(limit=0.98, beside=("warm", Who.EMPEROR), least=True),),
+        grows=False,
+    ),
+)

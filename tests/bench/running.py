@@ -1,0 +1,165 @@
+"""The run: sizes, rounds, and whose turn it is."""
+
+from __future__ import annotations
+
+import compileall
+import datetime
+import os
+import platform
+import re
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bridge import __version__
+from tests.booted.bridge import COMMAND
+from tests.booted.container import CHECKOUT
+from tests.booted.machine import Machine, MachineError
+
+from . import contestants, layout
+from .lap import Lap, LapError, Task, tell
+from .measures import LARGE, QUIET, Step, Who
+from .results import Results
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+ROUNDS, ROUNDS_LARGE = 5, 3
+CHANGES = frozenset({Step.UP, Step.ONE, Step.HUNDRED, Step.MEMORY})
+LAPS: tuple[tuple[Who, Callable[[Lap], None], frozenset[Step]], ...] = (
+    (
+        Who.SYNC,
+        contestants.bridge_through_sync,
+        CHANGES | {Step.COLD, Step.NOTHING, Step.RELOAD, Step.STATUS, Step.CHECK},
+    ),
+    (Who.EMPEROR, contestants.emperor, CHANGES | {Step.COLD}),
+    (Who.FLOOR, contestants.floor, CHANGES | {Step.COLD}),
+    (Who.WATCH, contestants.bridge_through_watch, CHANGES),
+    (Who.SLICE, contestants.one_slice, frozenset({Step.RELOAD})),
+)
+WARM_TURNS, WARM_SECONDS = 8, 2
+
+
+def run(sizes: Sequence[int], rounds: int | None, steps: frozenset[Step], keep: Callable[[Results], None]) -> Results:
+    """Measure all; `keep` is given what there is after each round."""
+    results = Results(sizes=sorted(sizes))
+    # As installed: nothing is compiled when it is first run.
+    compileall.compile_dir(CHECKOUT / "bridge", quiet=1)
+    compileall.compile_dir(CHECKOUT / "tests", quiet=1)
+    results.facts = facts()
+    for size in results.sizes:
+        total = rounds or (ROUNDS_LARGE if size >= LARGE else ROUNDS)
+        results.rounds[str(size)] = total
+        for number in range(total):
+            task = Task(results=results, size=size, number=number, rounds=total, steps=steps)
+            round_of(task)
+            keep(results)
+    if Step.IDLE in steps:
+        try:
+            idle(results)
+        except (MachineError, LapError) as error:
+            nothing = Task(results=results, size=max(results.sizes), number=0, rounds=1, steps=steps)
+            Lap(nothing, Who.WATCH, Machine()).fail("idle", error)
+    return results
+
+
+def round_of(task: Task) -> None:
+    """Measure each contestant once; another is the first each time."""
+    turn = task.number % len(LAPS)
+    for who, race, steps in (*LAPS[turn:], *LAPS[:turn]):
+        # Minutes, at the largest size.
+        if task.wants(*steps) and (task.first or who is not Who.SLICE or task.size < LARGE):
+            lap_of(task, who, race)
+    if task.first and task.wants(Step.WARM) and task.size == min(task.results.sizes):
+        warm(task)
+
+
+def lap_of(task: Task, who: Who, race: Callable[[Lap], None]) -> None:
+    """Boot a machine for one contestant."""
+    with ExitStack() as stack:
+        try:
+            lap = Lap(task, who, stack.enter_context(Machine()))
+        except MachineError as error:
+            Lap(task, who, Machine()).fail("boot", error)
+            return
+        try:
+            race(lap)
+        except LapError:
+            return
+        except (MachineError, OSError) as error:
+            lap.fail("the rest", error)
+
+
+def idle(results: Results) -> None:
+    """Let the daemon and the Emperor do nothing, at all sizes at once: ticks are counted, so none disturbs another."""
+    with ExitStack() as stack:
+        laps = []
+        for size in results.sizes:
+            # What it takes to get there is not measured here.
+            unmeasured = Task(results=Results(), size=size, number=0, rounds=1, steps=frozenset())
+            watch, emperor = (Lap(unmeasured, who, stack.enter_context(Machine())) for who in (Who.WATCH, Who.EMPEROR))
+            contestants.emperor(emperor)
+            contestants.bridge_through_watch(watch)
+            laps += [watch, emperor]
+        tell(f"nothing happens for {QUIET:g} s")
+        with ThreadPoolExecutor(len(laps)) as all_at_once:
+            counted = list(all_at_once.map(lambda lap: contestants.ticks_of(lap, QUIET), laps))
+    for lap, (of_daemon, of_systemd) in zip(laps, counted, strict=True):
+        results.add("idle, PID 1", lap.who, lap.task.size, [of_systemd])
+        results.add("idle, daemon", lap.who, lap.task.size, [of_daemon])
+    for size, ours, theirs in zip(results.sizes, counted[::2], counted[1::2], strict=True):
+        # What PID 1 does anyway, it does where it holds no vassals too.
+        results.add("idle", Who.WATCH, size, [ours[0] + max(0, ours[1] - theirs[1])])
+        results.add("idle", Who.EMPEROR, size, [theirs[0]])
+
+
+def warm(task: Task) -> None:
+    """Ask three vassals in one machine in turn: one of the bridge's, one of the Emperor's, a bare one."""
+    text = layout.config("protocol = http", "disable-logging = true")
+    address = {who: f"127.0.0.1:{9001 + number}" for number, who in enumerate((Who.BRIDGE, Who.EMPEROR, Who.FLOOR))}
+    with ExitStack() as stack:
+        lap = Lap(task, Who.BRIDGE, stack.enter_context(Machine()))
+        with lap.taking("warm"):
+            lap.agent("populate", size=0, idle=layout.AWAKE, kind="")
+            files = layout.vassal("warm", text, address[Who.BRIDGE])
+            lap.agent("do", actions=[["write", files], ["run", contestants.SYNC]], timeout=task.timeout)
+            theirs = {
+                path.replace(layout.VASSALS, "/srv/emperor"): content
+                for path, content in layout.vassal("warm", text, address[Who.EMPEROR]).items()
+            }
+            bare = layout.bare_units("bare", address=address[Who.FLOOR])
+            lap.machine.write_many({**theirs, **bare, f"{layout.VASSALS}/bare.ini": text})
+            lap.machine.run(*contestants.start_emperor("/srv/emperor"))
+            lap.machine.run("systemctl", "start", "bare-bare.socket")
+            lap.agent("await_connections", addresses=list(address.values()))
+            rates = lap.agent("wrk", addresses=list(address.values()), repeat=WARM_TURNS, seconds=WARM_SECONDS)
+            for who, found in zip(address, rates, strict=True):
+                task.results.add("warm", who, task.size, found)
+
+
+def facts() -> dict[str, str]:
+    """Return what the figures depend on; running everything once puts it into the file cache."""
+    tell("boot a machine, and see what it is")
+    with Machine() as machine:
+        systemd = machine.run("systemctl", "--version").stdout.split("\n")[0]
+        uwsgi = machine.run("uwsgi", "--version").stdout.strip()
+        machine.run("mkdir", "-p", layout.VASSALS)
+        machine.run(COMMAND, "check", *contestants.RULE, check=False)
+    model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
+    commit = ""
+    with suppress(OSError):
+        argv = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty"]
+        commit = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "date": datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d"),
+        "emperor-bridge": f"{__version__} {commit}".strip(),
+        "systemd": systemd.removeprefix("systemd "),
+        "uWSGI": uwsgi,
+        "Python": platform.python_version(),
+        "kernel": platform.release(),
+        "processors": f"{os.cpu_count()} x {model[1] if model else platform.machine()}",
+        "memory": f"{int(memory[1]) // 1024**2 if memory else 0} GiB",
+    }
