@@ -41,11 +41,6 @@ def read_regular(path: str, *, max_bytes: int) -> bytes:
         raise FileError(error.strerror) from error
 
 
-def signature(info: os.stat_result) -> tuple[int, ...]:
-    """Return what a file's content, replaced or rewritten, cannot change without."""
-    return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-
-
 def _check_link(path: str, opened: os.stat_result) -> None:
     entry = os.lstat(path)
     if (entry.st_dev, entry.st_ino) == (opened.st_dev, opened.st_ino):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from bridge.admission import Desired, admit
@@ -16,7 +15,7 @@ from bridge.observed import Observed
 from bridge.outlook import Circumstances, Outlook
 from bridge.planning import make_plan
 from bridge.probe import make_identity
-from bridge.settling import Settler
+from bridge.settling import settle
 from bridge.store import installed_vassals
 from bridge.units import TARGET, Throttle, boot_target, make_templates, pause_of, render, render_common
 from bridge.vassal import Refusal
@@ -50,7 +49,10 @@ class Part:
 
 
 class Lookout:
-    """Looks, for one layout and one set of settings; remembers what it read for as long as the files stay the same."""
+    """Looks, for one layout and one set of settings.
+
+    It remembers nothing of what it read: a daemon with thousands of vassals is small, and seldom looks at all of them.
+    """
 
     def __init__(self, layout: Layout, settings: Settings, store: Store, tell: Teller) -> None:
         self._layout = layout
@@ -58,11 +60,9 @@ class Lookout:
         self._store = store
         self._tell = tell
         self._boot = boot_target(user_manager=layout.user_manager)
-        self._settler = Settler()
         self._throttle = Throttle(
             step=-(-settings.emperor_throttle // 1000), longest=-(-settings.emperor_max_throttle // 1000)
         )
-        self._texts: dict[str, tuple[Settled, dict[str, str]]] = {}
 
     def look(
         self,
@@ -148,8 +148,8 @@ class Lookout:
             BridgeError: the settings cannot be used.
         """
         terms = make_terms(self._settings, user_manager=self._layout.user_manager)
-        settle = self._settler.ready(terms, identity, configs)
-        return desire(self._settings, settle=settle, progress=self._tell, unfinished=unfinished, only=only)
+        settled = partial(settle, terms=terms, identity=identity, configs=configs)
+        return desire(self._settings, settle=settled, progress=self._tell, unfinished=unfinished, only=only)
 
     def render(self, settled: Settled) -> dict[str, str]:
         """Render a vassal's units.
@@ -158,12 +158,7 @@ class Lookout:
             EscapeError: a value cannot be written into a unit.
             BridgeError: a template is at fault.
         """
-        known, texts = self._texts.get(settled.vassal.label, (None, {}))
-        if known != settled:
-            fresh = render(settled, self._templates, throttle=self._throttle)
-            texts = {unit: sys.intern(text) for unit, text in fresh.items()}
-            self._texts[settled.vassal.label] = (settled, texts)
-        return texts
+        return render(settled, self._templates, throttle=self._throttle)
 
     @cached_property
     def _templates(self) -> Environment:

@@ -5,7 +5,7 @@ Pure. Whoever is not looked at again has what the roll says: a name and addresse
 
 from __future__ import annotations
 
-from collections import defaultdict
+from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.address import UnixAddress, collision_key, parse_address
@@ -50,8 +50,8 @@ class Roll:
         """How many vassals have units."""
         self.included: set[str] = set()
         """The names, without their folders, of files that configs include or ask about."""
-        self._labels: dict[str, set[str]] = defaultdict(set)
-        self._keys: dict[str, set[str]] = defaultdict(set)
+        self._labels: dict[str, tuple[str, ...]] = {}
+        self._keys: dict[str, tuple[str, ...]] = {}
         for config, record in self.records.items():
             self._enter(config, record)
 
@@ -60,9 +60,9 @@ class Roll:
         for config in configs:
             if (old := self.records.pop(config, None)) is not None:
                 self.served -= old.is_served
-                self._labels[old.label].discard(config)
+                _leave(self._labels, old.label, config)
                 for key in old.keys:
-                    self._keys[key].discard(config)
+                    _leave(self._keys, key, config)
         for config, record in records.items():
             self.records[config] = record
             self.served += record.is_served
@@ -103,9 +103,14 @@ class Roll:
     def _enter(self, config: str, record: Record) -> None:
         self.included.update(path.rpartition("/")[2] for path in record.files if not path.startswith(config))
         if record.label:
-            self._labels[record.label].add(config)
+            self._labels[record.label] = (*self._labels.get(record.label, ()), config)
         for key in record.keys:
-            self._keys[key].add(config)
+            self._keys[key] = (*self._keys.get(key, ()), config)
+
+
+def _leave(claims: dict[str, tuple[str, ...]], claim: str, config: str) -> None:
+    if left := tuple(other for other in claims.pop(claim, ()) if other != config):
+        claims[claim] = left
 
 
 def records_of(
@@ -113,15 +118,16 @@ def records_of(
 ) -> dict[str, Record]:
     """Return what a run found of the vassals it looked at; ``extension`` is that of the rule's files, if it has any."""
     told = {d.config for d in (*outlook.diagnostics, *problems)}
+    meant_down = outlook.meant_down
     records: dict[str, Record] = {}
     for settled in outlook.admission.admitted:
         config, label = settled.vassal.config, settled.vassal.label
-        is_well = config not in told and label not in outlook.meant_down
+        is_well = config not in told and label not in meant_down
         records[config] = Record(
             name=settled.vassal.name,
             label=label,
             keys=_keys(settled.identity),
-            waits=str(settled.address or ""),
+            waits=intern(str(settled.address or "")),
             is_served=True,
             files=_files(settled, extension) if is_well else (),
             made=_made(settled, unit_directory) if is_well else (),
@@ -150,7 +156,7 @@ def _add(records: dict[str, Record], config: str, record: Record) -> None:
 
 
 def _keys(address: Address | None) -> tuple[str, ...]:
-    return (collision_key(address),) if address else ()
+    return (intern(collision_key(address)),) if address else ()
 
 
 def _files(settled: Settled, extension: str) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from bridge.address import InetAddress, UnixAddress, overlaps, parse_uwsgi_socke
 from bridge.daemonizing import AS_RELOADED, find_daemonize, find_first_start, in_service
 from bridge.diagnostics import Diagnostic, printable
 from bridge.execution import execution_of
-from bridge.files import signature
 from bridge.owners import missing_owner, open_folder
 from bridge.uwsgi.options import ConfigError
 from bridge.uwsgi.reading import read
@@ -20,7 +18,7 @@ from bridge.uwsgi.sockets import DATAGRAM, sockets
 from bridge.vassal import Settled, SocketAccess
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from bridge.address import Address
     from bridge.execution import Terms
@@ -84,45 +82,6 @@ def read_as_started(vassal: Vassal, terms: Terms, *more: str) -> Config:
     """
     environ = dict(one.split("=", 1) for one in (*terms.environment, *more))
     return read(vassal.config, environ=environ, cwd=vassal.directory, before=terms.before, after=terms.after)
-
-
-class Settler:
-    """Settles vassals, and remembers what it made of a config for as long as its files stay the same."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[object, Settled]] = {}
-
-    def ready(
-        self,
-        terms: Terms,
-        identity: Callable[[Address], Address],
-        configs: dict[Vassal, Config] | None = None,
-    ) -> Callable[[Vassal, Address | None], Settled | Diagnostic]:
-        """Return the function that settles one vassal in one run, and puts the configs it reads into ``configs``."""
-
-        def one(vassal: Vassal, address: Address | None) -> Settled | Diagnostic:
-            known, settled = self._known.get(vassal.config, (None, None))
-            given = (vassal, address, identity(address) if address else None, terms)
-            if settled is not None and known == (given, _signatures(settled.sources)):
-                return settled
-            # Taken before the files are read: a change in between is seen next time.
-            before = _signatures(settled.sources if settled else (vassal.config,))
-            fresh = settle(vassal, address, terms=terms, identity=identity, configs=configs)
-            if isinstance(fresh, Settled) and before == _signatures(fresh.sources):
-                self._known[vassal.config] = ((given, before), fresh)
-            else:
-                self._known.pop(vassal.config, None)
-            return fresh
-
-        return one
-
-
-def _signatures(paths: Iterable[str]) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for path in paths:
-        with suppress(OSError):
-            found[path] = signature(os.stat(path))
-    return found
 
 
 def find_own_socket(

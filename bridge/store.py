@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import stat
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bridge.address import AddressError, parse_address
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.files import TEMPORARY_PREFIX, read_regular, remove_if_there, signature, write_all
+from bridge.files import TEMPORARY_PREFIX, read_regular, remove_if_there, write_all
 from bridge.observed import Installed, Ownership, UnitFile
 from bridge.units import COMMON, SERVICES, SHARES, SOCKETS, link_path, read_mark
 
@@ -39,22 +37,16 @@ class Store:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._directory = layout.unit_directory
-        self._known: dict[str, tuple[tuple[int, ...], UnitFile]] = {}
 
     def files(self, only: Iterable[str] | None = None) -> dict[str, UnitFile]:
         """Read all unit files of names the bridge might use, or ``only`` these.
-
-        Of one that is as it was, what was read then is returned.
 
         Raises:
             BridgeError: the directory is there but cannot be read.
         """
         if only is not None:
             return {name: self._file(name) for name in only if os.path.lexists(f"{self._directory}/{name}")}
-        found = {name: self._file(name) for name in sorted(self._names(self._directory)) if is_candidate(name)}
-        for name in self._known.keys() - found.keys():
-            del self._known[name]
-        return found
+        return {name: self._file(name) for name in sorted(self._names(self._directory)) if is_candidate(name)}
 
     def labels(self) -> set[str]:
         """Return the names of the vassals that have unit files, whoever made them."""
@@ -187,26 +179,11 @@ class Store:
 
     def _file(self, name: str) -> UnitFile:
         path = f"{self._directory}/{name}"
-        with suppress(OSError):
-            info = os.lstat(path)
-            # What a symlink leads to can change while the link does not.
-            if stat.S_ISREG(info.st_mode):
-                # Taken before it is read: a change in between is seen next time.
-                before, file = self._known.get(name, (None, None))
-                if file is None or before != signature(info):
-                    file = self._read(name, path)
-                    self._known[name] = (signature(info), file)
-                return file
-        return self._read(name, path)
-
-    @staticmethod
-    def _read(name: str, path: str) -> UnitFile:
         if os.path.islink(path):
             masked = os.path.realpath(path) == os.devnull
             return UnitFile(path=path, ownership=Ownership.MASKED if masked else Ownership.FOREIGN)
         try:
-            # There may be thousands: the same text is in memory once, whoever made it.
-            text = sys.intern(read_regular(path, max_bytes=_UNIT_MAX).decode())
+            text = read_regular(path, max_bytes=_UNIT_MAX).decode()
         except (OSError, UnicodeDecodeError):
             return UnitFile(path=path, ownership=Ownership.FOREIGN)
         mark = read_mark(name, text)

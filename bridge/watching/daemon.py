@@ -86,8 +86,10 @@ class Daemon:
         signal.signal(signal.SIGIO, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._signalled)
-        self._manager.listen()
         self._work(first=True)
+        # Not before: when thousands of sockets are started, each would be told several times over.
+        self._manager.listen()
+        self._herald.follow(self._manager.units())
         poll = select.poll()
         for source in (wakeups, self._files, self._manager):
             poll.register(source.fileno(), select.POLLIN)

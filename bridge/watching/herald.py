@@ -16,11 +16,11 @@ from bridge.lives import Lives
 from bridge.units import PAUSE_PREFIX, pause_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from bridge.diagnostics import Diagnostic
     from bridge.events import Moment
-    from bridge.observed import UnitChange
+    from bridge.observed import UnitChange, UnitState
     from bridge.outlook import Outlook
 
 _MICRO = 1_000_000
@@ -37,10 +37,14 @@ class Herald:
         self._names: dict[str, str] = {}
         self._gone: dict[str, str] = {}
         self._problems: frozenset[Diagnostic] = frozenset()
-        self._is_ready = self._is_seeded = False
+        self._is_ready = False
         watchdog = int(os.environ.get("WATCHDOG_USEC", "0"))
         self._interval = watchdog / _MICRO / 2 if watchdog else 0.0
         self._next_alive = time.monotonic() + self._interval if self._interval else 0.0
+
+    def follow(self, states: Mapping[str, UnitState]) -> None:
+        """Take the units as they are now; :meth:`unit_changed` tells what becomes of them."""
+        self._lives.seed(states)
 
     def unit_changed(self, change: UnitChange) -> None:
         """Tell what a change of a unit means for its vassal, if anything."""
@@ -78,9 +82,6 @@ class Herald:
             self._lives.forget(label)
         # How their units end is told after this.
         self._gone = gone
-        if not self._is_seeded:
-            self._lives.seed(outlook.observed.states)
-            self._is_seeded = True
         for change in outlook.plan.changes:
             self._say(f"{change.vassal}: {change.verb}{f', {change.detail}' if change.detail else ''}")
         tell_run(outlook.plan.changes, (), user_manager=self._user_manager)
