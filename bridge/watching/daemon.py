@@ -18,7 +18,7 @@ from bridge.address import UnixAddress
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.trails import Trails
 from bridge.watching.inotify import FileWatch
-from bridge.watching.places import add_vassals, places
+from bridge.watching.places import add_links, add_sockets, places
 from bridge.watching.tracing import configs_of
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class Daemon:
         self._files = FileWatch()
         self._sockets: dict[str, tuple[int, int]] = {}
         self._trails = Trails(lambda _: None)
+        self._sources: set[str] = set()
+        """The folders in which vassals can change, of all that are watched."""
         self._touched: set[str] | None = set()
         self._first_change = self._last_change = 0.0
         self._retry_at = 0.0
@@ -86,6 +88,8 @@ class Daemon:
         signal.signal(signal.SIGIO, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._signalled)
+        self._trails = places(self._setup.settings, self._setup.configuration)
+        self._watch()
         self._work(first=True)
         # Not before: when thousands of sockets are started, each would be told several times over.
         self._manager.listen()
@@ -191,15 +195,8 @@ class Daemon:
             # What systemd told meanwhile is of our own making, and comes after it in the story.
             changes = list(self._manager.changes())
             self._remember(outlook)
-            try:
-                is_new = self._files.watch(self._trails.names)
-            except OSError as error:
-                problem = Diagnostic(
-                    code="watch-limit",
-                    message=f"not all folders can be watched: {error.strerror}",
-                    hint="raise fs.inotify.max_user_watches",
-                )
-                problems, is_new = (*problems, problem), False
+            new, trouble = self._watch()
+            problems += trouble
             self._herald.done(outlook, problems)
             for change in changes:
                 self._herald.unit_changed(change)
@@ -208,10 +205,25 @@ class Daemon:
             del outlook, changes
             if not is_part:
                 _give_memory_back()
-            if not is_new:
+            if not new & self._sources:
                 break
             touched = None
+        if new and any(_inode(path) != inode for path, inode in self._sockets.items()):
+            # One went before its folder was watched.
+            self._changed()
         return problems
+
+    def _watch(self) -> tuple[set[str], tuple[Diagnostic, ...]]:
+        """Watch all places; return the new folders among them, and what is wrong."""
+        try:
+            return self._files.watch(self._trails.names), ()
+        except OSError as error:
+            problem = Diagnostic(
+                code="watch-limit",
+                message=f"not all folders can be watched: {error.strerror}",
+                hint="raise fs.inotify.max_user_watches",
+            )
+            return set(), (problem,)
 
     def _renew_setup(self) -> None:
         self._herald.reloading()
@@ -225,13 +237,16 @@ class Daemon:
         """Keep what tells a change that matters from one of systemd's making, and where one can happen."""
         if outlook.part is None:
             self._sockets = {}
-            self._trails = places(self._setup.settings, outlook.desired, self._setup.configuration)
+            self._trails = places(self._setup.settings, self._setup.configuration)
         else:
             gone = {i.address.path for i in outlook.observed.installed.values() if isinstance(i.address, UnixAddress)}
             for path in gone:
                 self._sockets.pop(path, None)
                 self._trails.forget(path)
-            add_vassals(self._trails, self._setup.settings, outlook.desired)
+        before = set() if outlook.part is None else set(self._trails.names)
+        add_links(self._trails, self._setup.settings, outlook.desired)
+        self._sources = (self._sources & before) | (self._trails.names.keys() - before)
+        add_sockets(self._trails, outlook.desired)
         paths = (s.address.path for s in outlook.admission.admitted if isinstance(s.address, UnixAddress))
         self._sockets |= {path: inode for path in paths if (inode := _inode(path))}
 

@@ -55,8 +55,8 @@ class FileWatch:
         """Stop watching."""
         self._inotify.close()
 
-    def watch(self, names: Mapping[str, set[str]]) -> bool:
-        """Watch these names in these folders and nothing else; tell whether a folder is new among them.
+    def watch(self, names: Mapping[str, set[str]]) -> set[str]:
+        """Watch these names in these folders and nothing else; return the folders that are new among them.
 
         What happened in a new one before may have been missed. A folder that is not there is none: its parent is
         watched for it.
@@ -67,7 +67,7 @@ class FileWatch:
         self._names = names
         for folder in self._descriptors.keys() - names.keys():
             self._drop(folder)
-        added = False
+        added: set[str] = set()
         for folder in names.keys() - self._descriptors.keys():
             try:
                 descriptor = self._inotify.add_watch(folder, _MASK)
@@ -76,7 +76,7 @@ class FileWatch:
             # The same folder by another path (a bind mount) has the same descriptor.
             self._by_descriptor[descriptor] = folder
             self._descriptors[folder] = descriptor
-            added = True
+            added.add(folder)
         return added
 
     def changed(self, is_known: Callable[[str], bool]) -> set[str] | None:

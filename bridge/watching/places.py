@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from bridge.vassal import Vassal
 
 
-def places(settings: Settings, desired: Desired, configuration: Iterable[str]) -> Trails:
-    """Return what is to be watched.
+def places(settings: Settings, configuration: Iterable[str]) -> Trails:
+    """Return what is to be watched whatever vassals there are.
 
     ``configuration`` are files and folders that the settings themselves came from.
 
@@ -34,17 +34,20 @@ def places(settings: Settings, desired: Desired, configuration: Iterable[str]) -
         monitor_for(spec, settings).trails(trails)
     for path in _commands(settings):
         trails.file(path)
-    add_vassals(trails, settings, desired)
     return trails
 
 
-def add_vassals(trails: Trails, settings: Settings, desired: Desired) -> None:
-    """Add what is to be watched for vassals beyond what monitors see."""
+def add_links(trails: Trails, settings: Settings, desired: Desired) -> None:
+    """Add what is to be watched for configs and rule files that are symlinks."""
     for vassal in _vassals(desired):
         # In a watched folder only a symlink leads to a place that is not watched yet.
         for path in (vassal.config, vassal.config + settings.emperor_on_demand_extension):
             if os.path.islink(path):
                 trails.file(path)
+
+
+def add_sockets(trails: Trails, desired: Desired) -> None:
+    """Add what is to be watched for the vassals' sockets."""
     for settled in desired.settled:
         if isinstance(settled.address, UnixAddress):
             trails.file(settled.address.path)
