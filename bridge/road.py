@@ -121,11 +121,17 @@ class Road:
             return outlook, problems
 
     def keep_up(
-        self, manager: Manager, *, touched: frozenset[str] | None, unfinished: frozenset[str] = frozenset()
+        self,
+        manager: Manager,
+        *,
+        touched: frozenset[str] | None,
+        unfinished: frozenset[str] = frozenset(),
+        foresee: Callable[[Outlook], None] = lambda _: None,
     ) -> tuple[Outlook, tuple[Diagnostic, ...]]:
         """Do as :meth:`sync`, for one who sees every change: only the ``touched`` configs changed; None: anything may.
 
-        What somebody else stopped stays down; ``unfinished`` are files that somebody is just writing.
+        What somebody else stopped stays down; ``unfinished`` are files that somebody is just writing; ``foresee`` is
+        told what is planned before it is done.
 
         Raises:
             BridgeError: as for :meth:`sync`.
@@ -137,6 +143,7 @@ class Road:
             if touched is not None and is_usual and self._stamp == circumstances.stamp:
                 part = Part(touched, self.roll, sees_sockets=False)
             outlook = self._look(manager, circumstances, part)
+            foresee(outlook)
             left = outlook.observed.left
             if outlook.part is not None:
                 units = {unit for i in outlook.observed.installed.values() for unit in i.units}

@@ -22,8 +22,9 @@ from bridge.watching.places import add_links, add_sockets, places
 from bridge.watching.tracing import configs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from bridge.observed import UnitState
     from bridge.outlook import Outlook
     from bridge.road import Road
     from bridge.settings import Settings
@@ -39,6 +40,8 @@ UNCLOSED = 2.0
 RETRY_FIRST, RETRY_LAST = 5.0, 300.0
 """Seconds between attempts after a run that failed, such as on a port that is taken: nobody tells when it is free."""
 _ROUNDS = 5
+_FLOOD = 500
+"""Units of which the start is not followed: each is told several times over, with all its properties."""
 _FILES_OF_ONE = 2
 """Files that one vassal comes with: its config and its rule's."""
 
@@ -71,8 +74,7 @@ class Daemon:
         self._first_change = self._last_change = 0.0
         self._retry_at = 0.0
         self._retry_after = RETRY_FIRST
-        self._stopping = False
-        self._reconfigure = False
+        self._stopping = self._reconfigure = self._is_following = False
 
     def run(self) -> None:
         """Work until told to stop by SIGTERM or SIGINT; SIGHUP has the configuration read again.
@@ -91,9 +93,7 @@ class Daemon:
         self._trails = places(self._setup.settings, self._setup.configuration)
         self._watch()
         self._work(first=True)
-        # Not before: when thousands of sockets are started, each would be told several times over.
-        self._manager.listen()
-        self._herald.follow(self._manager.units())
+        self._follow(self._manager.units)
         poll = select.poll()
         for source in (wakeups, self._files, self._manager):
             poll.register(source.fileno(), select.POLLIN)
@@ -191,7 +191,9 @@ class Daemon:
         road, settings = self._setup.road, self._setup.settings
         touched = None if paths is None else configs_of(paths, road.roll, settings)
         for _ in range(_ROUNDS):
-            outlook, problems = road.keep_up(self._manager, touched=touched, unfinished=frozenset(self._files.open))
+            outlook, problems = road.keep_up(
+                self._manager, touched=touched, unfinished=frozenset(self._files.open), foresee=self._foresee
+            )
             # What systemd told meanwhile is of our own making, and comes after it in the story.
             changes = list(self._manager.changes())
             self._remember(outlook)
@@ -212,6 +214,17 @@ class Daemon:
             # One went before its folder was watched.
             self._changed()
         return problems
+
+    def _foresee(self, outlook: Outlook) -> None:
+        """Follow the units from before the first change, unless so many start that they would be told all at once."""
+        if len(outlook.plan.start) < _FLOOD:
+            self._follow(lambda: outlook.observed.states)
+
+    def _follow(self, states: Callable[[], Mapping[str, UnitState]]) -> None:
+        if not self._is_following:
+            self._is_following = True
+            self._manager.listen()
+            self._herald.follow(states())
 
     def _watch(self) -> tuple[set[str], tuple[Diagnostic, ...]]:
         """Watch all places; return the new folders among them, and what is wrong."""

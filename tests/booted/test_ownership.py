@@ -47,7 +47,7 @@ def test_units_verify_silently_and_live_in_sub_slices(machine: Machine, bridge: 
     bridge.vassal("50% of $HOME é.ini", address="/run/50% of $HOME é.sock")
     bridge.sync()
 
-    paths = machine.run("find", ETC, "-type", "f", "-name", "vassal*").stdout.splitlines()
+    paths = machine.run("find", ETC, "-type", "f", "-name", "vassal*.*").stdout.splitlines()
     assert len(paths) == 6 * 2 + 1 + 5
     result = machine.run("systemd-analyze", "verify", "--recursive-errors=one", *paths, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
