@@ -19,6 +19,7 @@ from tests.booted.container import CHECKOUT
 from tests.booted.machine import Machine, MachineError
 
 from . import contestants, layout
+from .disk import fresh_disk
 from .lap import Lap, LapError, Task, tell
 from .measures import LARGE, QUIET, Step, Who
 from .results import Results
@@ -48,7 +49,13 @@ def run(sizes: Sequence[int], rounds: int | None, steps: frozenset[Step], keep: 
     # As installed: nothing is compiled when it is first run.
     compileall.compile_dir(CHECKOUT / "bridge", quiet=1)
     compileall.compile_dir(CHECKOUT / "tests", quiet=1)
-    results.facts = facts()
+    with fresh_disk() as disk:
+        results.facts = facts() | {"disk": disk}
+        _measure(results, rounds, steps, keep)
+    return results
+
+
+def _measure(results: Results, rounds: int | None, steps: frozenset[Step], keep: Callable[[Results], None]) -> None:
     for size in results.sizes:
         total = rounds or (ROUNDS_LARGE if size >= LARGE else ROUNDS)
         results.rounds[str(size)] = total
@@ -62,7 +69,6 @@ def run(sizes: Sequence[int], rounds: int | None, steps: frozenset[Step], keep: 
         except (MachineError, LapError) as error:
             nothing = Task(results=results, size=max(results.sizes), number=0, rounds=1, steps=steps)
             Lap(nothing, Who.WATCH, Machine()).fail("idle", error)
-    return results
 
 
 def round_of(task: Task) -> None:
