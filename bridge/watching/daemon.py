@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bridge.systemd import SystemdManager
     from bridge.watching.herald import Herald
 
-QUIET, BRIEFLY_QUIET = 0.03, 0.01
+QUIET, BRIEFLY_QUIET = 0.03, 0.005
 """Seconds without a further change before a burst is taken to be over; if it is of one vassal so far, it may be one."""
 IMPATIENCE = 0.5
 """Seconds after which a burst is acted on although it goes on."""

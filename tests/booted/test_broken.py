@@ -125,7 +125,8 @@ def test_an_emperors_ini_says_how_long_the_pauses_are(machine: Machine, bridge: 
     ini = "/srv/throttle.ini"
     lines = ("emperor-on-demand-ext = .socket", "emperor-throttle = 60000", "emperor-max-throttle = 45000")
     machine.write(ini, "\n".join(["[uwsgi]", f"emperor = {VASSALS}", *lines, ""]))
-    machine.cleanups.append(lambda: machine.remove(ini))
+    # The bridge is told to take everything away before, and reads it for that.
+    machine.cleanups.insert(0, lambda: machine.remove(ini))
     bridge.options = ["--emperor-ini", ini]
     bridge.vassal("unix.ini", NO_FILE, address=ADDRESSES["unix"])
     bridge.sync()
