@@ -11,6 +11,7 @@ import json
 import os
 import stat
 from contextlib import suppress
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from bridge import __version__
@@ -131,11 +132,12 @@ class Glance:
         remove_if_there(self._layout.roll)
 
     def _basis(self) -> str:
-        """Return what all vassals depend on, as one text."""
+        """Return what tells all that every vassal depends on from what it was; in it may be secrets (``env``)."""
         common = [f"{self._layout.unit_directory}/{unit}" for unit in COMMON]
         templates = [entry for folder in self._layout.templates for entry in _entries(folder)]
         terms = make_terms(self._settings, user_manager=self._layout.user_manager)
-        return repr((__version__, terms, digest((*_USERS, *common, *templates))))
+        facts = (__version__, self._layout.unit_directory, terms, digest((*_USERS, *common, *templates)))
+        return blake2b(repr(facts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def digest(files: Iterable[str]) -> int:
