@@ -94,6 +94,7 @@ class Daemon:
         self._watch()
         self._work(first=True)
         self._follow(self._manager.units)
+        _give_memory_back()
         poll = select.poll()
         for source in (wakeups, self._files, self._manager):
             poll.register(source.fileno(), select.POLLIN)

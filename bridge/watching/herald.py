@@ -77,7 +77,9 @@ class Herald:
         if outlook.part is None:
             self._names = names
         else:
-            self._names = {label: name for label, name in self._names.items() if label not in gone} | names
+            for label in gone:
+                self._names.pop(label, None)
+            self._names |= names
         for label in self._gone.keys() - self._names.keys():
             self._lives.forget(label)
         # How their units end is told after this.
