@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge import glance
 from bridge.change import Verb
-from bridge.glance import _TICK, MOST
 from bridge.road import Road
 from bridge.settings import Settings
 from tests.unit.build import DEAD, LISTENING, RUNNING, make_layout, quiet
@@ -103,7 +103,7 @@ class Site:
 
     def age(self) -> None:
         """Return when the files are so old that a run can trust their times."""
-        edge = max(entry.stat().st_ctime_ns for entry in os.scandir(self.folder)) + 2 * _TICK
+        edge = max(entry.stat().st_ctime_ns for entry in os.scandir(self.folder)) + 2 * glance._TICK
         while (left := edge - time.time_ns()) > 0:
             time.sleep(left / 1e9)
 
@@ -226,11 +226,13 @@ def test_other_settings_or_a_lost_roll_have_the_run_look_at_all(site: Site) -> N
     assert site.sync().part is None
 
 
-def test_a_file_that_changes_while_it_is_read_is_looked_at_again(site: Site) -> None:
-    # Written this very moment, its time tells nothing.
+def test_a_file_that_changes_while_it_is_read_is_looked_at_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    # However slow the machine, it was written this very moment: its time tells nothing.
+    monkeypatch.setattr(glance, "_TICK", 10**12)
     young = site.write("young", "young")
     site.sync()
-    assert site.sync().part == frozenset({young})
+    assert young in (site.sync().part or ())
+    monkeypatch.undo()
     site.age()
     site.sync()
     assert site.sync().part == frozenset()
@@ -250,9 +252,9 @@ def test_most_vassals_gone_at_once_are_kept(site: Site) -> None:
 
 
 def test_with_many_changes_it_is_quicker_to_look_at_all(site: Site) -> None:
-    for number in range(MOST + 1):
+    for number in range(glance.MOST + 1):
         site.write(f"m{number}", f"m{number}")
     site.age()
     outlook = site.sync()
     assert outlook.part is None
-    assert outlook.vassals == MOST + 5
+    assert outlook.vassals == glance.MOST + 5
