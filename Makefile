@@ -19,7 +19,7 @@ unit: $(VENV)/ready
 beside: packages $(VENV)/ready
 	$(RUN) -m pytest tests/booted/test_beside.py
 
-# The bridge beside the Emperor and beside bare systemd, half an hour; it writes README's section "How fast".
+# The bridge beside the Emperor and beside bare systemd; it writes README's section "How fast".
 # Less: make bench SIZES="1 100" (ROUNDS=1, MEASURES=up,one), which leaves README alone.
 bench: packages $(VENV)/ready-bench
 	@sh packaging/install-packages bench-packages.txt
