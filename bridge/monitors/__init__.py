@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.monitors.directory import DirectoryMonitor
-from bridge.monitors.pattern import PatternMonitor, matches_one_directory
+from bridge.monitors.glob import PatternMonitor, matches_one_directory
 
 if TYPE_CHECKING:
+    from bridge.config.settings import Settings
     from bridge.monitors.base import Monitor
-    from bridge.settings import Settings
 
 
 def monitor_for(spec: str, settings: Settings) -> Monitor:

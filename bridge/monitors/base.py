@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.diagnostics import Diagnostic
-from bridge.escape import UNIT_NAME_MAX, EscapeError
-from bridge.vassal import CONFIG_OPTIONS, Owner, option_for
+from bridge.model.vassal import CONFIG_OPTIONS, Owner, option_for
+from bridge.units.quoting import UNIT_NAME_MAX, EscapeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from bridge.settings import Settings
-    from bridge.trails import Trails
-    from bridge.vassal import Vassal
+    from bridge.config.settings import Settings
+    from bridge.host.path_watch import Trails
+    from bridge.model.vassal import Vassal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

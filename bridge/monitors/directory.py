@@ -6,16 +6,16 @@ import os
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic
-from bridge.escape import unit_label
+from bridge.model.vassal import Vassal, option_for, stem_of
 from bridge.monitors.base import Report, collect
-from bridge.vassal import Vassal, option_for, stem_of
+from bridge.units.quoting import unit_label
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from bridge.settings import Settings
-    from bridge.trails import Trails
-    from bridge.vassal import Owner
+    from bridge.config.settings import Settings
+    from bridge.host.path_watch import Trails
+    from bridge.model.vassal import Owner
 
 
 class DirectoryMonitor:

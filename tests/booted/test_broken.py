@@ -7,7 +7,7 @@ import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from bridge.units import DEFAULT_THROTTLE
+from bridge.units.render import DEFAULT_THROTTLE
 
 from .bridge import APP, VASSALS, config
 from .container import HERE

@@ -25,8 +25,8 @@ HOSTILE = 'a b%d"$(x)=\\\nMESSAGE=forged\n\té.ini'
 ROOT = Path(__file__).resolve().parents[2]
 TELL = """
 import json, sys
-from bridge.chronicle import tell
-from bridge.events import Event, Moment
+from bridge.lifecycle.journal import tell
+from bridge.lifecycle.events import Event, Moment
 for name in json.loads(sys.argv[1]):
     fields = {"EXIT_STATUS": "9"}
     moment = Moment(label="x", unit="vassal-x.service", event=Event.CRASHED, text="why %s %n", fields=fields)
@@ -253,7 +253,8 @@ def test_a_journal_too_long_to_read_says_so(machine: Machine, bridge: Bridge) ->
     bridge.sync()
     bridge.app("uwsgi", "/run/idle.sock")
     bridge.wait("idle", "dead")
-    few = "import sys; from bridge import chronicle; chronicle.NEWEST = int(sys.argv[1]); from bridge.cli import main; "
+    few = "import sys; from bridge.lifecycle import journal; "
+    few += "journal.NEWEST = int(sys.argv[1]); from bridge.cli import main; "
     for newest, is_known in ((10_000, True), (1, False)):
         script = f"{few} sys.argv[1:] = sys.argv[2:]; main()"
         machine.run("journalctl", "--sync")

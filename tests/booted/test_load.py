@@ -12,7 +12,7 @@ from itertools import pairwise
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
-from bridge.events import MESSAGE_IDS, Event
+from bridge.lifecycle.events import MESSAGE_IDS, Event
 
 from .bridge import APP, APP_TEXT, VASSALS, WATCH, config
 from .container import HERE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.units import link_path
+from bridge.units.render import link_path
 
 from .bridge import VASSALS, config
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge.address import Address, parse_address
-from bridge.admission import Admission, Desired, admit
-from bridge.applying import Applier
-from bridge.escape import unit_label
-from bridge.layout import Layout
-from bridge.lock import Lock
-from bridge.observed import Observed, Ownership, UnitFile, UnitState
-from bridge.planning import Plan, make_plan
-from bridge.store import Store, installed_vassals, is_candidate
-from bridge.units import TARGET, boot_target, make_templates, read_mark, render, render_common
-from bridge.vassal import CONFIG_OPTIONS, Execution, Refusal, Settled, SocketAccess, Vassal
+from bridge.config.paths import Layout
+from bridge.model.address import Address, parse_address
+from bridge.model.unit import Observed, Ownership, UnitFile, UnitState
+from bridge.model.vassal import CONFIG_OPTIONS, Execution, Refusal, Settled, SocketAccess, Vassal
+from bridge.reconcile.apply import Applier
+from bridge.reconcile.conflicts import Admission, Desired, admit
+from bridge.reconcile.plan import Plan, make_plan
+from bridge.state.lock import Lock
+from bridge.units.directory import Store, installed_vassals, is_candidate
+from bridge.units.quoting import unit_label
+from bridge.units.render import TARGET, boot_target, make_templates, read_mark, render, render_common
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from bridge.change import Verb
-from bridge.chronicle import CHANGE_IDS, PROBLEM_ID
-from bridge.events import EXILE, MESSAGE_IDS
+from bridge.lifecycle.events import EXILE, MESSAGE_IDS
+from bridge.lifecycle.journal import CHANGE_IDS, PROBLEM_ID
+from bridge.model.change import Verb
 from tests.unit.build import ROOT
 
 README = (ROOT / "README.md").read_text()

@@ -1,0 +1,1 @@
+"""What `check` looks for beyond what a plan needs: the lint rules and the machine's limits."""

@@ -1,0 +1,282 @@
+"""What uWSGI will take without a word and an admin will regret: the warnings of ``check``. Pure.
+
+Each says what happens and what to write instead; a sane config gets none.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, TypeAlias
+
+from bridge.diagnostics import Diagnostic, Severity, printable
+from bridge.model.address import UnixAddress, collision_key, overlaps
+from bridge.uwsgi.socket_options import ALL, REQUESTS, ROUTERS, SSL, sockets
+from bridge.vassals.daemonize import find_daemonize
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+    from bridge.model.address import Address
+    from bridge.model.vassal import Settled, Vassal
+    from bridge.uwsgi.options import Config, Option
+
+JOBS = frozenset(
+    {"cron", "cron2", "unique-cron", "legion-cron", "legion-cron2", "unique-legion-cron", "spooler", "spooler-external"}
+    | {"mule", "mules", "farm", "attach-daemon", "attach-daemon2", "attach-control-daemon", "smart-attach-daemon"}
+    | {"smart-attach-daemon2", "legion-attach-daemon", "legion-smart-attach-daemon"}
+)
+"""What a master runs beside its workers, and takes with it when it ends (core/uwsgi.c, ``uwsgi_base_options``)."""
+Spellings: TypeAlias = "Callable[[str, str], Collection[str]]"
+"""Returns all ways to name a user (``uid``) or a group (``gid``)."""
+_PIDFILES = ("pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2")
+_UNKNOWN_MAX = 100
+"""How many unknown options of one config are compared with all that uWSGI has."""
+_NUMBER = re.compile(r"[0-9]{1,6}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A line of a web server's configuration that hands requests to an app."""
+
+    address: Address
+    protocol: str
+    path: str
+    line: int
+
+
+def find_hazards(settled: Settled, config: Config, spellings: Spellings) -> Iterator[Diagnostic]:
+    """Yield what is hazardous in one vassal's config, by itself."""
+    yield from _idle(settled.vassal, config)
+    if settled.address is not None:
+        yield from _other_sockets(settled, config)
+    yield from _user(settled, config, spellings)
+    yield from _daemonize(settled.vassal, config)
+    if config.flag("lazy") and (lazy := config.last("lazy")):
+        # core/master_utils.c, ``grace_them_all``; an Emperor has the vassal leave the mode at its first reload.
+        yield _warn(
+            settled.vassal,
+            lazy,
+            "lazy-reload",
+            "with lazy, a reload only starts new workers: a changed config is not in force until the app starts anew",
+            "write lazy-apps = true instead, which loads apps in the workers too, and reloads all",
+        )
+
+
+def find_misspelt(
+    vassal: Vassal, config: Config, known: frozenset[str], text: Callable[[], str]
+) -> Iterator[Diagnostic]:
+    """Yield options that the installed uWSGI does not know but that are nearly one it knows: it passes over them.
+
+    ``text`` returns what the config was written as: a name used as a placeholder is meant to be one.
+    """
+    unknown = [option for option in config.options if option.key not in known]
+    if not unknown:
+        return
+    declared = {option.value.partition("=")[0] for option in config.all("declare-option", "declare-option2")}
+    written = text()
+    for option in unknown[:_UNKNOWN_MAX]:
+        if option.key in declared or f"%({option.key}" in written:
+            continue
+        if close := _closest(option.key, known):
+            yield _warn(
+                vassal,
+                option,
+                "unknown-option",
+                f"uWSGI has no option {printable(option.key)}, and passes over it in silence",
+                f"did you mean {close}?",
+            )
+
+
+@functools.cache
+def _closest(name: str, known: frozenset[str]) -> str:
+    """Return the known name that is nearly this one: slow, and asked for each vassal that shares a template."""
+    longest = max(map(len, known), default=0) + 2
+    return next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), "") if len(name) <= longest else ""
+
+
+def by_collision(passes: Iterable[Pass], identity: Callable[[Address], Address]) -> dict[str, list[Pass]]:
+    """Sort lines of web servers' by what their addresses share with all others that might be the same."""
+    found: dict[str, list[Pass]] = {}
+    for one in passes:
+        known = replace(one, address=identity(one.address))
+        found.setdefault(collision_key(known.address), []).append(known)
+    return found
+
+
+def find_other_protocol(settled: Settled, config: Config, passes: Mapping[str, list[Pass]]) -> Iterator[Diagnostic]:
+    """Yield a problem if a web server speaks another protocol to the address than the app does."""
+    if settled.identity is None:
+        return
+    option = config.last("protocol", "socket-protocol")
+    speaks = option.value if option else "uwsgi"
+    for one in passes.get(collision_key(settled.identity), ()):
+        if overlaps(one.address, settled.identity) and one.protocol != speaks:
+            yield settled.vassal.problem(
+                "protocol-mismatch",
+                f"{printable(one.path)}:{one.line} speaks {one.protocol} to {settled.address}, and the app {speaks}",
+                f"write protocol = {one.protocol}, or mend the web server's line",
+                path=option.path if option else None,
+                line=option.line if option else None,
+                severity=Severity.WARNING,
+            )
+
+
+def find_pidfile_clashes(configs: Iterable[tuple[Settled, Config]]) -> Iterator[Diagnostic]:
+    """Yield a problem for each vassal that writes a file of process IDs which another one writes, too."""
+    writers: dict[str, list[tuple[Vassal, Option]]] = {}
+    for settled, config in configs:
+        for option in config.all(*_PIDFILES):
+            # Only the second of each kind is written after the change of directory: core/uwsgi.c, ``uwsgi_start``.
+            folder = config.last("chdir") if option.key.endswith("2") else None
+            base = os.path.join(settled.vassal.directory, folder.value if folder else "")
+            path = os.path.normpath(os.path.join(base, option.value))
+            writers.setdefault(path, []).append((settled.vassal, option))
+    for path, found in writers.items():
+        names = sorted({vassal.name for vassal, _ in found})
+        for vassal, option in found if len(names) > 1 else ():
+            other = next(name for name in names if name != vassal.name)
+            yield _warn(
+                vassal,
+                option,
+                "pidfile-clash",
+                f"{option.key} {printable(path)} is also written by {printable(other)}",
+                "leave it out: systemctl show -P MainPID knows the process",
+            )
+
+
+def find_removed_folders(settled: Settled, runtime_directories: Mapping[str, str]) -> Iterator[Diagnostic]:
+    """Yield a problem if the socket is in a folder that systemd removes with another unit.
+
+    ``runtime_directories`` are the units by the folders their ``RuntimeDirectory=`` makes (systemd.exec(5)).
+    """
+    if not isinstance(settled.address, UnixAddress):
+        return
+    for folder, unit in runtime_directories.items():
+        if settled.address.path.startswith(f"{folder}/"):
+            yield settled.vassal.problem(
+                "runtime-directory",
+                f"its socket {settled.address} is in {folder}, which systemd removes when {unit} stops",
+                f"use another folder, or set RuntimeDirectoryPreserve=yes in a drop-in of {unit}",
+                severity=Severity.WARNING,
+            )
+
+
+def find_open_config(vassal: Vassal, modes: Mapping[str, int]) -> Iterator[Diagnostic]:
+    """Yield a problem if others than a tenant can change its config; ``modes`` are those of the file and its folder."""
+    for path, mode in modes.items():
+        if mode & 0o022 and not mode & 0o1000:
+            yield vassal.problem(
+                "writable-by-others",
+                f"{printable(path)} can be written by others than its owner, who could so run programs as the tenant",
+                f"chmod go-w {printable(path)}",
+                severity=Severity.WARNING,
+            )
+
+
+def _idle(vassal: Vassal, config: Config) -> Iterator[Diagnostic]:
+    """What idle does, and takes with it (core/master_checks.c, ``uwsgi_master_check_idle``)."""
+    idle = config.last("idle")
+    dies = config.last("die-on-idle") if config.flag("die-on-idle") else None
+    option = dies or idle
+    master = config.last("master", "M")
+    if option and master and not master.trusted and not config.flag("master", "M"):
+        yield _warn(
+            vassal,
+            option,
+            "idle-no-master",
+            f"{option.key} has no effect: master is off, in line {master.line} of {printable(master.path)}",
+            "remove that line: it is the master that finds the app idle",
+        )
+    if dies and not idle:
+        yield _warn(
+            vassal, dies, "idle-not-set", "die-on-idle has no effect without idle", "write idle = SECONDS as well"
+        )
+    if not (dies and idle):
+        return
+    for job in config.all(*JOBS):
+        yield _warn(
+            vassal,
+            job,
+            "idle-jobs",
+            f"{job.key} stops with the app whenever it ends idle (line {dies.line}), until the next connection",
+            "leave out die-on-idle, or give the job a unit or a vassal of its own",
+        )
+    threads = config.last("threads")
+    if threads and _NUMBER.fullmatch(threads.value) and int(threads.value) > 1:
+        yield _warn(
+            vassal,
+            threads,
+            "idle-threads",
+            f"with {threads.value} threads, a few requests that meet the end of an idle app get an empty reply",
+            "use processes in place of threads, or leave out die-on-idle; it is the same under the Emperor",
+        )
+
+
+def _other_sockets(settled: Settled, config: Config) -> Iterator[Diagnostic]:
+    vassal = settled.vassal
+    for option in sockets(config):
+        if option.key not in REQUESTS | ROUTERS | SSL:
+            continue
+        yield _warn(
+            vassal,
+            option,
+            "socket-extra",
+            f"{option.key} = {printable(option.value)} is there only while the app runs: nothing waits on it",
+            f"let clients use {settled.address}, or give the address a vassal of its own",
+        )
+    for option in config.unread:
+        if option.key in ALL:
+            yield _warn(
+                vassal,
+                option,
+                "socket-hidden",
+                f"whether {option.key} = {printable(option.value)} is in force only uWSGI will know; if it is "
+                f"{settled.address}, the app is woken once and never again",
+                "take it out of the condition, or leave it out: uWSGI gets the socket as file descriptor 0",
+            )
+
+
+def _user(settled: Settled, config: Config, spellings: Spellings) -> Iterator[Diagnostic]:
+    """A process that is not root's stays what it is: setuid(2)."""
+    execution = settled.execution
+    for key, own in (("uid", execution.user), ("gid", execution.group)):
+        option = config.last(key)
+        if option and execution.user and own and option.value not in spellings(key, own):
+            yield _warn(
+                settled.vassal,
+                option,
+                f"{key}-impossible",
+                f"{key} = {printable(option.value)} cannot be had: the service runs as {own}",
+                f"leave {key} out",
+            )
+
+
+def _daemonize(vassal: Vassal, config: Config) -> Iterator[Diagnostic]:
+    option = find_daemonize(config)
+    if option is None:
+        return
+    written = printable(option.value)
+    yield _warn(
+        vassal,
+        option,
+        "daemonize",
+        f"{option.key} only has uWSGI log to {written}, as under an Emperor: it stays in its service, "
+        "and calls even its first start a reload",
+        f"write logto = {written}, which means just that, or nothing: the journal",
+    )
+    for pidfile in config.all(*_PIDFILES):
+        yield _warn(
+            vassal,
+            pidfile,
+            "daemonize",
+            f"beside {option.key}, uWSGI does not write {pidfile.key} {printable(pidfile.value)}",
+            f"write logto in place of {option.key}; systemctl show -P MainPID knows the process",
+        )
+
+
+def _warn(vassal: Vassal, option: Option, code: str, message: str, hint: str) -> Diagnostic:
+    return vassal.problem(code, message, hint, path=option.path, line=option.line, severity=Severity.WARNING)

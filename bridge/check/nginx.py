@@ -1,0 +1,45 @@
+"""Where nginx hands requests to: ngx_http_uwsgi_module, -fastcgi-, -scgi-, -proxy- and -upstream-."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from bridge.check.lint import Pass
+from bridge.model.address import parse_uwsgi_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+CONFIGS = ("/etc/nginx/nginx.conf", "/etc/nginx/conf.d/*.conf", "/etc/nginx/sites-enabled/*")
+_PASS = re.compile(
+    r"^[^#\n]*?\b(?P<how>uwsgi|fastcgi|scgi|proxy)_pass\s+(?P<http>http://)?(?P<where>[^;\s]+);", re.MULTILINE
+)
+_UPSTREAM = re.compile(r"^[^#\n]*?\bupstream\s+(?P<name>[^\s{]+)\s*\{(?P<body>[^}]*)\}", re.MULTILINE)
+_SERVER = re.compile(r"^(?:[^#\n]*?[\s;])?server\s+(?P<where>[^;\s]+)", re.MULTILINE)
+
+
+def find_passes(texts: Mapping[str, str]) -> Iterator[Pass]:
+    """Yield the addresses that nginx's configuration, by file, hands requests to, through an ``upstream`` or not."""
+    upstreams: dict[str, list[str]] = {}
+    for text in texts.values():
+        for match in _UPSTREAM.finditer(text):
+            servers = [server["where"] for server in _SERVER.finditer(match["body"])]
+            upstreams.setdefault(match["name"], []).extend(servers)
+    for path, text in texts.items():
+        for match in _PASS.finditer(text):
+            if match["how"] == "proxy" and not match["http"]:
+                continue
+            # proxy_pass takes a path after the address: behind a colon where that is a unix socket's.
+            proxied = match["how"] == "proxy"
+            protocol = "http" if proxied else match["how"]
+            name = match["where"].split("/")[0] if proxied else match["where"]
+            line = text.count("\n", 0, match.start("how")) + 1
+            for where in upstreams.get(name, [match["where"]]):
+                address = where.removeprefix("unix:")
+                if proxied and address.startswith("/"):
+                    address = address.partition(":")[0]
+                elif proxied:
+                    address = address.partition("/")[0]
+                if parsed := parse_uwsgi_socket(address, base="/"):
+                    yield Pass(parsed, protocol, path, line)

@@ -1,0 +1,135 @@
+"""What ``check`` looks at beyond the road: the configs once more, and what on this machine can spoil them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bridge.check.limits import find_limits, read_limits
+from bridge.check.lint import (
+    by_collision,
+    find_hazards,
+    find_misspelt,
+    find_open_config,
+    find_other_protocol,
+    find_pidfile_clashes,
+    find_removed_folders,
+)
+from bridge.check.nginx import CONFIGS, find_passes
+from bridge.host.files import read_regular
+from bridge.host.listeners import make_identity
+from bridge.host.process import CommandError, output_of
+from bridge.host.users import spellings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from bridge.config.paths import Layout
+    from bridge.diagnostics import Diagnostic
+    from bridge.model.vassal import Settled, Vassal
+    from bridge.uwsgi.options import Config
+    from bridge.vassals.spawn import Terms
+
+_RUNTIME = re.compile(r"^RuntimeDirectory=(?P<names>.+)$", re.MULTILINE)
+_KEPT = re.compile(r"^RuntimeDirectoryPreserve=(yes|true|1|on)\s*$", re.MULTILINE)
+_OPTION = re.compile(r"^ +(?:-.\|)?--(?P<name>[a-z0-9-]+)", re.MULTILINE)
+_PLUGIN = re.compile(r"[a-z0-9_]{1,40}")
+"""A plugin's name, and no path: this uWSGI runs as root."""
+_PLUGINS_MAX = 32
+_HELP_MAX = 1024 * 1024
+_FILE_MAX = 1024 * 1024
+
+
+def check_vassals(
+    settled: Sequence[Settled], configs: Mapping[Vassal, Config], terms: Terms, layout: Layout
+) -> Iterator[Diagnostic]:
+    """Yield the hazards in the vassals' configs; each file of the machine's is read once, whatever their number."""
+    directories = _runtime_directories(layout)
+    nginx = {path: _text(path) for path in sorted(path for pattern in CONFIGS for path in glob.glob(pattern))}
+    passes = by_collision(find_passes(nginx), make_identity())
+    read = [(one, configs[one.vassal]) for one in settled]
+    # A wrapper is not uWSGI: what it does when asked for help nobody knows.
+    options = _Options("" if terms.settings.emperor_wrapper else terms.program)
+    for one, config in read:
+        yield from find_hazards(one, config, spellings)
+        yield from find_removed_folders(one, directories)
+        yield from find_other_protocol(one, config, passes)
+        if one.execution.tenant is not None:
+            yield from find_open_config(one.vassal, _modes(one.vassal.config))
+        if known := options.known(config):
+            yield from find_misspelt(one.vassal, config, known, partial(_texts, one.sources))
+    yield from find_pidfile_clashes(read)
+    yield from find_limits(read, read_limits())
+
+
+class _Options:
+    """The options of the installed uWSGI, by its own ``--help``, with the plugins that a config loads."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self._known: dict[str, frozenset[str]] = {}
+        self._together: dict[frozenset[str], frozenset[str]] = {}
+
+    def known(self, config: Config) -> frozenset[str]:
+        """Return the names a config may use; none if that cannot be known."""
+        loaded = frozenset(
+            name.strip()
+            for option in config.all("plugin", "plugins", "need-plugin", "need-plugins")
+            for name in option.value.split(",")
+        )
+        if not self._program or config.last("plugins-dir", "plugin-dir") or not all(map(_PLUGIN.fullmatch, loaded)):
+            return frozenset()
+        if loaded not in self._together:
+            each = [self._ask(name) for name in ("", *sorted(loaded))]
+            self._together[loaded] = frozenset().union(*each) if all(each) else frozenset()
+        return self._together[loaded]
+
+    def _ask(self, plugin: str) -> frozenset[str]:
+        if plugin not in self._known and len(self._known) < _PLUGINS_MAX:
+            loading = ("--plugin", plugin) if plugin else ()
+            try:
+                shown = output_of((self._program, *loading, "--help"), timeout=10, max_bytes=_HELP_MAX, cwd="/")
+            except CommandError:
+                shown = b""
+            self._known[plugin] = frozenset(_OPTION.findall(shown.decode(errors="replace")))
+        return self._known.get(plugin, frozenset())
+
+
+def _runtime_directories(layout: Layout) -> dict[str, str]:
+    """Return the units by the folders in /run that systemd removes when they stop."""
+    found: dict[str, str] = {}
+    seen: set[str] = set()
+    for folder in layout.unit_path:
+        for path in sorted(glob.glob(f"{glob.escape(folder)}/*.service")):
+            unit = os.path.basename(path)
+            if unit in seen or unit.startswith("vassal-"):
+                continue
+            seen.add(unit)
+            text = _text(path)
+            if not _KEPT.search(text):
+                names = [name for line in _RUNTIME.findall(text) for name in line.split()]
+                found |= {f"/run/{name}": unit for name in names}
+    return found
+
+
+def _modes(config: str) -> dict[str, int]:
+    modes = {}
+    for path in (config, os.path.dirname(config)):
+        with suppress(OSError):
+            modes[path] = os.stat(path).st_mode
+    return modes
+
+
+def _texts(paths: Sequence[str]) -> str:
+    return "".join(map(_text, paths))
+
+
+def _text(path: str) -> str:
+    try:
+        return read_regular(path, max_bytes=_FILE_MAX).decode(errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,102 @@
+"""What every command of the command line has in common: the options, and what follows from them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge.config.paths import Layout, make_layout
+from bridge.config.settings import SETTINGS, Settings, merge, read_toml
+from bridge.diagnostics import BridgeError, Diagnostic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+PLACES = ("/etc/uwsgi-emperor/emperor.ini", "/etc/uwsgi.ini", "/etc/uwsgi/emperor.ini")
+"""Where Debian, Fedora and uWSGI's documentation keep an Emperor's config; read if nothing else names vassals."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Invocation:
+    """What a command was called to work with."""
+
+    layout: Layout
+    settings: Settings
+    configuration: tuple[str, ...]
+    """The files the settings came from, or might come from once they are there."""
+    notices: tuple[Diagnostic, ...] = ()
+    """What of the configuration has no effect."""
+
+
+def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that serve all commands, under uWSGI's own names."""
+    for setting in reversed(SETTINGS):
+        names = [f"--{name}" for name in (setting.name, *setting.aliases)]
+        kind: dict[str, Any] = {"is_flag": True}
+        if not setting.flag:
+            kind = {"metavar": setting.metavar, "type": click.IntRange(min=1) if setting.number else str}
+        command = click.option(*names, setting.field, multiple=setting.multiple, help=setting.help, **kind)(command)
+    for option in (
+        click.option("--runtime", is_flag=True, help="Write units to /run, to be gone after a reboot."),
+        click.option("--user", is_flag=True, help="Work on your own service manager instead of the system's."),
+        click.option("--emperor-ini", metavar="FILE", help="Read these settings from an Emperor's own config."),
+        click.option("--config", metavar="FILE", help="The bridge's configuration; flags win over it.  "
+                     "[default: /etc/emperor-bridge/bridge.toml]"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def resolve(given: Mapping[str, Any], *, needs_vassals: bool = True, looks_for_emperor: bool = True) -> Invocation:
+    """Make sense of the options given; ``looks_for_emperor`` in the usual places if they name no vassals.
+
+    Raises:
+        BridgeError: a configuration file cannot be used, or nothing says where the vassals are.
+    """
+    given = dict(given)
+    layout = make_layout(user=given.pop("user"), runtime=given.pop("runtime"))
+    config, ini = given.pop("config"), given.pop("emperor_ini")
+    layers = [given]
+    path = Path(config or layout.config)
+    if config or _may_be_there(path):
+        values, its_ini = read_toml(path)
+        layers.append(values)
+        ini = ini or its_ini
+    if looks_for_emperor and not ini and not layout.user_manager and not any(layer.get("emperor") for layer in layers):
+        ini = next((place for place in PLACES if _may_be_there(Path(place))), None)
+    notices: tuple[Diagnostic, ...] = ()
+    if ini:
+        from bridge.config.emperor_ini import read_emperor_ini
+
+        found = read_emperor_ini(ini)
+        layers.append(found.values)
+        notices = found.notices
+    settings = merge(layers)
+    if needs_vassals and not settings.emperor:
+        raise BridgeError(
+            Diagnostic(
+                code="no-vassals",
+                message="it is not said where the vassals are",
+                hint=f'give --emperor DIRECTORY, or write emperor = "DIRECTORY" into {layout.config}',
+            )
+        )
+    files = (str(path), *((ini,) if ini else ()), *layout.templates[:-1])
+    return Invocation(
+        layout=layout,
+        settings=settings,
+        configuration=tuple(os.path.abspath(file) for file in files),
+        notices=notices,
+    )
+
+
+def _may_be_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        # Reading it will say so.
+        return True

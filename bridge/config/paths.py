@@ -1,0 +1,103 @@
+"""Where things are: unit directories, the lock, configuration, templates; for the system's manager and for a user's."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.diagnostics import BridgeError, Diagnostic
+
+_SYSTEM_UNIT_PATH = (
+    "/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient",
+    "/run/systemd/generator.early", "/etc/systemd/system", "/etc/systemd/system.attached", "/run/systemd/system",
+    "/run/systemd/system.attached", "/run/systemd/generator", "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/generator.late",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """The places one run of the bridge works in."""
+
+    user_manager: bool
+    unit_directory: str
+    """Where the bridge's units are written."""
+    unit_path: tuple[str, ...]
+    """All directories the manager loads units from (systemd.unit(5), "UNIT FILE LOAD PATH")."""
+    runtime_units: str
+    """Where units live that need not outlast a reboot; the bridge's batches are put here for a moment."""
+    lock: str
+    """Held while the bridge changes anything; holds what an interrupted run was about to do."""
+    last_run: str
+    """What one run leaves for the next to know."""
+    roll: str
+    """What it found of each vassal."""
+    config: str
+    """The default bridge.toml."""
+    pauses: str
+    """Where services note, each in a file of its unit's name, how long they pause or that they want no other start."""
+    templates: tuple[str, ...]
+    """Folders of templates; the first that has a file wins."""
+
+
+def make_layout(*, user: bool, runtime: bool) -> Layout:
+    """Return the layout for the system's service manager or for the caller's own.
+
+    Raises:
+        BridgeError: ``user`` without a session to work in (``$XDG_RUNTIME_DIR``).
+    """
+    if user:
+        return _user_layout(runtime=runtime)
+    own = "/run/systemd/system" if runtime else "/etc/systemd/system"
+    return Layout(
+        user_manager=False,
+        unit_directory=own,
+        unit_path=_SYSTEM_UNIT_PATH,
+        runtime_units="/run/systemd/system",
+        lock="/run/emperor-bridge/lock",
+        last_run="/run/emperor-bridge/last-run",
+        roll="/run/emperor-bridge/roll",
+        pauses="/run/emperor-bridge/pauses",
+        config="/etc/emperor-bridge/bridge.toml",
+        templates=("/etc/emperor-bridge/templates", _shipped_templates()),
+    )
+
+
+def _user_layout(*, runtime: bool) -> Layout:
+    run = os.environ.get("XDG_RUNTIME_DIR")
+    if not run:
+        raise BridgeError(
+            Diagnostic(
+                code="no-user-manager",
+                message="--user needs a login session of yours: XDG_RUNTIME_DIR is not set",
+                hint="log in, or let root run: loginctl enable-linger USER",
+            )
+        )
+    config_home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local/share")
+    persistent, volatile = f"{config_home}/systemd/user", f"{run}/systemd/user"
+    return Layout(
+        user_manager=True,
+        unit_directory=volatile if runtime else persistent,
+        unit_path=(
+            f"{config_home}/systemd/user.control", f"{run}/systemd/user.control", f"{run}/systemd/transient",
+            f"{run}/systemd/generator.early", persistent, "/etc/systemd/user", volatile, "/run/systemd/user",
+            f"{run}/systemd/generator", f"{data_home}/systemd/user", "/usr/local/lib/systemd/user",
+            "/usr/lib/systemd/user", f"{run}/systemd/generator.late",
+        ),
+        runtime_units=volatile,
+        lock=f"{run}/emperor-bridge/lock",
+        last_run=f"{run}/emperor-bridge/last-run",
+        roll=f"{run}/emperor-bridge/roll",
+        pauses=f"{run}/emperor-bridge/pauses",
+        config=f"{config_home}/emperor-bridge/bridge.toml",
+        templates=(f"{config_home}/emperor-bridge/templates", _shipped_templates()),
+    )  # fmt: skip
+
+
+def _shipped_templates() -> str:
+    """Return the folder of the bridge's own templates: in the package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "templates"
+    return str(inside if inside.is_dir() else package.parent / "templates")

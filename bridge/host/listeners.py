@@ -1,0 +1,125 @@
+"""What the kernel says of addresses: which are taken, and by what name the file system knows them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import sys
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING
+
+from bridge.host.sock_diag import listeners
+from bridge.model.address import AbstractAddress, InetAddress, UnixAddress, collision_key, overlaps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from bridge.model.address import Address
+
+_TCP_LISTEN = "0A"
+
+
+def make_identity() -> Callable[[Address], Address]:
+    """Return a function that resolves symlinked folders in a socket's path, asking once for each folder."""
+    known: dict[str, str] = {}
+
+    def identity(address: Address) -> Address:
+        if not (isinstance(address, UnixAddress) and address.path.startswith("/")):
+            return address
+        folder, name = os.path.split(address.path)
+        if folder not in known:
+            known[folder] = os.path.realpath(folder)
+        return UnixAddress(f"{known[folder].rstrip('/')}/{name}")
+
+    return identity
+
+
+def occupied(wanted: Iterable[Address], own: Collection[Address]) -> dict[Address, str]:
+    """Return those of the wanted addresses that cannot be listened on, each with the reason.
+
+    ``own`` are addresses that the bridge's sockets hold now; they are no obstacle.
+    """
+    reasons: dict[Address, str] = {}
+    doubtful = []
+    for address in wanted:
+        if address in own:
+            continue
+        if isinstance(address, UnixAddress) and (reason := _not_a_socket(address.path)):
+            reasons[address] = reason
+        # Nobody finds a socket whose file is gone, or stands in another mount namespace.
+        elif not isinstance(address, UnixAddress) or os.path.lexists(address.path):
+            doubtful.append(address)
+    if not doubtful:
+        return reasons
+    taken: dict[str, list[Address]] = {}
+    # The kernel tells a path as it was given, perhaps through a symlink such as /var/run.
+    for address in map(make_identity(), listening()):
+        if address not in own:
+            taken.setdefault(collision_key(address), []).append(address)
+    for address in doubtful:
+        if other := next((a for a in taken.get(collision_key(address), ()) if overlaps(a, address)), None):
+            reasons[address] = f"another process listens on {other}"
+        elif isinstance(address, UnixAddress) and _is_alive(address.path):
+            reasons[address] = f"another process holds the socket {address}"
+    return reasons
+
+
+def listening() -> Iterator[Address]:
+    """Yield the address of every listening socket of this network namespace (sock_diag(7), proc_net(5))."""
+    for listener in listeners():
+        name = os.fsdecode(listener.name)
+        yield AbstractAddress(name[1:]) if name.startswith("\0") else UnixAddress(name)
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in _lines(table):
+            columns = line.split(None, 4)
+            if columns[3] == _TCP_LISTEN:
+                ip, _, port = columns[1].partition(":")
+                yield InetAddress(_ip(ip), int(port, 16))
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            return file.read().split("\n")[1:-1]
+    except OSError:
+        return []
+
+
+def _ip(text: str) -> IPv4Address | IPv6Address:
+    """Decode an address as the kernel prints it: 32-bit words in the machine's own byte order."""
+    words = bytes.fromhex(text)
+    raw = b"".join(
+        int.from_bytes(words[at : at + 4], sys.byteorder).to_bytes(4, "big") for at in range(0, len(words), 4)
+    )
+    if len(raw) == 4:
+        return IPv4Address(raw)
+    return IPv6Address(raw).ipv4_mapped or IPv6Address(raw)
+
+
+def _not_a_socket(path: str) -> str:
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"{path} cannot be looked at: {error.strerror}"
+    return "" if stat.S_ISSOCK(mode) else f"{path} is there and is not a socket"
+
+
+def _is_alive(path: str) -> bool:
+    """Tell whether some process has this socket, of whatever type and in whatever network namespace.
+
+    systemd would remove the file and take its place: that of the journal, say, which is no stream and never listens.
+    """
+    try:
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as client:
+            # By its descriptor: with its folders resolved, the path may be too long for an address.
+            return client.connect_ex(f"/proc/self/fd/{fd}") != errno.ECONNREFUSED
+    finally:
+        os.close(fd)

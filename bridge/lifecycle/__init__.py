@@ -1,0 +1,1 @@
+"""What happens to a vassal: its events, their history, and the journal entries about both."""

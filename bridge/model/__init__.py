@@ -1,0 +1,1 @@
+"""Frozen data without I/O: addresses, vassals, units, changes."""

@@ -1,0 +1,163 @@
+"""Addresses a vassal's socket can have: what rules and configs write, what systemd listens on, and what collides.
+
+The forms of a rule are the Emperor's (core/emperor.c, ``on_demand_bind``) and, beyond it, abstract names and IPv6.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TypeAlias
+
+from bridge.units.quoting import EscapeError, value
+
+SUN_PATH_MAX = 107
+"""Bytes that fit in ``sun_path`` beside its terminating NUL (unix(7))."""
+PORT_MAX = 65535
+
+_ANY_IPV4 = IPv4Address("0.0.0.0")  # noqa: S104 - the wildcard has to be named to be recognised
+
+
+class AddressError(ValueError):
+    """An address nobody can listen on; ``hint`` says what to write instead."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """A socket in the file system, by its absolute, normalised path."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True, slots=True)
+class AbstractAddress:
+    """A socket in Linux's abstract namespace (unix(7))."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return "@" + self.name
+
+
+@dataclass(frozen=True, slots=True)
+class InetAddress:
+    """A TCP socket."""
+
+    ip: IPv4Address | IPv6Address
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.ip}:{self.port}" if self.ip.version == 4 else f"[{self.ip}]:{self.port}"
+
+
+Address: TypeAlias = UnixAddress | AbstractAddress | InetAddress
+
+
+def parse_address(text: str, *, base: str) -> Address:
+    """Read the address an on-demand rule gives; a relative path is taken below ``base``.
+
+    Raises:
+        AddressError: the text is no address, or one that cannot be written into a unit.
+    """
+    if text.startswith("@"):
+        address: Address = _abstract(text[1:])
+    elif text.startswith("/"):
+        address = _unix(text)
+    elif text.startswith("[") or ":" in text:
+        address = _inet(text)
+    elif text.isdecimal():
+        raise AddressError(f"{text} is a number, not an address", f"write :{text} for a TCP port, ./{text} for a file")
+    else:
+        address = _unix(os.path.join(base, text))
+    try:
+        value(str(address))
+    except EscapeError as error:
+        raise AddressError(f"the socket address cannot be used: {error}", "choose another name") from error
+    return address
+
+
+def parse_uwsgi_socket(text: str, *, base: str) -> Address | None:
+    """Read an address as uWSGI's own ``socket`` options take it; None for one that cannot be known here.
+
+    uWSGI resolves host names and matches ``*`` against the interfaces (core/socket.c); of these only ``localhost`` and
+    the lone ``*`` mean the same on every machine.
+    """
+    host, colon, port = text.rpartition(":")
+    if colon and not text.startswith(("/", "@")):
+        text = {"localhost": "127.0.0.1", "*": "0.0.0.0"}.get(host, host) + colon + port  # noqa: S104
+    try:
+        return parse_address(text, base=base)
+    except AddressError:
+        return None
+
+
+def overlaps(one: Address, other: Address) -> bool:
+    """Tell whether the kernel would refuse to let both listen at once (ip(7), ipv6(7): ``::`` is dual-stack)."""
+    if not (isinstance(one, InetAddress) and isinstance(other, InetAddress)):
+        return one == other
+    if one.port != other.port:
+        return False
+    if one.ip == other.ip:
+        return True
+    return any(
+        wild.ip.is_unspecified and (wild.ip.version >= fixed.ip.version) for wild, fixed in ((one, other), (other, one))
+    )
+
+
+def collision_key(address: Address) -> str:
+    """Return what all addresses that might overlap with this one share: a bucket for :func:`overlaps`."""
+    return f":{address.port}" if isinstance(address, InetAddress) else str(address)
+
+
+def _unix(path: str) -> UnixAddress:
+    if path.endswith("/"):
+        raise AddressError(f"{path!r} ends in a slash", "name the socket's file, not its folder")
+    path = "/" + os.path.normpath(path).lstrip("/")
+    if (size := len(os.fsencode(path))) > SUN_PATH_MAX:
+        raise AddressError(
+            f"the socket path has {size} bytes, {SUN_PATH_MAX} are the most a unix socket can have: {path!r}",
+            "choose a shorter folder or name",
+        )
+    return UnixAddress(path)
+
+
+def _abstract(name: str) -> AbstractAddress:
+    if not name:
+        raise AddressError("'@' names no abstract socket", "write @NAME")
+    if (size := len(os.fsencode(name))) > SUN_PATH_MAX:
+        raise AddressError(f"the abstract name has {size} bytes, {SUN_PATH_MAX} are the most", "choose a shorter one")
+    return AbstractAddress(name)
+
+
+def _inet(text: str) -> InetAddress:
+    host, _, port_text = text.rpartition(":")
+    if not (port_text.isascii() and port_text.isdecimal()):
+        raise AddressError(f"{text!r} has no port number", "write IP:PORT, :PORT, [IPV6]:PORT or an absolute path")
+    port = int(port_text) if len(port_text) <= len(str(PORT_MAX)) else PORT_MAX + 1
+    if not 1 <= port <= PORT_MAX:
+        raise AddressError(f"port {port_text[:9]} is out of range", f"choose one from 1 to {PORT_MAX}")
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        ip = ip_address(host[1:-1] if bracketed else host) if host else _ANY_IPV4
+    except ValueError:
+        raise AddressError(
+            f"{host!r} is not a numeric IP address",
+            "names are not looked up: write the number, such as 127.0.0.1",
+        ) from None
+    if isinstance(ip, IPv6Address):
+        if not bracketed:
+            raise AddressError(f"the IPv6 address {host} has no brackets", f"write [{host}]:{port}")
+        if ip.scope_id:
+            raise AddressError(f"the IPv6 address {host} has a scope", "systemd listens on addresses without one only")
+        return InetAddress(ip.ipv4_mapped or ip, port)
+    if bracketed:
+        raise AddressError(f"{host} is not an IPv6 address", f"write {host[1:-1]}:{port}")
+    return InetAddress(ip, port)

@@ -1,0 +1,70 @@
+"""What the vassals, the rules and the configs ask for: the first half of the road, which only reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.diagnostics import Diagnostic
+from bridge.model.vassal import Mode, Refusal, Settled
+from bridge.monitors import monitor_for
+from bridge.reconcile.conflicts import Desired
+from bridge.vassals.on_demand import apply_rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from bridge.config.settings import Settings
+    from bridge.model.address import Address
+    from bridge.model.vassal import Vassal
+    from bridge.monitors.base import Report
+
+
+def desire(
+    settings: Settings,
+    *,
+    settle: Callable[[Vassal, Address | None], Settled | Diagnostic],
+    progress: Callable[[str, int, int], None],
+    unfinished: Collection[str] = (),
+    only: Collection[str] | None = None,
+) -> Desired:
+    """Ask all monitors, apply the rule, and have every config, or ``only`` these, read and settled.
+
+    A vassal of which a file is ``unfinished``, because somebody is just writing it, stays as it is.
+
+    Raises:
+        BridgeError: the settings themselves cannot be used: an unknown monitor, a command that is none.
+    """
+    reports = [monitor_for(spec, settings).report(only) for spec in settings.emperor]
+    vassals = _distinct(reports)
+    refusals: list[Refusal] = []
+    diagnostics = [d for report in reports for d in report.diagnostics]
+    settled: list[Settled] = []
+    for number, (vassal, ruling) in enumerate(zip(vassals, apply_rule(settings, vassals), strict=True)):
+        if number % 64 == 0:
+            progress("reading vassals", number, len(vassals))
+        if vassal.config in unfinished or vassal.config + settings.emperor_on_demand_extension in unfinished:
+            refusals.append(Refusal(vassal=vassal, mode=Mode.ALWAYS))
+            continue
+        diagnostics += ruling.diagnostics
+        if ruling.refused:
+            refusals.append(Refusal(vassal=vassal, mode=Mode.ON_DEMAND))
+            continue
+        decided = settle(vassal, ruling.address)
+        if isinstance(decided, Diagnostic):
+            diagnostics.append(decided)
+            mode = Mode.ON_DEMAND if ruling.address else Mode.ALWAYS
+            refusals.append(Refusal(vassal=vassal, mode=mode, address=ruling.address))
+        else:
+            settled.append(decided)
+    return Desired(
+        settled=tuple(settled),
+        refusals=tuple(refusals),
+        unusable=frozenset(config for report in reports for config in report.refused),
+        unreachable=frozenset(report.monitor for report in reports if not report.complete),
+        diagnostics=tuple(diagnostics),
+    )
+
+
+def _distinct(reports: list[Report]) -> list[Vassal]:
+    """Return all vassals, one that two monitors report alike only once."""
+    return list({(v.label, v.config): v for report in reports for v in report.vassals}.values())

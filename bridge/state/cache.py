@@ -1,0 +1,172 @@
+"""The roll: what the last run found of each vassal, so that the next need look only at those that changed.
+
+Pure. Whoever is not looked at again has what the roll says: a name and addresses that nobody else may take.
+"""
+
+from __future__ import annotations
+
+from sys import intern
+from typing import TYPE_CHECKING, NamedTuple
+
+from bridge.model.address import UnixAddress, collision_key, parse_address
+from bridge.model.unit import Installed
+from bridge.model.vassal import Mode
+from bridge.units.render import link_path
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from bridge.diagnostics import Diagnostic
+    from bridge.model.address import Address
+    from bridge.model.vassal import Settled
+    from bridge.reconcile.run import Outlook
+
+
+class Record(NamedTuple):
+    """What is known of one config."""
+
+    name: str = ""
+    """What it is called."""
+    label: str = ""
+    """The NAME of its units; empty: it can have none."""
+    keys: tuple[str, ...] = ()
+    """What its addresses, the one it has and the one it wants, might collide in (:func:`collision_key`)."""
+    waits: str = ""
+    """The address it waits on; empty: it runs always."""
+    is_served: bool = False
+    """Whether it has units, of this config or an earlier one."""
+    files: tuple[str, ...] = ()
+    """What it was made from. Empty: all was not well with it, so it is looked at each time."""
+    made: tuple[str, ...] = ()
+    """What was made of it: its units, the link that starts it, its socket."""
+
+
+class Roll:
+    """All vassals by their configs."""
+
+    def __init__(self, records: Mapping[str, Record]) -> None:
+        self.records = dict(records)
+        self.served = sum(record.is_served for record in records.values())
+        """How many vassals have units."""
+        self.included: set[str] = set()
+        """The names, without their folders, of files that configs include or ask about."""
+        self._labels: dict[str, tuple[str, ...]] = {}
+        self._keys: dict[str, tuple[str, ...]] = {}
+        for config, record in self.records.items():
+            self._enter(config, record)
+
+    def replace(self, configs: Iterable[str], records: Mapping[str, Record]) -> None:
+        """Forget these configs, and take down what was found of them now."""
+        for config in configs:
+            if (old := self.records.pop(config, None)) is not None:
+                self.served -= old.is_served
+                _leave(self._labels, old.label, config)
+                for key in old.keys:
+                    _leave(self._keys, key, config)
+        for config, record in records.items():
+            self.records[config] = record
+            self.served += record.is_served
+            self._enter(config, record)
+
+    def rivals(self, labels: Iterable[str], addresses: Iterable[Address], but: Collection[str]) -> bool:
+        """Tell whether any config ``but`` these has or wants such a name, or an address like one of these."""
+        claims = [self._labels.get(label, ()) for label in labels]
+        claims += [self._keys.get(collision_key(address), ()) for address in addresses]
+        return any(config not in but for configs in claims for config in configs)
+
+    def installed(self, but: Collection[str]) -> dict[str, Installed]:
+        """Return the vassals that have units, by label, of all configs ``but`` these."""
+        found = {}
+        for config, record in self.records.items():
+            if record.is_served and config not in but:
+                address = parse_address(record.waits, base="/") if record.waits else None
+                found[record.label] = Installed(
+                    label=record.label,
+                    name=record.name,
+                    config=config,
+                    monitor="",
+                    address=address,
+                    identity=address,
+                    units=(),
+                )
+        return found
+
+    def labels_of(self, configs: Iterable[str]) -> set[str]:
+        """Return the names of the units that these configs have or want."""
+        return {record.label for config in configs if (record := self.records.get(config)) and record.label}
+
+    def slim(self) -> None:
+        """Forget the files: who sees every change need not compare them."""
+        for config, record in self.records.items():
+            self.records[config] = record._replace(files=(), made=())
+
+    def _enter(self, config: str, record: Record) -> None:
+        self.included.update(path.rpartition("/")[2] for path in record.files if not path.startswith(config))
+        if record.label:
+            self._labels[record.label] = (*self._labels.get(record.label, ()), config)
+        for key in record.keys:
+            self._keys[key] = (*self._keys.get(key, ()), config)
+
+
+def _leave(claims: dict[str, tuple[str, ...]], claim: str, config: str) -> None:
+    if left := tuple(other for other in claims.pop(claim, ()) if other != config):
+        claims[claim] = left
+
+
+def records_of(
+    outlook: Outlook, problems: Iterable[Diagnostic], *, extension: str, unit_directory: str
+) -> dict[str, Record]:
+    """Return what a run found of the vassals it looked at; ``extension`` is that of the rule's files, if it has any."""
+    told = {d.config for d in (*outlook.diagnostics, *problems)}
+    meant_down = outlook.meant_down
+    records: dict[str, Record] = {}
+    for settled in outlook.admission.admitted:
+        config, label = settled.vassal.config, settled.vassal.label
+        is_well = config not in told and label not in meant_down
+        records[config] = Record(
+            name=settled.vassal.name,
+            label=label,
+            keys=_keys(settled.identity),
+            waits=intern(str(settled.address or "")),
+            is_served=True,
+            files=_files(settled, extension) if is_well else (),
+            made=_made(settled, unit_directory) if is_well else (),
+        )
+    for refusal in outlook.refusals:
+        vassal = refusal.vassal
+        _add(records, vassal.config, Record(name=vassal.name, label=vassal.label, keys=_keys(refusal.address)))
+    for config in outlook.desired.unusable:
+        _add(records, config, Record())
+    gone = {f"vassal-{label}.service" for label in outlook.observed.installed} & set(outlook.plan.remove)
+    for label, installed in outlook.observed.installed.items():
+        known = records.get(installed.config)
+        if installed.service not in gone and (known is None or not known.is_served):
+            keys = _keys(installed.identity)
+            _add(records, installed.config, Record(name=installed.name, label=label, keys=keys, is_served=True))
+    return records
+
+
+def _add(records: dict[str, Record], config: str, record: Record) -> None:
+    """Add what else a config has or wants; such a one is looked at each time."""
+    if (known := records.get(config)) is not None:
+        keys = (*known.keys, *record.keys)
+        is_served = known.is_served or record.is_served
+        record = Record(known.name or record.name, known.label or record.label, keys, "", is_served)
+    records[config] = record
+
+
+def _keys(address: Address | None) -> tuple[str, ...]:
+    return (intern(collision_key(address)),) if address else ()
+
+
+def _files(settled: Settled, extension: str) -> tuple[str, ...]:
+    return (*settled.sources, settled.vassal.config + extension) if extension else settled.sources
+
+
+def _made(settled: Settled, unit_directory: str) -> tuple[str, ...]:
+    vassal = settled.vassal
+    waits = settled.mode is Mode.ON_DEMAND
+    link = link_path(vassal.socket if waits else vassal.service)
+    units = (vassal.service, vassal.socket, link) if waits else (vassal.service, link)
+    socket = (settled.address.path,) if isinstance(settled.address, UnixAddress) else ()
+    return (*(f"{unit_directory}/{unit}" for unit in units), *socket)

@@ -1,0 +1,158 @@
+"""``status``, once or as long as it is watched: the present from the manager, the past from the journal."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.cli import output
+from bridge.lifecycle import journal as lifecycle_journal
+from bridge.lifecycle.history import UNKNOWN, advance
+from bridge.lifecycle.tracker import Lives, vassal_unit
+from bridge.model.unit import UnitState
+from bridge.status.table import State, refreshed, table, told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from bridge.diagnostics import Diagnostic
+    from bridge.lifecycle.events import Moment
+    from bridge.lifecycle.history import History
+    from bridge.model.unit import UnitChange
+    from bridge.reconcile.reconciler import Road
+    from bridge.status.table import Row
+    from bridge.systemd.manager import SystemdManager
+
+_LONG = 86_400.0
+_BREATH = 0.1
+"""Seconds in which changes are gathered before they are drawn: many come together."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sight:
+    """All that one look tells."""
+
+    rows: list[Row]
+    states: dict[str, UnitState]
+    histories: dict[str, History]
+    diagnostics: Sequence[Diagnostic] = ()
+
+
+def look(manager: SystemdManager, road: Road, *, has_sources: bool, user_manager: bool) -> Sight:
+    """Look at all vassals; where it is not known what they are made from, only at what is installed.
+
+    Raises:
+        BridgeError: systemd or the sources cannot be asked.
+    """
+    outlook = road.overlook(manager) if has_sources else None
+    observed = outlook.observed if outlook else road.observe(manager)
+    refusals, diagnostics = (outlook.refusals, outlook.diagnostics) if outlook else ((), ())
+    histories, since = lifecycle_journal.history(user_manager=user_manager)
+    rows = table(observed, refusals, diagnostics, manager, histories, histories_since=since)
+    return Sight(rows=rows, states=dict(observed.states), histories=histories, diagnostics=diagnostics)
+
+
+def follow(manager: SystemdManager, look: Callable[[], Sight]) -> None:
+    """Show all vassals and then every change, asleep in between, until interrupted.
+
+    Raises:
+        BridgeError: systemd cannot be asked any more.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        manager.listen()
+        board = Board(look)
+        if sys.stdout.isatty():
+            with output.live_table() as draw:
+                while True:
+                    draw(board.rows)
+                    board.take(manager)
+        else:
+            output.say_table(board.rows)
+            while True:
+                for moment in board.take(manager):
+                    output.say_moment(board.name(moment), moment.event, moment.text)
+    except KeyboardInterrupt:
+        pass
+
+
+class Board:
+    """The rows of ``status``, kept up to date by what the manager tells."""
+
+    def __init__(self, look: Callable[[], Sight]) -> None:
+        self._look = look
+        self._lives = Lives(now=time.monotonic_ns() // 1000)
+        self._names: dict[str, str] = {}
+        self._histories: dict[str, History] = {}
+        self._begin()
+        self._lives.seed(self._states)
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows as they are now."""
+        return self._rows
+
+    def name(self, moment: Moment) -> str:
+        """Return the name of the vassal that a moment is of, even if it is gone."""
+        return self._names.get(f"vassal-{moment.label}.service", moment.label)
+
+    def take(self, manager: SystemdManager) -> list[Moment]:
+        """Wait for changes, take them in, and return what they tell.
+
+        Raises:
+            BridgeError: systemd cannot be asked any more.
+        """
+        moments: list[Moment] = []
+        deadline = time.monotonic() + _LONG
+        while changes := list(manager.changes(deadline)):
+            for change in changes:
+                moments += self._note(change)
+            deadline = min(deadline, time.monotonic() + _BREATH)
+            if time.monotonic() >= deadline:
+                break
+        if self._is_old:
+            self._begin()
+        return moments
+
+    def _begin(self) -> None:
+        sight = self._look()
+        # What was seen to happen may not be in the journal yet.
+        self._histories = {**sight.histories, **self._histories}
+        self._rows = [told(row, self._histories.get(row.unit, UNKNOWN)) if row.unit else row for row in sight.rows]
+        self._places = {row.unit: place for place, row in enumerate(sight.rows) if row.unit}
+        self._names |= {row.unit: row.vassal for row in sight.rows if row.unit}
+        self._states = sight.states
+        self._since: dict[str, int] = {}
+        self._pids: dict[str, int | None] = {}
+        self._is_old = False
+
+    def _note(self, change: UnitChange) -> list[Moment]:
+        if (parts := vassal_unit(change.unit)) is None:
+            return []
+        service = f"vassal-{parts[0]}.service"
+        values = change.values
+        if isinstance(pid := values.get("MainPID"), int):
+            self._pids[service] = pid
+        if change.interface == "Unit":
+            self._states[change.unit] = UnitState(
+                load="loaded", active=str(values.get("ActiveState")), sub=str(values.get("SubState"))
+            )
+            if isinstance(since := values.get("StateChangeTimestamp"), int):
+                self._since[change.unit] = since
+        moments = self._lives.feed(change.unit, change.interface, values)
+        if (place := self._places.get(service)) is None:
+            # A vassal that was not there before.
+            self._is_old = True
+            return moments
+        for moment in moments:
+            before = self._histories.get(service, UNKNOWN)
+            self._histories[service] = advance(before, moment.event, moment.text, time.time_ns() // 1000)
+        row = refreshed(self._rows[place], self._states, self._since, self._pids)
+        self._rows[place] = told(row, self._histories.get(service, UNKNOWN))
+        if row.state is State.STOPPED:
+            # It may be gone.
+            self._is_old = True
+        return moments

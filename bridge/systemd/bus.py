@@ -1,0 +1,226 @@
+"""D-Bus, as much of it as the bridge needs: calls, many calls at once, and signals."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, new_method_call
+from jeepney.io.blocking import DBusConnection, open_dbus_connection
+
+from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.systemd.dbus_parser import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    Sift = Callable[[str, str, tuple[Any, ...]], tuple[Any, ...] | None]
+
+WINDOW = 64
+"""Calls that may wait for an answer at once: dbus-daemon allows 128 for a connection."""
+_DAEMON = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
+CALL_TIMEOUT = 300.0
+"""Seconds a call may take; a daemon-reload of many units takes long."""
+
+
+class CallError(Exception):
+    """The other side answered with an error, or not in time."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class Bus:
+    """A connection to the system's bus or the user's, speaking to one service on it.
+
+    Calls block. Signals that arrive meanwhile are kept for :meth:`next_signal`.
+    """
+
+    def __init__(
+        self,
+        *,
+        user: bool,
+        service: str,
+        properties: Collection[str] = (),
+        sift: Sift = lambda _path, _name, body: body,
+    ) -> None:
+        """Connect.
+
+        Of what changed only ``properties`` are looked at; ``sift`` cuts a signal's body down to what matters before it
+        is kept, or drops the signal.
+
+        Raises:
+            BridgeError: there is no bus, or it refuses.
+        """
+        address = "SYSTEM" if not user else _user_bus()
+        try:
+            self._connection: DBusConnection = open_dbus_connection(address)
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            whose = "your own service manager" if user else "systemd"
+            problem = Diagnostic(
+                code="no-manager",
+                message=f"{whose} cannot be reached over D-Bus: {error}",
+                hint="it must be running: see `systemctl --user status`"
+                if user
+                else "the host must run systemd and dbus",
+            )
+            raise BridgeError(problem) from error
+        self._connection.parser = Reader(properties)
+        self._service = service
+        self._sift = sift
+        self._signals: deque[tuple[str, str, tuple[Any, ...]]] = deque()
+        self._begun: dict[int, Message | None] = {}
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def call(self, path: str, interface: str, method: str, signature: str = "", *body: object) -> tuple[Any, ...]:
+        """Call a method and return its answer.
+
+        Raises:
+            CallError: the answer is an error, or none came.
+        """
+        return self._answer(self._send(DBusAddress(path, self._service, interface), method, signature, body))
+
+    def begin(self, path: str, interface: str, method: str, signature: str, *body: object) -> int:
+        """Call a method without waiting for its answer; whoever waits for the signal it leads to is told of an error.
+
+        Raises:
+            CallError: the connection broke.
+        """
+        serial = self._send(DBusAddress(path, self._service, interface), method, signature, body)
+        self._begun[serial] = None
+        return serial
+
+    def call_many(
+        self, calls: Iterable[tuple[str, str, str, str, tuple[object, ...]]]
+    ) -> list[tuple[Any, ...] | CallError]:
+        """Make many calls, a window of them at a time; the answers are in the order of the calls."""
+        waiting: dict[int, int] = {}
+        answers: dict[int, tuple[Any, ...] | CallError] = {}
+        source = enumerate(calls)
+        exhausted = False
+        while waiting or not exhausted:
+            while not exhausted and len(waiting) < WINDOW:
+                if (item := next(source, None)) is None:
+                    exhausted = True
+                else:
+                    number, (path, interface, method, signature, body) = item
+                    waiting[self._send(DBusAddress(path, self._service, interface), method, signature, body)] = number
+            if waiting:
+                message = self._receive(CALL_TIMEOUT)
+                if (at := waiting.pop(message.header.fields.get(HeaderFields.reply_serial, -1), None)) is not None:
+                    try:
+                        answers[at] = _body(message)
+                    except CallError as error:
+                        answers[at] = error
+        return [answers[number] for number in range(len(answers))]
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on for signals."""
+        descriptor: int = self._connection.sock.fileno()
+        return descriptor
+
+    def subscribe(self, interface: str, signal: str, *, below: str) -> None:
+        """Ask for a signal of all objects below a path.
+
+        Raises:
+            CallError: the bus refuses.
+        """
+        rule = MatchRule(type="signal", sender=self._service, interface=interface, member=signal, path_namespace=below)
+        self._match("AddMatch", rule)
+
+    def match(self, interface: str, signal: str, *, unit: str = "") -> None:
+        """Ask for a signal, or only that about a unit (its third argument), until :meth:`unmatch`.
+
+        Raises:
+            CallError: the bus refuses.
+        """
+        self._match("AddMatch", self._rule(interface, signal, unit))
+
+    def unmatch(self, interface: str, signal: str, *, unit: str = "") -> None:
+        """Ask no more for what :meth:`match` asked for.
+
+        Raises:
+            CallError: the bus refuses.
+        """
+        self._match("RemoveMatch", self._rule(interface, signal, unit))
+
+    def _rule(self, interface: str, signal: str, unit: str) -> MatchRule:
+        rule = MatchRule(type="signal", sender=self._service, interface=interface, member=signal)
+        if unit:
+            rule.add_arg_condition(2, unit)
+        return rule
+
+    def next_signal(self, deadline: float, *, begun: int = 0) -> tuple[str, str, tuple[Any, ...]] | None:
+        """Return the next signal's path, name and body, or None once ``time.monotonic()`` has reached ``deadline``.
+
+        A deadline that is past yields what has arrived, without waiting. The signal may be what a call that was
+        ``begun`` leads to.
+
+        Raises:
+            CallError: the connection broke, or that call failed.
+        """
+        while not self._signals:
+            if (answer := self._begun.get(begun)) is not None:
+                self._begun[begun] = None
+                _body(answer)
+            try:
+                self._receive(max(0.0, deadline - time.monotonic()))
+            except TimeoutError:
+                return None
+        return self._signals.popleft()
+
+    def _match(self, method: str, rule: MatchRule) -> None:
+        # Not through jeepney's own proxy, which loses the signals that come while it waits.
+        self._answer(self._send(_DAEMON, method, "s", (rule.serialise(),)))
+
+    def _answer(self, serial: int) -> tuple[Any, ...]:
+        while True:
+            message = self._receive(CALL_TIMEOUT)
+            if message.header.fields.get(HeaderFields.reply_serial) == serial:
+                return _body(message)
+
+    def _send(self, address: DBusAddress, method: str, signature: str, body: tuple[object, ...]) -> int:
+        serial: int = next(self._connection.outgoing_serial)
+        try:
+            self._connection.send(new_method_call(address, method, signature or None, body), serial=serial)
+        except OSError as error:
+            raise CallError("broken", f"the connection to D-Bus broke: {error}") from error
+        return serial
+
+    def _receive(self, timeout: float) -> Message:
+        try:
+            message: Message = self._connection.receive(timeout=timeout)
+        except TimeoutError:
+            if timeout == CALL_TIMEOUT:
+                raise CallError("timeout", f"no answer came within {timeout:g} s") from None
+            raise
+        except OSError as error:
+            raise CallError("broken", f"the connection to D-Bus broke: {error}") from error
+        if message.header.message_type is MessageType.signal:
+            fields = message.header.fields
+            path, name = fields[HeaderFields.path], fields[HeaderFields.member]
+            if (body := self._sift(path, name, message.body)) is not None:
+                self._signals.append((path, name, body))
+        elif (serial := message.header.fields.get(HeaderFields.reply_serial)) in self._begun:
+            self._begun[serial] = message
+        return message
+
+
+def _body(message: Message) -> tuple[Any, ...]:
+    body: tuple[Any, ...] = message.body
+    if message.header.message_type is MessageType.error:
+        text = str(body[0]) if body else ""
+        raise CallError(str(message.header.fields.get(HeaderFields.error_name, "")), text or "no reason was given")
+    return body
+
+
+def _user_bus() -> str:
+    if address := os.environ.get("DBUS_SESSION_BUS_ADDRESS"):
+        return address
+    return f"unix:path={os.environ['XDG_RUNTIME_DIR']}/bus"

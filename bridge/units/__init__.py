@@ -1,0 +1,1 @@
+"""Unit files, as text and on disk. Nothing here speaks to systemd."""

@@ -1,0 +1,236 @@
+"""The unit directory: reads what stands there, and changes only what is the bridge's."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.host.files import TEMPORARY_PREFIX, read_regular, remove_if_there, write_all
+from bridge.model.address import AddressError, parse_address
+from bridge.model.unit import Installed, Ownership, UnitFile
+from bridge.units.render import COMMON, SERVICES, SHARES, SOCKETS, link_path, read_mark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from bridge.config.paths import Layout
+    from bridge.model.address import Address
+
+_UNIT_MAX = 1 << 20
+_NOTE_MAX = 64
+_VASSAL_UNIT = re.compile(r"vassal-(?P<label>.+)\.(service|socket)")
+_LINKS = (f"{SERVICES}.wants", *(f"{SOCKETS}.wants".replace("@", f"@{share}") for share in SHARES))
+BATCH_UNIT = re.compile(r"vassals-batch-\d+\.target")
+
+
+def is_candidate(name: str) -> bool:
+    """Tell whether a unit of this name could be the bridge's."""
+    return name in COMMON or _VASSAL_UNIT.fullmatch(name) is not None
+
+
+class Store:
+    """One unit directory of the manager's, and what the bridge keeps in it."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._directory = layout.unit_directory
+
+    def files(self, only: Iterable[str] | None = None) -> dict[str, UnitFile]:
+        """Read all unit files of names the bridge might use, or ``only`` these.
+
+        Raises:
+            BridgeError: the directory is there but cannot be read.
+        """
+        if only is not None:
+            return {name: self._file(name) for name in only if os.path.lexists(f"{self._directory}/{name}")}
+        return {name: self._file(name) for name in sorted(self._names(self._directory)) if is_candidate(name)}
+
+    def labels(self) -> set[str]:
+        """Return the names of the vassals that have unit files, whoever made them."""
+        return {match["label"] for name in self._names(self._directory) if (match := _VASSAL_UNIT.fullmatch(name))}
+
+    def elsewhere(self, only: Collection[str] | None = None) -> dict[str, str]:
+        """Return the paths of files of such names, or of ``only`` these, in the manager's other directories."""
+        own = os.path.realpath(self._directory)
+        found: dict[str, str] = {}
+        for directory in self._layout.unit_path:
+            if os.path.realpath(directory) != own:
+                for name in self._names(directory) if only is None else _there(directory, only):
+                    if is_candidate(name):
+                        found.setdefault(name, f"{directory}/{name}")
+        return found
+
+    def links(self, boot_target: str, only: Iterable[str] | None = None) -> dict[str, str]:
+        """Return the links that pull the bridge's units in, or ``only`` these, by path below the unit directory."""
+        found: dict[str, str] = {}
+        if only is not None:
+            for path in map(link_path, only):
+                with suppress(OSError):
+                    found[path] = os.readlink(f"{self._directory}/{path}")
+            return found
+        for folder in (*_LINKS, f"{boot_target}.wants"):
+            for name in self._names(f"{self._directory}/{folder}"):
+                if is_candidate(name):
+                    with suppress(OSError):
+                        found[f"{folder}/{name}"] = os.readlink(f"{self._directory}/{folder}/{name}")
+        return found
+
+    def write(self, texts: Mapping[str, str]) -> None:
+        """Write unit files, each whole or not at all.
+
+        Raises:
+            OSError: the disk or the file system refuses.
+        """
+        os.makedirs(self._directory, exist_ok=True)
+        write_all(self._directory, texts)
+
+    def remove(self, units: Iterable[str]) -> None:
+        """Remove unit files.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        for unit in units:
+            remove_if_there(f"{self._directory}/{unit}")
+
+    def link(self, links: Mapping[str, str]) -> None:
+        """Make links, replacing what stands at their paths.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        for path, target in links.items():
+            whole = f"{self._directory}/{path}"
+            os.makedirs(os.path.dirname(whole), exist_ok=True)
+            try:
+                os.symlink(target, whole)
+            except FileExistsError:
+                os.unlink(whole)
+                os.symlink(target, whole)
+
+    def unlink(self, links: Iterable[str]) -> None:
+        """Remove links, and the folders that this leaves empty, as ``systemctl disable`` does.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        folders = set(_LINKS)
+        for path in links:
+            remove_if_there(f"{self._directory}/{path}")
+            folders.add(os.path.dirname(path))
+        for folder in folders:
+            with suppress(OSError):
+                os.rmdir(f"{self._directory}/{folder}")
+
+    def exiled(self) -> frozenset[str]:
+        """Return the labels of vassals whose last exit said that they want no other start."""
+        found = set()
+        for name in self._names(self._layout.pauses):
+            with suppress(OSError):
+                if read_regular(f"{self._layout.pauses}/{name}", max_bytes=_NOTE_MAX).strip() == b"exile":
+                    found.add(name.removeprefix("vassal-").removesuffix(".service"))
+        return frozenset(found)
+
+    def forget_pauses(self, services: Iterable[str]) -> None:
+        """Forget that services failed before, so that their next pause is a short one.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        for service in services:
+            remove_if_there(f"{self._layout.pauses}/{service}")
+        with suppress(OSError):
+            os.rmdir(self._layout.pauses)
+
+    def clean(self) -> None:
+        """Remove what a killed run left half-done: files being written, and batches.
+
+        Raises:
+            BridgeError: one is there and cannot be removed.
+        """
+        folders = (self._directory, os.path.dirname(self._layout.last_run))
+        unfinished = [f"{f}/{name}" for f in folders for name in self._names(f) if name.startswith(TEMPORARY_PREFIX)]
+        batches = self._layout.runtime_units
+        unfinished += [f"{batches}/{name}" for name in self._names(batches) if BATCH_UNIT.fullmatch(name)]
+        for path in unfinished:
+            try:
+                remove_if_there(path)
+            except OSError as error:
+                message = f"what a killed run left cannot be removed: {error.strerror}"
+                raise BridgeError(Diagnostic(code="unit-directory", path=path, message=message)) from error
+
+    @staticmethod
+    def _names(directory: str) -> list[str]:
+        try:
+            return os.listdir(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            problem = Diagnostic(
+                code="unit-directory",
+                path=directory,
+                message=f"the unit directory cannot be read: {error.strerror}",
+                hint="run as root, or use --user",
+            )
+            raise BridgeError(problem) from error
+
+    def _file(self, name: str) -> UnitFile:
+        path = f"{self._directory}/{name}"
+        if os.path.islink(path):
+            masked = os.path.realpath(path) == os.devnull
+            return UnitFile(path=path, ownership=Ownership.MASKED if masked else Ownership.FOREIGN)
+        try:
+            text = read_regular(path, max_bytes=_UNIT_MAX).decode()
+        except (OSError, UnicodeDecodeError):
+            return UnitFile(path=path, ownership=Ownership.FOREIGN)
+        mark = read_mark(name, text)
+        ownership = Ownership.OURS if mark else Ownership.FOREIGN if text else Ownership.MASKED
+        return UnitFile(path=path, ownership=ownership, text=text, mark=mark)
+
+
+def _there(directory: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if os.path.lexists(f"{directory}/{name}")]
+
+
+def installed_vassals(files: Mapping[str, UnitFile], identity: Callable[[Address], Address]) -> dict[str, Installed]:
+    """Group the bridge's own unit files by the vassal they were made for."""
+    grouped: dict[str, list[str]] = {}
+    for name, file in files.items():
+        if file.mark and file.mark.config and (match := _VASSAL_UNIT.fullmatch(name)):
+            grouped.setdefault(match["label"], []).append(name)
+    installed = {}
+    for label, units in grouped.items():
+        marks = [mark for unit in units if (mark := files[unit].mark)]
+        address = next((a for mark in marks if (a := _address(mark.address))), None)
+        installed[label] = Installed(
+            label=label,
+            name=marks[0].name,
+            config=marks[0].config,
+            monitor=marks[0].monitor,
+            address=address,
+            identity=identity(address) if address else None,
+            units=tuple(units),
+        )
+    return installed
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return parse_address(text, base="/") if text else None
+    except AddressError:
+        return None
+
+
+def pause_reader(layout: Layout) -> Callable[[str], float | None]:
+    """Return a function that tells for how many seconds a vassal, by its label, pauses now, if that is known."""
+
+    def pause(label: str) -> float | None:
+        try:
+            return float(read_regular(f"{layout.pauses}/vassal-{label}.service", max_bytes=_NOTE_MAX))
+        except (OSError, ValueError):
+            return None
+
+    return pause

@@ -1,0 +1,174 @@
+"""The three on-demand rules: which address, if any, a vassal waits on.
+
+The Emperor uses one rule only: the extension, else the directory, else the command (core/emperor.c,
+``emperor_check_on_demand_socket``). No address means that the vassal runs always.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bridge.diagnostics import BridgeError, Diagnostic, Severity
+from bridge.host.files import FileError, read_regular
+from bridge.host.process import CommandError, output_of
+from bridge.model.address import AddressError, parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from bridge.config.settings import Settings
+    from bridge.model.address import Address
+    from bridge.model.vassal import Vassal
+
+RULE_FILE_MAX = 4096
+"""Bytes of a rule file that are read; an address has at most 108."""
+EXEC_TIMEOUT = 10.0
+"""Seconds one run of the command may take."""
+EXEC_OUTPUT_MAX = 4096
+"""Bytes the command may print."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ruling:
+    """What the rule says of one vassal."""
+
+    address: Address | None = None
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        """Whether the rule gave something nobody can listen on, so that the vassal's mode is not known."""
+        return any(d.severity is Severity.ERROR for d in self.diagnostics)
+
+
+def rule_of(settings: Settings) -> Callable[[Vassal], Ruling]:
+    """Return the one rule that is in force.
+
+    Raises:
+        BridgeError: the command of the exec rule cannot be split into words.
+    """
+    if extension := settings.emperor_on_demand_extension:
+        return partial(_by_extension, extension)
+    if directory := settings.emperor_on_demand_directory:
+        return partial(_by_directory, directory)
+    if command := settings.emperor_on_demand_exec:
+        return partial(_by_exec, _split(command))
+    return _no_rule
+
+
+def apply_rule(settings: Settings, vassals: Iterable[Vassal]) -> list[Ruling]:
+    """Ask the rule in force about every vassal; the answers are in the order of the vassals.
+
+    Commands run several at once. Raises as :func:`rule_of`.
+    """
+    rule = rule_of(settings)
+    if settings.emperor_on_demand_exec and not (
+        settings.emperor_on_demand_extension or settings.emperor_on_demand_directory
+    ):
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1)) as pool:
+            return list(pool.map(rule, vassals))
+    return [rule(vassal) for vassal in vassals]
+
+
+def _no_rule(_vassal: Vassal) -> Ruling:
+    return Ruling()
+
+
+def _by_extension(extension: str, vassal: Vassal) -> Ruling:
+    path = vassal.config + extension
+    try:
+        raw = read_regular(path, max_bytes=RULE_FILE_MAX)
+    except FileNotFoundError:
+        return Ruling()
+    except FileError as error:
+        return _refuse(vassal, path, f"the rule file cannot be read: {error}", "mend or remove it")
+    return _ruling(raw, vassal, path)
+
+
+def _by_directory(directory: str, vassal: Vassal) -> Ruling:
+    return _address_of(f"{directory.rstrip('/')}/{vassal.stem}.socket", vassal, vassal.config)
+
+
+def _by_exec(command: tuple[str, ...], vassal: Vassal) -> Ruling:
+    try:
+        raw = output_of(
+            (*command, vassal.config), timeout=EXEC_TIMEOUT, max_bytes=EXEC_OUTPUT_MAX, cwd=vassal.directory
+        )
+    except CommandError as error:
+        return _refuse(
+            vassal,
+            vassal.config,
+            f"the on-demand command {shlex.join(command)} {error}",
+            "run it by hand with the config as its argument",
+        )
+    return _ruling(raw, vassal, vassal.config)
+
+
+def _ruling(raw: bytes, vassal: Vassal, source: str) -> Ruling:
+    """Read the address out of what a file or a command holds: its first line.
+
+    The Emperor ends it at the first control character, whatever that is; here only a line's end may end it.
+    """
+    head, newline, tail = raw.partition(b"\n")
+    try:
+        text = head.removesuffix(b"\r").decode().strip(" ")
+    except UnicodeDecodeError:
+        return _refuse(vassal, source, "the socket address is not valid UTF-8", "write a plain address on one line", 1)
+    if _CONTROL.search(text):
+        return _refuse(
+            vassal,
+            source,
+            f"the socket address has a control character: {text[:40]!r}",
+            "write a plain address on one line",
+            1,
+        )
+    ruling = _address_of(text, vassal, source) if text else Ruling()
+    if newline and tail.strip() and not ruling.refused:
+        more = vassal.problem(
+            "rule-more-lines",
+            "only the first line is the address; the rest is not used",
+            "remove the other lines",
+            path=source,
+            line=2,
+            severity=Severity.WARNING,
+        )
+        return Ruling(address=ruling.address, diagnostics=(more,))
+    return ruling
+
+
+def _address_of(text: str, vassal: Vassal, source: str) -> Ruling:
+    try:
+        return Ruling(address=parse_address(text, base=vassal.directory))
+    except AddressError as error:
+        return _refuse(vassal, source, str(error), error.hint, None if source == vassal.config else 1)
+
+
+def _refuse(vassal: Vassal, path: str, message: str, hint: str, line: int | None = None) -> Ruling:
+    problem = vassal.problem("rule-invalid", message, hint, path=path, line=line)
+    return Ruling(diagnostics=(problem,))
+
+
+def _split(command: str) -> tuple[str, ...]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        words, reason = [], f"cannot be split into words: {error}"
+    else:
+        reason = "is empty"
+    if not words:
+        raise BridgeError(
+            Diagnostic(
+                code="settings",
+                message=f"emperor-on-demand-exec {command!r} {reason}",
+                hint="write a program and its arguments; no shell is involved",
+            )
+        )
+    return tuple(words)

@@ -1,0 +1,171 @@
+"""What a vassal's config makes of its units, or why there can be none."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bridge.diagnostics import Diagnostic, printable
+from bridge.host.users import missing_owner, open_folder
+from bridge.model.address import InetAddress, UnixAddress, overlaps, parse_uwsgi_socket
+from bridge.model.vassal import Settled, SocketAccess
+from bridge.uwsgi.options import ConfigError
+from bridge.uwsgi.reader import read
+from bridge.uwsgi.socket_options import DATAGRAM, sockets
+from bridge.vassals.daemonize import AS_RELOADED, find_daemonize, find_first_start, in_service
+from bridge.vassals.spawn import execution_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.model.address import Address
+    from bridge.model.vassal import Execution, Vassal
+    from bridge.uwsgi.options import Config, Option
+    from bridge.vassals.spawn import Terms
+
+_BACKLOG = re.compile(r"[1-9][0-9]{0,6}")
+_MODE = re.compile(r"[0-7]{3}")
+_OWNER = re.compile(r"[A-Za-z0-9_.-]*(:[A-Za-z0-9_.-]+)?")
+
+
+def settle(
+    vassal: Vassal,
+    address: Address | None,
+    *,
+    terms: Terms,
+    identity: Callable[[Address], Address],
+    configs: dict[Vassal, Config] | None = None,
+) -> Settled | Diagnostic:
+    """Read a vassal's config and decide what its units are made from, or say why there can be none.
+
+    What was read is put into ``configs``, if that is given.
+    """
+    execution = execution_of(vassal, terms)
+    if isinstance(execution, Diagnostic):
+        return execution
+    try:
+        config = read_as_started(vassal, terms)
+        if find_daemonize(config):
+            execution = in_service(execution, config)
+            again = read_as_started(vassal, terms, AS_RELOADED)
+            if lost := find_first_start(vassal, config, again, execution):
+                return lost
+    except ConfigError as error:
+        return vassal.problem("config-unreadable", error.message, error.hint, path=error.path, line=error.line)
+    if configs is not None:
+        configs[vassal] = config
+    if conflict := _find_conflict(config, vassal, address, execution, identity):
+        return conflict
+    access = _access(config, vassal, SocketAccess(user=execution.user, group=execution.group))
+    if isinstance(access, Diagnostic):
+        return access
+    return Settled(
+        vassal=vassal,
+        address=address,
+        identity=identity(address) if address else None,
+        access=access,
+        execution=execution,
+        backlog=_backlog(config),
+        sources=_files(vassal, config),
+    )
+
+
+def read_as_started(vassal: Vassal, terms: Terms, *more: str) -> Config:
+    """Read a vassal's config as the uWSGI that systemd starts will: without the Emperor's variables.
+
+    ``more`` is set in its environment, as ``NAME=VALUE``.
+
+    Raises:
+        ConfigError: uWSGI would not start with it.
+    """
+    environ = dict(one.split("=", 1) for one in (*terms.environment, *more))
+    return read(vassal.config, environ=environ, cwd=vassal.directory, before=terms.before, after=terms.after)
+
+
+def find_own_socket(
+    config: Config, vassal: Vassal, address: Address, identity: Callable[[Address], Address]
+) -> Diagnostic | None:
+    """Find the option, if any, by which the vassal would bind the address it is to be woken by.
+
+    uWSGI would replace the socket that systemd holds: the vassal would be woken once and never again.
+    """
+    bases = [
+        vassal.directory,
+        *(os.path.join(vassal.directory, o.value) for o in config.all("chdir", "chdir2")),
+    ]
+    for option in sockets(config):
+        for base in bases:
+            own = parse_uwsgi_socket(option.value, base=base)
+            if own is None or (option.key in DATAGRAM and isinstance(own, InetAddress)):
+                continue
+            if overlaps(identity(own), identity(address)):
+                return vassal.problem(
+                    "socket-is-rules",
+                    f"{option.key} = {printable(option.value)} is the address the vassal is to wait on, {address}: "
+                    "once it has run it could not be woken again",
+                    "remove this line; uWSGI gets the socket as file descriptor 0 "
+                    f"(for another protocol set protocol, not {option.key})",
+                    path=option.path,
+                    line=option.line,
+                )
+    return None
+
+
+def _find_conflict(
+    config: Config,
+    vassal: Vassal,
+    address: Address | None,
+    execution: Execution,
+    identity: Callable[[Address], Address],
+) -> Diagnostic | None:
+    """Find what a service cannot live with."""
+    if address is None:
+        return None
+    if isinstance(address, UnixAddress) and execution.tenant is not None:
+        folder = address.path.rpartition("/")[0]
+        if step := open_folder(folder):
+            return vassal.problem(
+                "socket-folder",
+                f"its socket is to be in {printable(folder)}, but others than root can change {printable(step)}, "
+                "and systemd would bind and unlink there as root",
+                "use a folder of root's, such as one in /run, an abstract name, or a port",
+            )
+    return find_own_socket(config, vassal, address, identity)
+
+
+def _files(vassal: Vassal, config: Config) -> tuple[str, ...]:
+    """Return the files the options came from, or depend on, each once; ``$NAME`` is none."""
+    named = {option.path: None for option in config.options if not option.path.startswith("$")}
+    return tuple(
+        dict.fromkeys([vassal.config, *(os.path.join(vassal.directory, path) for path in named), *config.asked])
+    )
+
+
+def _backlog(config: Config) -> int | None:
+    option = config.last("listen")
+    return int(option.value) if option and _BACKLOG.fullmatch(option.value) else None
+
+
+def _access(config: Config, vassal: Vassal, access: SocketAccess) -> SocketAccess | Diagnostic:
+    """Read who may connect from ``chmod-socket`` and ``chown-socket`` (core/uwsgi.c); ``access`` is it without them."""
+
+    def bad(option: Option, message: str, hint: str) -> Diagnostic:
+        return vassal.problem("socket-access", f"{option.key} {message}", hint, path=option.path, line=option.line)
+
+    if chmod := config.last("chmod-socket", "chmod"):
+        # The bare option of a command line, an XML or a JSON config is a 1. Anything but three digits, uWSGI exits on.
+        mode = "666" if chmod.value == "1" else chmod.value
+        if not _MODE.fullmatch(mode):
+            return bad(chmod, f"is no file mode: {printable(chmod.value)!r}", "write 660 or 666")
+        access = replace(access, mode="0" + mode)
+    if chown := config.last("chown-socket", "chown"):
+        if not chown.value or not _OWNER.fullmatch(chown.value):
+            return bad(chown, f"is no owner: {printable(chown.value)!r}", "write USER:GROUP")
+        user, _, group = chown.value.partition(":")
+        # systemd would find out only once the old socket is gone.
+        if missing := missing_owner(user, group):
+            return bad(chown, f"names {missing}, which is not there", "make it, or name another")
+        access = replace(access, user=user or access.user, group=group or access.group)
+    return access

@@ -1,0 +1,174 @@
+"""How a vassal's process is started: the Emperor's command line, user, environment and hooks, for systemd to carry out.
+
+core/emperor.c, ``uwsgi_emperor_spawn_vassal``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.diagnostics import BridgeError, Diagnostic, printable
+from bridge.host.users import missing_owner
+from bridge.model.vassal import Execution, option_for
+
+if TYPE_CHECKING:
+    from bridge.config.settings import Settings
+    from bridge.model.vassal import Vassal
+
+_PROGRAM = re.compile(r"/[A-Za-z0-9_/.,:=@+-]+")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
+_CAPABILITY = re.compile(r"[a-z_]+")
+_FOR_VASSALS = "UWSGI_VASSAL_"
+_DROP_GROUPS = ("--clear-groups", "--inh-caps=-all", "--ambient-caps=-all", "--")
+"""setpriv(1): systemd gives a user its supplementary groups, and has no setting that does not."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """What is the same for all vassals of one run."""
+
+    settings: Settings
+    program: str
+    """uWSGI, or the wrapper, by its absolute path."""
+    setpriv: str = "/usr/bin/setpriv"
+
+    @property
+    def environment(self) -> tuple[str, ...]:
+        """What all vassals find in their environment."""
+        return tuple(
+            "UWSGI_" + one.removeprefix(_FOR_VASSALS) if one.startswith(_FOR_VASSALS) else one
+            for one in self.settings.env
+        )
+
+    @property
+    def before(self) -> tuple[tuple[str, str], ...]:
+        """The options on the command line in front of the config; an Emperor's vassals always have a master."""
+        settings = self.settings
+        return (
+            ("master", ""),
+            *(("inherit", template) for template in settings.vassals_inherit_before),
+            *(("include", config) for config in settings.vassals_include_before),
+            *(("set", option) for option in settings.vassals_set),
+        )
+
+    @property
+    def after(self) -> tuple[tuple[str, str], ...]:
+        """The options on the command line that follow the config."""
+        return (
+            *(("inherit", template) for template in self.settings.vassals_inherit),
+            *(("include", config) for config in self.settings.vassals_include),
+        )
+
+
+def make_terms(settings: Settings, *, user_manager: bool) -> Terms:
+    """Find what the settings name on this machine.
+
+    Raises:
+        BridgeError: a program, user or group is not there, or a value cannot be used.
+    """
+    if user_manager and (settings.emperor_tyrant or settings.uid or settings.gid):
+        raise _wrong("with --user nothing can run as somebody else", "leave out emperor-tyrant, uid and gid")
+    for one in settings.env:
+        if not _VARIABLE.fullmatch(one):
+            raise _wrong(f"env {printable(one)!r} sets nothing", "write env = NAME=VALUE")
+    for capability in _capabilities(settings):
+        if not _CAPABILITY.fullmatch(capability):
+            raise _wrong(f"emperor-cap names {printable(capability)!r}", "write names as in setuid,setgid")
+    if missing := missing_owner(settings.uid, settings.gid):
+        raise _wrong(f"uid or gid names {printable(missing)}, which is not there", "make it, or name another")
+    for hook in (settings.vassals_start_hook, settings.vassals_stop_hook):
+        if hook:
+            _find(hook, "hook-missing", "set vassals-start-hook and vassals-stop-hook to programs, without arguments")
+    program = _find(settings.emperor_wrapper, "uwsgi-missing", "mend emperor-wrapper") or find_binary(settings)
+    return Terms(settings=settings, program=program, setpriv=shutil.which("setpriv") or "/usr/bin/setpriv")
+
+
+def execution_of(vassal: Vassal, terms: Terms) -> Execution | Diagnostic:
+    """Decide how a vassal is started, or say why in tyrant mode it cannot be."""
+    settings, owner = terms.settings, vassal.owner
+    user, group = settings.uid, settings.gid
+    if settings.emperor_tyrant:
+        if not owner.uid or not owner.gid:
+            return vassal.problem(
+                "tyrant-root",
+                f"its {'owner' if not owner.uid else 'group'} is root, and in tyrant mode a vassal runs as its owner",
+                f"chown USER:GROUP {printable(vassal.config)}",
+            )
+        user, group = str(owner.uid), str(owner.gid)
+    drops_groups = settings.emperor_tyrant and not settings.emperor_tyrant_initgroups
+    option = option_for(vassal.name, settings.emperor_extra_extension) or "--ini"
+    prefix = (terms.setpriv, *_DROP_GROUPS) if drops_groups else ()
+    hooks = bool(settings.vassals_start_hook or settings.vassals_stop_hook)
+    start, stop = settings.vassals_start_hook, settings.vassals_stop_hook
+    return Execution(
+        argv=(
+            *prefix,
+            terms.program,
+            *_written(terms.before),
+            option,
+            vassal.name,
+            *_written(terms.after),
+        ),
+        environment=(*terms.environment, *([f"UWSGI_VASSALS_DIR={vassal.directory}"] if hooks else [])),
+        user=user,
+        group=group,
+        drops_groups=drops_groups,
+        capabilities=tuple(f"CAP_{name.upper()}" for name in _capabilities(settings)),
+        start_hook=(*prefix, _path(start), vassal.name) if start else (),
+        stop_hook=(_path(stop), vassal.name) if stop else (),
+        tenant=owner.uid if settings.emperor_tyrant else None,
+    )
+
+
+def find_binary(settings: Settings) -> str:
+    """Return the uWSGI that runs the vassals.
+
+    Raises:
+        BridgeError: there is none, or its path cannot stand in a unit.
+    """
+    return _find(
+        settings.binary_path or "uwsgi", "uwsgi-missing", "install it (Debian: uwsgi-core), or set --binary-path"
+    )
+
+
+def _find(program: str, code: str, hint: str) -> str:
+    """Return a program's absolute path; nothing for nothing."""
+    if not program:
+        return ""
+    found = _path(program)
+    if not found:
+        raise BridgeError(Diagnostic(code=code, message=f"there is no program {printable(program)!r}", hint=hint))
+    if not _PROGRAM.fullmatch(found) or not os.access(found, os.X_OK):
+        raise BridgeError(
+            Diagnostic(
+                code=code,
+                path=found,
+                message="this is not a program systemd can start",
+                hint=f"{hint}; its path must be a plain one",
+            )
+        )
+    return found
+
+
+def _path(program: str) -> str:
+    if "/" in program:
+        return os.path.abspath(program)
+    return shutil.which(program) or ""
+
+
+def _written(options: tuple[tuple[str, str], ...]) -> list[str]:
+    return [word for name, given in options for word in ([f"--{name}", given] if given else [f"--{name}"])]
+
+
+def _capabilities(settings: Settings) -> list[str]:
+    """Return the names of the capabilities; the Emperor leaves a vassal ``setpcap`` as well."""
+    named = [name.strip().lower() for name in settings.emperor_cap.split(",") if name.strip()]
+    return [*named, "setpcap"] if named else []
+
+
+def _wrong(message: str, hint: str) -> BridgeError:
+    return BridgeError(Diagnostic(code="settings", message=message, hint=hint))

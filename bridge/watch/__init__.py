@@ -1,0 +1,1 @@
+"""The daemon: it learns of changes and reconciles at once."""

@@ -1,0 +1,44 @@
+"""Limits that many vassals come near."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bridge.check.limits import Limits, find_limits, read_limits
+from bridge.uwsgi.options import Config, Option
+from tests.unit.build import make_settled
+
+CONFIG = Config("/v/a.ini", (Option("listen", "200", "/v/a.ini", 3),))
+VASSALS = [(replace(make_settled(f"a{n}.ini", f"/run/{n}.sock"), backlog=200), CONFIG) for n in range(100)]
+ROOM = Limits(descriptors=601, backlog=200, watches=2, processes=200)
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        (replace(ROOM, descriptors=599), "limit-descriptors"),
+        (replace(ROOM, processes=199), "limit-processes"),
+        (replace(ROOM, watches=1), "limit-watches"),
+    ],
+)
+def test_each_limit_is_told_once(limits: Limits, code: str) -> None:
+    assert [found.code for found in find_limits(VASSALS, limits)] == [code]
+
+
+def test_where_there_is_room_nothing_is_told() -> None:
+    assert list(find_limits(VASSALS, ROOM)) == []
+    assert list(find_limits(VASSALS, Limits())) == []
+
+
+def test_a_queue_that_is_too_long_is_told_of_each_vassal_with_its_line() -> None:
+    found = list(find_limits(VASSALS[:2], replace(ROOM, backlog=199)))
+    assert [(one.code, one.path, one.line) for one in found] == [("listen-too-long", "/v/a.ini", 3)] * 2
+
+
+def test_the_real_limits_are_read() -> None:
+    limits = read_limits()
+    assert 0 < limits.backlog < limits.descriptors * 10**9
+    assert 0 < limits.processes < 1 << 62
+    assert 0 < limits.watches < 1 << 62

@@ -1,0 +1,321 @@
+"""Lives from signals: those a real systemd 252 sent, and any that could be."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import defaultdict
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.lifecycle.events import MESSAGE_IDS, Event, Priority
+from bridge.lifecycle.tracker import Lives, vassal_unit
+from bridge.model.unit import UnitState
+from tests.unit.build import ROOT
+
+if TYPE_CHECKING:
+    from bridge.lifecycle.events import Moment
+
+Signal = tuple[str, str, dict[str, Any]]
+
+
+def recorded() -> dict[str, list[Signal]]:
+    """Return what was recorded on a booted machine, by what was done to it; without repeats, and zeroes."""
+    sections: dict[str, list[Signal]] = defaultdict(list)
+    section = ""
+    for line in (ROOT / "tests" / "unit" / "recorded" / "signals.jsonl").read_text().splitlines():
+        item = json.loads(line)
+        if isinstance(item, dict):
+            section = item["section"]
+        else:
+            sections[section].append((item[0], item[1], item[2]))
+    return sections
+
+
+RECORDED = recorded()
+STORIES = {
+    "first: sync": [
+        "always starting: started", "bad waiting: waits for a connection", "crash waiting: waits for a connection",
+        "exile waiting: waits for a connection", "one waiting: waits for a connection", "always running: ready",
+    ],
+    "first: wake one": [
+        "one starting: woken by a connection", "one running: ready", "one idle-exit: ended by itself, all well",
+        "one waiting: waits for a connection",
+    ],
+    "first: wake one again, systemctl stop": [
+        "one starting: woken by a connection", "one running: ready", "one stopped: ended as it was told",
+        "one waiting: waits for a connection",
+    ],
+    "first: reload one": [
+        "one starting: woken by a connection", "one running: ready", "one reloaded: was told to read its config again",
+        "one idle-exit: ended by itself, all well", "one waiting: waits for a connection",
+    ],
+    "first: crash: kill -9": [
+        "crash starting: woken by a connection", "crash running: ready", "crash crashed: killed by SIGKILL",
+        "crash throttled: next attempt in 4 s", "crash waiting: waits for a connection",
+    ],
+    "first: bad start; client gone": [
+        "bad starting: woken by a connection", "bad failed-start: exited with status 22 before it was ready",
+        "bad throttled: next attempt in 4 s", "bad waiting: waits for a connection",
+        "bad starting: woken by a connection", "bad failed-start: exited with status 22 before it was ready",
+        "bad throttled: next attempt in 4 s", "bad waiting: waits for a connection",
+        "bad starting: woken by a connection", "bad failed-start: exited with status 22 before it was ready",
+        "bad throttled: next attempt in 4 s",
+    ],
+    "first: socket file removed / socket stop": [
+        "one closed: its socket was closed: no connection wakes it", "one waiting: waits for a connection",
+    ],
+    "first: socket clash": [
+        "one closed: its socket was closed: no connection wakes it",
+        "one socket-failed: its socket failed: the system could not provide what it needs",
+        "one waiting: waits for a connection",
+    ],
+    "second: start by hand": ["hand starting: started", "hand running: ready"],
+    "second: restart by hand": [
+        "hand stopped: ended as it was told", "hand starting: started", "hand running: ready",
+    ],
+    "second: SIGINT to the master": [
+        "hand idle-exit: ended by itself, all well", "hand waiting: waits for a connection",
+    ],
+    "second: exit 0 before ready": [
+        "early starting: woken by a connection",
+        "early failed-start: ended before it said that it was ready (exited with status 0)",
+        "early throttled: next attempt in 4 s", "early waiting: waits for a connection",
+        "early starting: woken by a connection",
+        "early failed-start: ended before it said that it was ready (exited with status 0)",
+        "early throttled: next attempt in 4 s",
+    ],
+    # The kernel's own kills at MemoryMax=64M, recorded on a 6.1 kernel with the memory controller of cgroup v2: of a
+    # process that is all of the vassal, of a worker below its master, and of the worker of one that runs always.
+    "third: out of memory": [
+        "solo starting: woken by a connection", "solo running: ready",
+        "solo oom-killed: ended by the kernel for want of memory (killed by SIGKILL)",
+        "solo throttled: next attempt in 4 s", "solo waiting: waits for a connection",
+        "solo starting: woken by a connection", "solo running: ready",
+        "mas starting: woken by a connection", "mas running: ready",
+        "mas oom-killed: ended by the kernel for want of memory (exited with status 0)",
+        "mas throttled: next attempt in 4 s", "mas waiting: waits for a connection",
+        "mas starting: woken by a connection", "mas running: ready",
+        "always starting: started", "always running: ready",
+        "always oom-killed: ended by the kernel for want of memory (exited with status 0)",
+        "always throttled: next attempt in 4 s", "always starting: started again; restart 1", "always running: ready",
+    ],
+}  # fmt: skip
+OF_ONE = {
+    ("first: exile", "exile"): [
+        "exile starting: woken by a connection", "exile running: ready",
+        "exile exiled: asked not to be started again: exited with status 26", "exile waiting: waits for a connection",
+    ],
+    ("first: always kill", "always"): [
+        "always crashed: killed by SIGKILL", "always throttled: next attempt in 4 s",
+        "always starting: started again; restart 1", "always running: ready",
+    ],
+    ("second: program gone", "gone"): [
+        "gone starting: woken by a connection",
+        "gone failed-start: exited with status 203 (its program cannot be run) before it was ready",
+        "gone throttled: next attempt in 4 s", "gone waiting: waits for a connection",
+        "gone starting: woken by a connection", "gone running: ready",
+    ],
+    ("second: stop that times out", "stubborn"): [
+        "stubborn starting: woken by a connection", "stubborn running: ready",
+        "stubborn stopped: did not end in time (killed by SIGKILL)", "stubborn waiting: waits for a connection",
+        "stubborn starting: woken by a connection", "stubborn running: ready",
+    ],
+}  # fmt: skip
+
+
+def lines(moments: list[Moment]) -> list[str]:
+    return [f"{moment.label} {moment.event}: {moment.text}" for moment in moments]
+
+
+def feed(lives: Lives, signals: list[Signal], *, times: int = 1) -> list[Moment]:
+    """Feed signals; each pair, which is what systemd sends, as many times."""
+    moments: list[Moment] = []
+    for _, pair in groupby(enumerate(signals), key=lambda item: item[0] // 2):
+        both = [signal for _, signal in pair]
+        for _ in range(times):
+            for signal in both:
+                moments += lives.feed(*signal)
+    return moments
+
+
+@functools.cache
+def told(*, times: int = 1) -> dict[str, list[Moment]]:
+    """Return what is told of each recorded section, in its place in the whole."""
+    stories: dict[str, list[Moment]] = {}
+    lives = Lives(now=0)
+    for section, signals in RECORDED.items():
+        if section.endswith(": sync"):
+            lives = Lives(now=0, pause=lambda _: 4.0)
+        stories[section] = feed(lives, signals, times=times)
+    return stories
+
+
+@pytest.mark.parametrize("section", STORIES)
+def test_a_recorded_story(section: str) -> None:
+    assert lines(told()[section]) == STORIES[section]
+
+
+@pytest.mark.parametrize(("section", "label"), OF_ONE)
+def test_a_recorded_story_of_one_among_others(section: str, label: str) -> None:
+    moments = [moment for moment in told()[section] if moment.label == label]
+    assert lines(moments) == OF_ONE[section, label]
+
+
+def test_signals_that_repeat_tell_nothing_more() -> None:
+    assert told(times=3) == told()
+
+
+def test_an_end_carries_systemds_own_facts() -> None:
+    (crash,) = (m for m in told()["first: crash: kill -9"] if m.event is Event.CRASHED)
+    assert crash.fields == {"UNIT_RESULT": "signal", "EXIT_CODE": "killed", "EXIT_STATUS": "9"}
+    assert (crash.unit, crash.priority) == ("vassal-crash.service", Priority.WARNING)
+    (exile,) = (m for m in told()["first: exile"] if m.event is Event.EXILED)
+    assert exile.fields["EXIT_STATUS"] == "26"
+
+
+def test_every_event_has_a_message_id_of_its_own() -> None:
+    assert set(MESSAGE_IDS) == set(Event)
+    assert len(set(MESSAGE_IDS.values())) == len(Event)
+    assert all(len(value) == 32 and int(value, 16) for value in MESSAGE_IDS.values())
+
+
+def service(active: str, sub: str, **own: object) -> list[Signal]:
+    began = own.pop("began", 100)
+    ready = own.pop("ready", 0)
+    main = {"Result": "success", "MainPID": 0, "ExecMainStartTimestampMonotonic": began, **own}
+    unit = {"ActiveState": active, "SubState": sub, "Job": [0, "/"], "ActiveEnterTimestampMonotonic": ready}
+    return [("vassal-a.service", "Service", main), ("vassal-a.service", "Unit", unit)]
+
+
+def ended(code: int = 1, status: int = 0, at: int = 200) -> dict[str, object]:
+    return {"ExecMainCode": code, "ExecMainStatus": status, "ExecMainExitTimestampMonotonic": at}
+
+
+def test_a_whole_life_in_one_signal_is_told_in_order() -> None:
+    moments = feed(Lives(now=0), service("inactive", "dead", ready=150, **ended()))
+    assert [moment.event for moment in moments] == [Event.STARTING, Event.RUNNING, Event.IDLE_EXIT]
+
+
+def test_a_run_that_was_replaced_unseen_is_told_to_have_ended() -> None:
+    lives = Lives(now=0)
+    feed(lives, service("active", "running", ready=150, MainPID=1))
+    moments = feed(lives, service("active", "running", began=300, ready=350, MainPID=2))
+    assert [moment.event for moment in moments] == [Event.STOPPED, Event.STARTING, Event.RUNNING]
+
+
+@pytest.mark.parametrize("status", [{}, ended(2, 9)])
+def test_want_of_memory_is_told_as_such(status: dict[str, object]) -> None:
+    lives = Lives(now=0)
+    feed(lives, service("active", "running", ready=150, MainPID=1))
+    moments = feed(lives, service("deactivating", "stop-sigterm", ready=150, Result="oom-kill", MainPID=1, **status))
+    moments += feed(lives, service("deactivating", "stop-post", ready=150, Result="oom-kill", **ended(2, 9)))
+    assert [moment.event for moment in moments] == [Event.OOM_KILLED, Event.THROTTLED]
+    assert moments[0].text == "ended by the kernel for want of memory (killed by SIGKILL)"
+
+
+def test_a_start_without_a_process_is_told() -> None:
+    lives = Lives(now=0)
+    moments = feed(lives, service("failed", "failed", began=0, Result="resources"))
+    assert lines(moments) == ["a failed-start: the system could not provide what it needs"]
+
+
+def test_a_start_that_fails_before_the_main_process_is_told() -> None:
+    lives = Lives(now=0)
+    moments = feed(lives, service("activating", "start-pre", began=0))
+    moments += feed(lives, service("failed", "failed", began=0, Result="exit-code"))
+    assert [moment.event for moment in moments] == [Event.STARTING, Event.FAILED_START]
+
+
+def test_a_start_with_something_before_the_main_process_is_one_start() -> None:
+    lives = Lives(now=0)
+    moments = feed(lives, service("activating", "start-pre", began=0))
+    moments += feed(lives, service("activating", "start", began=100, MainPID=1))
+    moments += feed(lives, service("active", "running", began=100, ready=150, MainPID=1))
+    assert [moment.event for moment in moments] == [Event.STARTING, Event.RUNNING]
+
+
+SEEDS: dict[str, tuple[UnitState, dict[str, Any]]] = {
+    "running": (UnitState(load="loaded", active="active", sub="running"), {"ready": 150, "MainPID": 1}),
+    "start": (UnitState(load="loaded", active="activating", sub="start"), {"MainPID": 1}),
+    "dead": (UnitState(load="loaded", active="inactive", sub="dead"), ended()),
+    "failed": (UnitState(load="loaded", active="failed", sub="failed"), {**ended(1, 22), "Result": "exit-code"}),
+    "stop-post": (
+        UnitState(load="loaded", active="deactivating", sub="stop-post"),
+        {**ended(1, 22), "Result": "exit-code"},
+    ),
+    "auto-restart": (
+        UnitState(load="loaded", active="activating", sub="auto-restart"),
+        {**ended(2, 9), "Result": "signal", "ready": 150},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_what_was_so_before_is_not_told(name: str) -> None:
+    state, own = SEEDS[name]
+    lives = Lives(now=1000)
+    lives.seed({"vassal-a.service": state, "vassal-a.socket": UnitState(load="loaded", active="active", sub="running")})
+    assert feed(lives, service(state.active, state.sub, **own), times=2) == []
+
+
+def test_after_a_restart_of_the_bridge_the_story_goes_on() -> None:
+    lives = Lives(now=1000)
+    lives.seed({"vassal-a.service": SEEDS["running"][0]})
+    moments = feed(lives, service("deactivating", "stop-post", ready=150, **ended(at=2000)))
+    moments += feed(lives, service("active", "running", began=3000, ready=3100, MainPID=7))
+    assert [moment.event for moment in moments] == [Event.IDLE_EXIT, Event.STARTING, Event.RUNNING]
+
+
+def test_other_units_and_half_signals_tell_nothing() -> None:
+    lives = Lives(now=0)
+    for unit in ("ssh.service", "vassals.target", "vassals-0a.slice", "pause-vassal-a.service", "vassal-a", ""):
+        assert vassal_unit(unit) is None
+        assert lives.feed(unit, "Unit", {"ActiveState": "failed"}) == []
+    assert lives.feed("vassal-a.service", "Unit", {"ActiveState": "active", "SubState": "running"}) == []
+    assert lives.feed("vassal-a.service", "org.freedesktop.systemd1.Service", {}) == []
+
+
+TIMES = st.integers(0, 6)
+OWN = st.fixed_dictionaries(
+    {},
+    optional={
+        "Result": st.sampled_from(["success", "exit-code", "signal", "oom-kill", "resources", "timeout", "weird"]),
+        "ExecMainStartTimestampMonotonic": TIMES,
+        "ExecMainExitTimestampMonotonic": TIMES,
+        "ExecMainCode": st.integers(0, 3),
+        "ExecMainStatus": st.sampled_from([0, 1, 9, 22, 26, 30, 203, 255]),
+        "NRestarts": st.integers(0, 2),
+        "MainPID": st.integers(0, 1),
+    },
+)
+SUBS = {
+    "inactive": ["dead"], "failed": ["failed"], "active": ["running", "listening", "exited"], "reloading": ["reload"],
+    "activating": ["start-pre", "start", "auto-restart"], "maintenance": ["x"],
+    "deactivating": ["stop-sigterm", "stop-sigkill", "stop-post", "final-sigterm"],
+}  # fmt: skip
+UNIT = st.sampled_from(sorted(SUBS)).flatmap(
+    lambda active: st.fixed_dictionaries(
+        {"ActiveState": st.just(active), "SubState": st.sampled_from(SUBS[active])},
+        optional={"Job": st.tuples(st.integers(0, 1), st.just("/")), "ActiveEnterTimestampMonotonic": TIMES},
+    )
+)
+SIGNALS = st.lists(st.tuples(st.sampled_from(["vassal-a.service", "vassal-a.socket", "vassal-b.service"]), OWN, UNIT))
+
+
+@given(SIGNALS)
+def test_any_signals_tell_a_story_that_makes_sense(signals: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> None:
+    lives = Lives(now=2)
+    for unit, own, values in signals:
+        pair: list[Signal] = [(unit, "Own", own), (unit, "Unit", values)]
+        moments = feed(lives, pair)
+        # One signal can span the end of a run and the beginning of the next.
+        events = [m.event for m in moments if m.event not in {Event.STARTING, Event.STOPPED}]
+        assert len(set(events)) == len(events)
+        assert all(moment.text for moment in moments)
+        # Without a change there is no event.
+        assert feed(lives, pair) == []

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.diagnostics import BridgeError
+from bridge.model.unit import UnitState
+from bridge.reconcile.apply import SHARE, Applier
+from bridge.systemd.manager import object_path
+from bridge.units.render import TARGET
+from tests.unit.build import (
+    DEAD,
+    FAILED,
+    LISTENING,
+    RUNNING,
+    InterruptedRunError,
+    World,
+    WorldLock,
+    WorldManager,
+    WorldStore,
+    make_desired,
+    make_settled,
+    quiet,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bridge.model.vassal import Settled
+
+ON_DEMAND = make_settled("a.ini", "@a")
+MOVED = make_settled("a.ini", "@b")
+ALWAYS = make_settled("a.ini")
+OTHER = make_settled("b.ini", "@other")
+
+
+def synced(*settled: Settled) -> World:
+    world = World()
+    world.sync(make_desired(*settled))
+    world.calls.clear()
+    return world
+
+
+def calls(world: World, *settled: Settled) -> list[str]:
+    world.sync(make_desired(*settled))
+    return [" ".join((name, *units)) for name, units in world.calls]
+
+
+def test_nothing_to_do_is_no_call() -> None:
+    assert calls(synced(ON_DEMAND, OTHER), ON_DEMAND, OTHER) == []
+
+
+def test_a_new_vassal_needs_no_reload() -> None:
+    assert calls(synced(OTHER), OTHER, ON_DEMAND) == ["start vassal-a.socket"]
+
+
+def test_the_first_sync_starts_the_target_and_then_what_is_new() -> None:
+    world = World()
+    assert calls(world, ON_DEMAND, make_settled("c.ini")) == [
+        f"start {TARGET}",
+        "start vassal-a.socket",
+        "start vassal-c.service",
+    ]
+    assert world.states["vassal-a.socket"] == LISTENING
+    assert world.states.get("vassal-a.service", DEAD) == DEAD
+
+
+def test_thousands_are_started_in_shares_each_once_it_is_written() -> None:
+    world = World()
+    many = [make_settled(f"m{number}.ini", f"@m{number}") for number in range(2 * SHARE + 1)]
+    made = [name for name in calls(world, *many) if name != f"start {TARGET}"]
+    assert [len(call.split()) - 1 for call in made] == [SHARE, SHARE, 1]
+    assert all(world.states[settled.vassal.socket] == LISTENING for settled in many)
+
+
+def test_a_changed_address_in_the_order_systemd_needs() -> None:
+    world = synced(ON_DEMAND, OTHER)
+    world.connect("vassal-a.service")
+    assert calls(world, MOVED, OTHER) == [
+        "stop vassal-a.service vassal-a.socket",
+        "daemon-reload",
+        "properties Unit.NeedDaemonReload vassal-a.service",
+        "start vassal-a.socket",
+    ]
+    assert "ListenStream=@b" in world.running["vassal-a.socket"]
+
+
+def test_no_reload_where_systemd_has_forgotten_the_units() -> None:
+    world = synced(ON_DEMAND)
+    for unit in ("vassal-a.service", "vassal-a.socket"):
+        del world.states[unit], world.memory[unit]
+    assert calls(world, MOVED) == ["start vassal-a.socket"]
+
+
+def test_a_removed_vassal() -> None:
+    world = synced(ON_DEMAND, OTHER)
+    world.connect("vassal-a.service")
+    assert calls(world, OTHER)[0] == "stop vassal-a.service vassal-a.socket"
+    assert not any("vassal-a" in name for name in (*world.files, *world.links, *world.running))
+
+
+def test_that_a_removed_vassal_failed_is_forgotten() -> None:
+    world = synced(ALWAYS, OTHER)
+    world.fail("vassal-a.service")
+    assert calls(world, OTHER)[0] == "reset-failed vassal-a.service"
+
+
+def test_a_failed_vassal_nothing_is_done_about_stays_failed() -> None:
+    world = synced(ALWAYS, OTHER)
+    world.fail("vassal-a.service")
+    assert "reset-failed vassal-a.service" not in calls(world, ALWAYS)
+    assert world.states["vassal-a.service"] == FAILED
+
+
+def test_a_config_that_changed_is_one_reload_of_the_service() -> None:
+    world = synced(ON_DEMAND, OTHER)
+    world.connect("vassal-a.service")
+    world.outdated = frozenset({"a"})
+    assert calls(world, ON_DEMAND, OTHER) == ["reload vassal-a.service"]
+
+
+def test_what_an_interrupted_run_wrote_is_read() -> None:
+    world = synced(ON_DEMAND)
+    world.memory["vassal-a.service"] = "an old text"
+    world.pending = frozenset({"vassal-a.service"})
+    assert calls(world, ON_DEMAND) == ["daemon-reload", "properties Unit.NeedDaemonReload vassal-a.service"]
+    assert calls(world, ON_DEMAND)[2:] == []
+
+
+def test_a_reload_is_due_until_a_run_has_done_it() -> None:
+    world = synced(ON_DEMAND)
+    world.memory["vassal-a.service"] = "an old text"
+    world.pending = frozenset({"vassal-a.service"})
+    world.steps_left = 1
+    with pytest.raises(InterruptedRunError):
+        world.sync(make_desired(ON_DEMAND))
+    assert world.pending == {"vassal-a.service"}
+
+
+def test_a_reload_that_did_not_happen_is_noticed() -> None:
+    world = synced(ON_DEMAND)
+    world.connect("vassal-a.service")
+    world.reload_works = False
+    with pytest.raises(BridgeError, match="systemd did not read the changed units") as caught:
+        world.sync(make_desired(MOVED))
+    assert caught.value.diagnostic.code == "reload-failed"
+    assert "LimitNOFILE" in caught.value.diagnostic.hint
+    assert "vassal-a.socket" not in world.running
+    # What was begun is remembered, and done once it can be.
+    assert world.pending
+    world.reload_works = True
+    world.sync(make_desired(MOVED))
+    assert "ListenStream=@b" in world.running["vassal-a.socket"]
+
+
+def test_what_is_begun_is_noted_before_it_is_done() -> None:
+    world = synced(ON_DEMAND, OTHER)
+    seen: list[frozenset[str]] = []
+
+    class Manager(WorldManager):
+        def stop(self, *args: Any, **kwargs: Any) -> None:
+            seen.append(world.pending)
+            super().stop(*args, **kwargs)
+
+    plan = world.plan(make_desired(MOVED))
+    applier = Applier(
+        store=WorldStore(world), manager=Manager(world), lock=WorldLock(world), tell=quiet, reason=lambda _: ""
+    )
+    applier.apply(plan, world.observe().files)
+    assert seen == [{"vassal-a.service", "vassal-a.socket", "vassal-b.service", "vassal-b.socket"}]
+
+
+def test_a_file_system_that_refuses() -> None:
+    world = World()
+
+    class FullStore(WorldStore):
+        def write(self, texts: Any) -> None:
+            del texts
+            raise OSError(28, "No space left on device", "/etc/systemd/system/x")
+
+    plan = world.plan(make_desired(ON_DEMAND))
+    applier = Applier(
+        store=FullStore(world), manager=WorldManager(world), lock=WorldLock(world), tell=quiet, reason=lambda _: ""
+    )
+    with pytest.raises(BridgeError, match="No space left") as caught:
+        applier.apply(plan, ())
+    assert caught.value.diagnostic.path == "/etc/systemd/system/x"
+    assert world.calls == []
+
+
+class AnsweringManager(WorldManager):
+    """Knows what systemd would say of a unit."""
+
+    def __init__(self, states: dict[str, UnitState], answers: dict[str, Any] | None = None) -> None:
+        super().__init__(World(states=states))
+        self._answers = answers or {}
+
+    def properties(self, units: Any, interface: str, name: str) -> dict[str, Any]:
+        answer = self._answers.get(f"{interface}.{name}")
+        return {} if answer is None else dict.fromkeys(units, answer)
+
+
+def trouble(settled: Settled, manager: AnsweringManager, reason: str = "") -> list[tuple[str, str]]:
+    world = World()
+    applier = Applier(
+        store=WorldStore(world), manager=manager, lock=WorldLock(world), tell=quiet, reason=lambda _: reason
+    )
+    found = applier.check([settled])
+    assert all(d.vassal == settled.vassal.name and "journalctl -u" in d.hint for d in found)
+    return [(d.code, d.message) for d in found]
+
+
+def test_a_socket_that_listens_is_well(tmp_path: Path) -> None:
+    assert trouble(ON_DEMAND, AnsweringManager({"vassal-a.socket": LISTENING})) == []
+    path = tmp_path / "s"
+    settled = make_settled("a.ini", str(path))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        assert trouble(settled, AnsweringManager({"vassal-a.socket": LISTENING})) == []
+    path.unlink()
+    gone = f"its socket file {path} is gone, though systemd still listens on it"
+    assert trouble(settled, AnsweringManager({"vassal-a.socket": LISTENING})) == [("not-listening", gone)]
+    path.write_text("")
+    assert trouble(settled, AnsweringManager({"vassal-a.socket": LISTENING})) == [("not-listening", gone)]
+
+
+def test_why_a_socket_does_not_listen() -> None:
+    failed = {"vassal-a.socket": FAILED}
+    said = [("not-listening", "its socket @a does not listen: Address already in use")]
+    assert trouble(ON_DEMAND, AnsweringManager(failed), "Address already in use") == said
+    result = AnsweringManager(failed, {"Socket.Result": "resources"})
+    assert trouble(ON_DEMAND, result) == [("not-listening", "its socket @a does not listen: systemd says resources")]
+
+
+def test_why_a_unit_is_not_there() -> None:
+    assert trouble(ON_DEMAND, AnsweringManager({})) == [
+        ("not-listening", "systemd cannot load vassal-a.socket: it is not there")
+    ]
+    bad = {"vassal-a.socket": UnitState(load="bad-setting", active="inactive", sub="dead")}
+    answers = {"Unit.LoadError": ("org.freedesktop.systemd1.BadUnitSetting", "Unit has a bad unit file setting.")}
+    assert trouble(ON_DEMAND, AnsweringManager(bad, answers)) == [
+        ("not-listening", "systemd cannot load vassal-a.socket: Unit has a bad unit file setting.")
+    ]
+
+
+@pytest.mark.parametrize("sub", ["auto-restart", "auto-restart-queued"])
+def test_a_vassal_that_does_not_run(sub: str) -> None:
+    for state in (FAILED, UnitState(load="loaded", active="activating", sub=sub)):
+        manager = AnsweringManager({"vassal-a.service": state}, {"Service.Result": "exit-code"})
+        assert trouble(ALWAYS, manager) == [("not-running", "it does not run: systemd says exit-code")]
+
+
+def test_a_vassal_that_runs_or_is_about_to() -> None:
+    for state in (RUNNING, UnitState(load="loaded", active="activating", sub="start")):
+        assert trouble(ALWAYS, AnsweringManager({"vassal-a.service": state})) == []
+
+
+def test_object_paths() -> None:
+    root = "/org/freedesktop/systemd1/unit"
+    assert object_path("vassal-a.service") == f"{root}/vassal_2da_2eservice"
+    assert object_path("7.target") == f"{root}/_37_2etarget"
+    assert object_path("é_") == f"{root}/_c3_a9_5f"

@@ -1,0 +1,260 @@
+"""Runs that look only at what changed: real files, real listening sockets, a manager that notes what it is asked."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.config.settings import Settings
+from bridge.model.change import Verb
+from bridge.reconcile import incremental
+from bridge.reconcile.reconciler import Road
+from tests.unit.build import DEAD, LISTENING, RUNNING, make_layout, quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from pathlib import Path
+
+    from bridge.model.unit import UnitState
+    from bridge.reconcile.run import Outlook
+
+CONFIG = "[uwsgi]\nmaster = true\n"
+
+
+class Kernel:
+    """A manager whose sockets listen, and that writes down what it is asked."""
+
+    def __init__(self, units: Path) -> None:
+        self.states: dict[str, UnitState] = {}
+        self.calls: list[str] = []
+        self._units = units
+        self._sockets: dict[str, socket.socket] = {}
+
+    def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
+        self.calls.append("units" if only is None else f"units {len(only)}")
+        return {unit: state for unit, state in self.states.items() if only is None or unit in only}
+
+    def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
+        self.calls += [f"property {interface}.{name}" for _ in units]
+        return {}
+
+    def start(self, units: Collection[str], *, timeout: float, progress: Callable[[int, int], None]) -> None:
+        del timeout, progress
+        for unit in units:
+            self.calls.append(f"start {unit}")
+            self.states[unit] = LISTENING if unit.endswith(".socket") else RUNNING
+            if unit.endswith(".socket"):
+                text = (self._units / unit).read_text()
+                self._sockets[unit] = bound = socket.socket(socket.AF_UNIX)
+                bound.bind("\0" + re.findall(r"^ListenStream=@(.*)$", text, re.MULTILINE)[0])
+                bound.listen()
+
+    def stop(self, units: Collection[str], *, timeout: float, progress: Callable[[int, int], None]) -> None:
+        del timeout, progress
+        for unit in units:
+            self.calls.append(f"stop {unit}")
+            self.states[unit] = DEAD
+            if bound := self._sockets.pop(unit, None):
+                bound.close()
+
+    def launch(self, units: Collection[str]) -> None:
+        self.start(units, timeout=0, progress=lambda *_: None)
+
+    def join(self, *, timeout: float, progress: Callable[[int, int], None]) -> None:
+        del timeout, progress
+
+    def reload_units(self, units: Collection[str]) -> dict[str, str]:
+        self.calls += [f"reload {unit}" for unit in units]
+        return {}
+
+    def reset_failed(self, units: Collection[str]) -> None:
+        del units
+
+    def daemon_reload(self) -> None:
+        self.calls.append("daemon-reload")
+
+    def close(self) -> None:
+        for bound in self._sockets.values():
+            bound.close()
+
+
+class Site:
+    """A folder of vassals and what serves it."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "vassals"
+        self.folder.mkdir()
+        self.layout = make_layout(root)
+        self.settings = Settings(emperor=(str(self.folder),), emperor_on_demand_extension=".socket")
+        self.manager = Kernel(root / "units")
+        self.name = f"{os.getpid()}-{root.name}"
+
+    def write(self, name: str, address: str | None = None, text: str = CONFIG) -> str:
+        path = self.folder / f"{name}.ini"
+        if address is not None:
+            (self.folder / f"{name}.ini.socket").write_text(f"@{self.name}-{address}\n")
+        path.write_text(text)
+        return str(path)
+
+    def age(self) -> None:
+        """Return when the files are so old that a run can trust their times."""
+        edge = max(entry.stat().st_ctime_ns for entry in os.scandir(self.folder)) + 2 * incremental._TICK
+        while (left := edge - time.time_ns()) > 0:
+            time.sleep(left / 1e9)
+
+    def sync(self) -> Outlook:
+        self.manager.calls.clear()
+        road = Road(self.layout, self.settings, quiet)
+        outlook, problems = road.sync(self.manager, waiting=lambda: None)
+        assert problems == ()
+        return outlook
+
+    def is_done(self) -> bool:
+        """Tell whether a look at everything finds nothing left to do."""
+        plan = Road(self.layout, self.settings, quiet).look(self.manager).plan
+        return not (plan.stop or plan.start or plan.write or plan.remove or plan.link or plan.unlink)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    (tmp_path / "units").mkdir()
+    site = Site(tmp_path)
+    for name in ("a", "b", "c"):
+        site.write(name, name)
+    site.write("always")
+    site.age()
+    assert site.sync().part is None
+    yield site
+    site.manager.close()
+
+
+def verbs(outlook: Outlook) -> dict[str, Verb]:
+    return {change.vassal: change.verb for change in outlook.plan.changes}
+
+
+def test_nothing_to_do_asks_systemd_once(site: Site) -> None:
+    outlook = site.sync()
+    assert outlook.part == frozenset()
+    assert outlook.plan.is_empty
+    assert outlook.vassals == 4
+    # The target and what runs always by name; then the target for the plan, and nothing to check.
+    assert all(call.startswith("units ") for call in site.manager.calls)
+
+
+def test_each_change_is_seen_alone(site: Site) -> None:
+    new = site.write("new", "new")
+    site.age()
+    outlook = site.sync()
+    assert (outlook.part, verbs(outlook), outlook.vassals) == (frozenset({new}), {"new.ini": Verb.ADDED}, 5)
+    assert "start vassal-new.socket" in site.manager.calls
+    assert "daemon-reload" not in site.manager.calls
+
+    moved = site.write("a", "elsewhere")
+    site.age()
+    outlook = site.sync()
+    assert (outlook.part, verbs(outlook), outlook.vassals) == (frozenset({moved}), {"a.ini": Verb.CHANGED}, 5)
+
+    (site.folder / "b.ini").unlink()
+    outlook = site.sync()
+    assert (verbs(outlook), outlook.vassals) == ({"b.ini": Verb.REMOVED}, 4)
+
+    site.manager.stop(["vassal-c.socket"], timeout=0, progress=lambda *_: None)
+    assert verbs(site.sync()) == {"c.ini": Verb.STARTED}
+
+    site.manager.states["vassal-always.service"] = DEAD
+    assert verbs(site.sync()) == {"always.ini": Verb.STARTED}
+    assert site.sync().part == frozenset()
+    assert site.is_done()
+
+
+def test_a_unit_that_was_touched_is_written_again(site: Site, tmp_path: Path) -> None:
+    unit = tmp_path / "units" / "vassal-a.service"
+    text = unit.read_text()
+    unit.write_text(f"{text}User=nobody\n")
+    assert verbs(site.sync()) == {"a.ini": Verb.CHANGED}
+    assert unit.read_text() == text
+
+
+def test_a_conflict_has_the_run_look_at_all_and_is_told_each_time(site: Site) -> None:
+    rivals = frozenset({site.write("rival", "a"), str(site.folder / "a.ini")})
+    site.age()
+    for part in (None, rivals):
+        outlook = site.sync()
+        assert outlook.part == part
+        assert [d.code for d in outlook.diagnostics] == ["address-conflict"] * 2
+        assert outlook.plan.is_empty
+    (site.folder / "rival.ini").unlink()
+    assert site.sync().diagnostics == ()
+    assert site.is_done()
+
+
+def test_what_is_refused_is_told_each_time(site: Site) -> None:
+    bad = site.write("bad", "bad", "[uwsgi]\ninclude = /nowhere.ini\n")
+    site.age()
+    for _ in range(2):
+        outlook = site.sync()
+        assert outlook.part == frozenset({bad})
+        assert [d.code for d in outlook.diagnostics] == ["config-unreadable"]
+        assert outlook.vassals == 4
+    site.write("bad", "bad")
+    site.age()
+    assert verbs(site.sync()) == {"bad.ini": Verb.ADDED}
+
+
+def test_a_file_that_a_condition_asks_about(site: Site, tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    asks = site.write("asks", "asks", f"[uwsgi]\nif-exists = {flag}\nlisten = 7\nendif =\n")
+    site.age()
+    site.sync()
+    flag.touch()
+    outlook = site.sync()
+    assert (outlook.part, verbs(outlook)) == (frozenset({asks}), {"asks.ini": Verb.CHANGED})
+    assert "Backlog=7" in (tmp_path / "units" / "vassal-asks.socket").read_text()
+
+
+def test_other_settings_or_a_lost_roll_have_the_run_look_at_all(site: Site) -> None:
+    site.settings = Settings(emperor=site.settings.emperor, emperor_on_demand_extension=".socket", env=("A=b",))
+    assert site.sync().part is None
+    assert site.sync().part == frozenset()
+    with open(site.layout.roll, "w", encoding="utf-8") as roll:
+        roll.write("{}")
+    assert site.sync().part is None
+
+
+def test_a_file_that_changes_while_it_is_read_is_looked_at_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    # However slow the machine, it was written this very moment: its time tells nothing.
+    monkeypatch.setattr(incremental, "_TICK", 10**12)
+    young = site.write("young", "young")
+    site.sync()
+    assert young in (site.sync().part or ())
+    monkeypatch.undo()
+    site.age()
+    site.sync()
+    assert site.sync().part == frozenset()
+
+
+def test_most_vassals_gone_at_once_are_kept(site: Site) -> None:
+    for number in range(8):
+        site.write(f"m{number}", f"m{number}")
+    site.age()
+    site.sync()
+    for number in range(8):
+        (site.folder / f"m{number}.ini").unlink()
+    for _ in range(2):
+        outlook = site.sync()
+        assert [d.code for d in outlook.diagnostics] == ["mass-removal"]
+        assert outlook.plan.is_empty
+
+
+def test_with_many_changes_it_is_quicker_to_look_at_all(site: Site) -> None:
+    for number in range(incremental.MOST + 1):
+        site.write(f"m{number}", f"m{number}")
+    site.age()
+    outlook = site.sync()
+    assert outlook.part is None
+    assert outlook.vassals == incremental.MOST + 5

@@ -1,0 +1,102 @@
+"""Planning where somebody watches: lost sockets, exiles, units an admin stopped, most vassals gone at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.model.change import Verb
+from bridge.model.unit import UnitState
+from bridge.reconcile.conflicts import admit
+from bridge.reconcile.plan import Plan, make_plan
+from bridge.units.render import TARGET, pause_of
+from tests.unit.build import BOOT, World, common_texts, make_desired, make_settled, texts_of
+
+if TYPE_CHECKING:
+    from bridge.model.vassal import Settled
+
+ON_DEMAND = make_settled("a.ini", "/run/a")
+ALWAYS = make_settled("a.ini")
+PAUSING = UnitState(load="loaded", active="active", sub="running")
+
+
+def synced(count: int = 1) -> World:
+    world = World()
+    world.sync(make_desired(*many(count)))
+    return world
+
+
+def many(count: int) -> list[Settled]:
+    return [ON_DEMAND, *(make_settled(f"v{n}.ini", f"/run/v{n}") for n in range(1, count))]
+
+
+def verbs(plan: Plan) -> list[Verb]:
+    return [change.verb for change in plan.changes]
+
+
+def test_a_lost_socket_is_made_anew() -> None:
+    world = synced()
+    world.connect("vassal-a.service")
+    world.lost = frozenset({"a"})
+    plan = world.plan(make_desired(ON_DEMAND))
+    assert set(plan.stop) == {"vassal-a.service", "vassal-a.socket"}
+    assert plan.start == ("vassal-a.socket",)
+    assert (plan.write, verbs(plan)) == ({}, [Verb.MENDED])
+
+
+def test_an_exile_stays_down_until_its_config_changes() -> None:
+    world = synced()
+    world.take_down("vassal-a.socket")
+    world.exiled = frozenset({"a"})
+    assert world.plan(make_desired(ON_DEMAND)).is_empty
+    world.outdated = frozenset({"a"})
+    plan = world.plan(make_desired(ON_DEMAND))
+    assert (plan.start, plan.retry) == (("vassal-a.socket",), ("vassal-a.service",))
+    assert verbs(plan) == [Verb.RETRIED]
+
+
+def test_what_an_admin_stopped_stays_stopped_until_it_changes() -> None:
+    world = synced()
+    world.take_down("vassal-a.socket")
+    world.take_down(TARGET)
+    world.left = frozenset({"vassal-a.socket", TARGET})
+    assert world.plan(make_desired(ON_DEMAND)).is_empty
+    plan = world.plan(make_desired(make_settled("a.ini", "/run/b")))
+    assert plan.start == ("vassal-a.socket",)
+
+
+@pytest.mark.parametrize("settled", [ON_DEMAND, ALWAYS], ids=["on demand", "always"])
+def test_a_pause_ends_when_the_config_changes(settled: Settled) -> None:
+    world = World()
+    world.sync(make_desired(settled))
+    world.states["vassal-a.service"] = UnitState(load="loaded", active="deactivating", sub="stop-post")
+    world.states[pause_of("vassal-a.service")] = PAUSING
+    assert world.plan(make_desired(settled)).is_empty
+    world.outdated = frozenset({"a"})
+    plan = world.plan(make_desired(settled))
+    assert (plan.retry, plan.reload) == (("vassal-a.service",), ())
+
+
+@pytest.mark.parametrize(("there", "stay", "guarded"), [(10, 4, True), (10, 5, False), (9, 0, False), (12, 0, True)])
+def test_most_vassals_gone_at_once_are_not_removed(there: int, stay: int, *, guarded: bool) -> None:
+    world = synced(there)
+    observed = world.observe()
+    desired = make_desired(*many(there)[:stay])
+
+    def plan(*, allow: bool) -> Plan:
+        admission = admit(desired, observed)
+        texts = {s.vassal.label: texts_of(s) for s in admission.admitted}
+        return make_plan(
+            admission=admission,
+            texts=texts,
+            common=common_texts(),
+            observed=observed,
+            boot_target=BOOT,
+            allow_mass_removal=allow,
+        )
+
+    assert len(plan(allow=True).remove) == 2 * (there - stay)
+    careful = plan(allow=False)
+    assert careful.is_empty == guarded
+    assert [d.code for d in careful.diagnostics] == (["mass-removal"] if guarded else [])

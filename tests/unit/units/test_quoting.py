@@ -1,0 +1,192 @@
+"""systemd's quoting: unit names against the machine's own systemd-escape, words against a parser of systemd.syntax(7).
+
+The parser here shares nothing with the bridge: it reads, where the bridge writes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from bridge.units.quoting import EscapeError, argument, path_label, unit_label, value, word
+
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+TEXT = st.text(CHARACTERS)
+AWKWARD = st.text(st.sampled_from(" %$\"'\\\n\t\r\x01\x7f;#-@.{}aé:/"))
+ANY = TEXT | AWKWARD
+NAMES = st.binary(min_size=1, max_size=40).filter(lambda raw: b"\0" not in raw).map(os.fsdecode)
+PART = st.binary(min_size=1, max_size=12).filter(lambda raw: not set(raw) & set(b"\0/") and raw not in {b".", b".."})
+PATHS = st.lists(PART, max_size=4).map(lambda parts: os.fsdecode(b"/" + b"/".join(parts)))
+
+
+_SIMPLE = {
+    "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
+    "\\": "\\", '"': '"', "'": "'", "s": " ",
+}  # fmt: skip
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
+
+
+def unescape(match: re.Match[str]) -> str:
+    hexadecimal, octal, short, long, simple = match.groups()
+    if simple is not None:
+        return _SIMPLE[simple]
+    return chr(int(octal, 8) if octal else int(hexadecimal or short or long, 16))
+
+
+def split_words(line: str) -> list[str]:
+    """Split a setting's value as systemd.syntax(7), "QUOTING", says."""
+    words: list[str] = []
+    at = 0
+    while True:
+        while at < len(line) and line[at] in " \t\n\r":
+            at += 1
+        if at == len(line):
+            return words
+        if line[at] in "\"'":
+            end = re.compile(rf"(?:[^\\{line[at]}]|\\.)*", re.DOTALL).match(line, at + 1)
+            assert end is not None
+            raw, at = end[0], end.end() + 1
+            assert line[at - 1 : at] == line[end.start() - 1], "the quote is not closed"
+        else:
+            bare = re.compile(r"(?:[^\\\s\"']|\\.)+", re.DOTALL).match(line, at)
+            assert bare is not None
+            raw, at = bare[0], bare.end()
+        assert at == len(line) or line[at] in " \t\n\r", "a quoted word must end with its quote"
+        words.append(_ESCAPE.sub(unescape, raw))
+
+
+def expand_specifiers(text: str) -> str:
+    """Expand ``%%``; any other specifier would put something else in its place."""
+    assert re.fullmatch(r"(?:[^%]|%%)*", text, re.DOTALL), f"a specifier in {text!r}"
+    return text.replace("%%", "%")
+
+
+def expand_variables(text: str) -> str:
+    """Expand ``$$`` as systemd.service(5), "COMMAND LINES", says; nothing may be taken for a variable."""
+    assert re.fullmatch(r"(?:[^$]|\$\$)*", text, re.DOTALL), f"a variable in {text!r}"
+    return text.replace("$$", "$")
+
+
+def fits_one_line(text: str) -> bool:
+    return not any(c in "\n\r\0" for c in text) and not text.endswith("\\")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(ANY, min_size=1, max_size=5))
+def test_words_round_trip(texts: list[str]) -> None:
+    line = " ".join(map(word, texts))
+    assert fits_one_line(line)
+    assert [expand_specifiers(w) for w in split_words(line)] == texts
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(ANY, min_size=1, max_size=5))
+def test_arguments_round_trip(texts: list[str]) -> None:
+    line = " ".join(map(argument, texts))
+    assert fits_one_line(line)
+    assert [expand_variables(expand_specifiers(w)) for w in split_words(line)] == texts
+
+
+@pytest.mark.parametrize("text", [";", "", "-x", "a;b", "#", "a b", "${HOME}", "%h", "\\", '"', "'"])
+def test_an_argument_is_never_syntax(text: str) -> None:
+    quoted = argument(text)
+    assert quoted != ";"
+    assert split_words(f"/bin/x {quoted} end")[2:] == ["end"]
+    assert expand_variables(expand_specifiers(split_words(quoted)[0])) == text
+
+
+@settings(max_examples=300, deadline=None)
+@given(ANY)
+def test_a_value_is_exact_or_refused(text: str) -> None:
+    unfit = (
+        not text
+        or any(ord(c) < 32 or c == "\x7f" for c in text)
+        or text[0] == " "
+        or text[-1] in " \\"
+    )  # fmt: skip
+    if unfit:
+        with pytest.raises(EscapeError):
+            value(text)
+    else:
+        written = value(text)
+        assert fits_one_line(written)
+        assert expand_specifiers(written.strip(" \t\n\r")) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "empty"),
+        ("a\nb", "control character"),
+        ("a\x7f", "control character"),
+        (" a", "white space"),
+        ("a ", "white space"),
+        ("a\\", "backslash"),
+        ("a\0", "NUL"),
+        ("a\udcff", "UTF-8"),
+    ],
+)
+def test_why_a_value_is_refused(text: str, why: str) -> None:
+    with pytest.raises(EscapeError, match=why):
+        value(text)
+
+
+@pytest.mark.parametrize("quote", [word, argument])
+@pytest.mark.parametrize(("text", "why"), [("a\0", "NUL"), ("\udcff", "UTF-8")])
+def test_what_no_word_can_hold(quote: type[str], text: str, why: str) -> None:
+    with pytest.raises(EscapeError, match=why):
+        quote(text)
+
+
+@settings(max_examples=5, deadline=None, phases=[Phase.generate])
+@given(st.lists(NAMES, min_size=100, max_size=200))
+def test_labels_are_those_of_systemd_escape(names: list[str]) -> None:
+    assert [unit_label(name) for name in names] == systemd_escape("--", *names)
+
+
+@settings(max_examples=5, deadline=None, phases=[Phase.generate])
+@given(st.lists(PATHS, min_size=100, max_size=200))
+def test_path_labels_are_those_of_systemd_escape(paths: list[str]) -> None:
+    assert [path_label(path) for path in paths] == systemd_escape("--path", "--", *paths)
+
+
+@settings(max_examples=5, deadline=None, phases=[Phase.generate])
+@given(st.lists(NAMES, min_size=50, max_size=100))
+def test_systemd_takes_labels_back(names: list[str]) -> None:
+    labels = [unit_label(name) for name in names]
+    # What is unescaped may hold blanks and newlines, so each is asked to be escaped again.
+    assert all(re.fullmatch(r"[A-Za-z0-9:_.\\-]+", label) for label in labels)
+    assert systemd_escape("--mangle", "--", *(f"vassal-{label}.service" for label in labels)) == [
+        f"vassal-{label}.service" for label in labels
+    ]
+
+
+@given(st.lists(NAMES, min_size=2, max_size=2, unique=True))
+def test_labels_are_distinct(names: list[str]) -> None:
+    assert unit_label(names[0]) != unit_label(names[1])
+
+
+def test_a_unit_needs_a_name() -> None:
+    with pytest.raises(EscapeError, match="no name"):
+        unit_label("")
+
+
+@pytest.mark.parametrize("path", ["", "a", "./a", "/a/../b", "/a/./b", "/a//b", "/.."])
+def test_only_normalised_paths_name_units(path: str) -> None:
+    with pytest.raises(EscapeError, match="absolute path"):
+        path_label(path)
+
+
+def test_the_root_has_a_label() -> None:
+    assert path_label("/") == "-"
+
+
+def systemd_escape(*arguments: str) -> list[str]:
+    """Escape many names in one run; the tool puts blanks between its answers."""
+    run = subprocess.run(["systemd-escape", *arguments], check=True, capture_output=True, timeout=30)
+    return os.fsdecode(run.stdout).removesuffix("\n").split(" ")

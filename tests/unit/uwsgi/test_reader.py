@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.uwsgi.options import Config, ConfigError
+from bridge.uwsgi.reader import interpret, read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TENANT = 12345
+
+
+def write(path: Path, text: str, *, owner: int | None = None, mode: int = 0o644) -> Path:
+    path.write_text(text)
+    path.chmod(mode)
+    if owner is not None:
+        os.chown(path, owner, owner)
+    return path
+
+
+def options(config: Config) -> list[tuple[str, str, str, int]]:
+    return [(o.key, o.value, Path(o.path).name, o.line) for o in config.options]
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder everybody can reach, as the ones pytest makes are not."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_parser_by_extension(tmp_path: Path) -> None:
+    texts = {
+        "ini": "[uwsgi]\na=%n\n",
+        "yml": "uwsgi:\n a: %n\n",
+        "js": '{"uwsgi":\n{"a":"%n"}}',
+        "xml": "<uwsgi>\n<a>%n</a></uwsgi>",
+    }
+    for extension, text in [*texts.items(), ("conf", texts["ini"])]:
+        path = write(tmp_path / f"v.{extension}", text)
+        assert options(read(str(path), environ={})) == [("a", "v", path.name, 2)]
+
+
+def test_line_after_a_swallowed_line_break(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.ini", "[uwsgi]\na = 50%\nb\nc = 1\n")
+    assert options(read(str(path), environ={})) == [("a", "50b", "v.ini", 2), ("c", "1", "v.ini", 4)]
+
+
+def test_includes_have_their_own_place(tmp_path: Path) -> None:
+    write(tmp_path / "more.ini", "\n[uwsgi]\nb = %n %N\n")
+    path = write(tmp_path / "v.ini", "[uwsgi]\na = 1\ninclude = more.ini\n")
+    config = read(str(path), environ={})
+    assert options(config)[-1] == ("b", "more v", "more.ini", 3)
+    assert config.unread == ()
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "followed"),
+    [(TENANT, 0o600, True), (0, 0o644, True), (0, 0o640, False), (TENANT + 1, 0o644, False)],
+)
+def test_whose_includes_are_followed(open_folder: Path, owner: int, mode: int, followed: bool) -> None:
+    write(open_folder / "more.ini", "[uwsgi]\nb = 1\n", owner=owner, mode=mode)
+    path = write(open_folder / "v.ini", "[uwsgi]\ninclude = more.ini\n", owner=TENANT)
+    config = read(str(path), environ={})
+    assert (("b", "1", "more.ini", 2) in options(config)) is followed
+    assert [o.value for o in config.unread] == ([] if followed else ["more.ini"])
+
+
+def test_a_readable_file_in_a_closed_folder_is_not_followed(open_folder: Path) -> None:
+    closed = open_folder / "closed"
+    closed.mkdir(mode=0o700)
+    write(closed / "more.ini", "[uwsgi]\nsecret = 1\n")
+    (open_folder / "link.ini").symlink_to(closed / "more.ini")
+    path = write(open_folder / "v.ini", "[uwsgi]\ninclude = link.ini\n", owner=TENANT)
+    config = read(str(path), environ={})
+    assert [o.key for o in config.options] == ["include"]
+    assert len(config.unread) == 1
+
+
+def test_no_way_through_roots_file_to_its_private_ones(open_folder: Path) -> None:
+    write(open_folder / "private.ini", "[uwsgi]\nsecret = 1\n", mode=0o600)
+    write(open_folder / "public.ini", "[uwsgi]\ninclude = private.ini\n")
+    path = write(open_folder / "v.ini", "[uwsgi]\ninclude = public.ini\n", owner=TENANT)
+    config = read(str(path), environ={})
+    assert [o.key for o in config.options] == ["include", "include"]
+    assert [Path(o.path).name for o in config.unread] == ["public.ini"]
+
+
+@pytest.mark.parametrize("value", ["http://x/y.ini", "exec://id", "data://0", "-", "x.conf", "more.ini:"])
+def test_includes_that_are_no_files_are_unread(tmp_path: Path, value: str) -> None:
+    path = write(tmp_path / "v.ini", f"[uwsgi]\ninclude = {value}\n")
+    assert [o.value for o in read(str(path), environ={}).unread] == [value]
+
+
+def test_include_loop(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.ini", "[uwsgi]\ninclude = v.ini\n")
+    with pytest.raises(ConfigError, match="nested too deep"):
+        read(str(path), environ={})
+
+
+def test_includes_are_bounded_in_number_and_size(tmp_path: Path) -> None:
+    write(tmp_path / "more.ini", "[uwsgi]\nb = 1\n")
+    path = write(tmp_path / "v.ini", "[uwsgi]\nfor-times = 5000\ninclude = more.ini\nendfor\n")
+    with pytest.raises(ConfigError, match="too many files"):
+        read(str(path), environ={})
+    with pytest.raises(ConfigError, match="too long"):
+        read(str(path), environ={}, max_bytes=path.stat().st_size + 30)
+
+
+def test_include_of_something_else_names_the_line(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.ini")
+    for value in ("fifo.ini", "nowhere.ini", "/dev/../dev/full.ini", "/"):
+        path = write(tmp_path / "v.ini", f"[uwsgi]\nini = {value}\n")
+        with pytest.raises(ConfigError) as caught:
+            read(str(path), environ={})
+        assert (caught.value.path, caught.value.line) == (str(path), 2)
+
+
+def refusal(path: Path | str, **more: int) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        read(str(path), environ={}, **more)  # type: ignore[arg-type]
+    return caught.value
+
+
+def test_what_is_not_a_config(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.ini")
+    assert "not a regular file" in refusal(tmp_path / "fifo.ini").message
+    assert "not a regular file" in refusal("/dev/zero").message
+    assert "directory" in refusal(tmp_path).message.lower() or "regular" in refusal(tmp_path).message
+    assert "No such file" in refusal(tmp_path / "none.ini").message
+    assert "too long" in refusal(write(tmp_path / "big.ini", "x" * 100), max_bytes=99).message
+    loop = tmp_path / "loop.ini"
+    loop.symlink_to(loop)
+    assert refusal(loop).hint
+    nul = refusal(write(tmp_path / "nul.ini", "[uwsgi]\na\0b\n"))
+    assert (nul.line, "NUL" in nul.message) == (2, True)
+
+
+def test_errors_echo_nothing_of_the_file(tmp_path: Path) -> None:
+    secret = write(tmp_path / "shadow", "root: '$6$secret\n")
+    for extension in ("xml", "yaml", "json"):
+        link = tmp_path / f"v.{extension}"
+        link.symlink_to(secret)
+        error = refusal(link)
+        assert "secret" not in f"{error} {error.hint} {error.message} {error.__cause__}"
+
+
+def test_file_conditions(tmp_path: Path) -> None:
+    text = "[uwsgi]\nif-file = v.ini\na = 1\nendif\nif-dir = .\nb = 1\nendif\nif-exists = \0none\n"
+    path = write(tmp_path / "v.ini", text.replace("\0", ""))
+    assert [o.key for o in read(str(path), environ={}).options] == ["a", "b"]
+
+
+def test_interpret_reads_no_file(tmp_path: Path) -> None:
+    write(tmp_path / "more.ini", "[uwsgi]\nb = 1\n")
+    text = f"[uwsgi]\na = %o %n.\ninclude = {tmp_path}/more.ini\nif-file = /etc/passwd\nc = 1\nendif\n"
+    config = interpret(text.encode(), path="pg-vassal", environ={})
+    assert config.options[0].value == "pg-vassal ."
+    assert [o.key for o in config.options] == ["a", "include"]
+    assert [o.key for o in config.unread] == ["include"]
+
+
+def test_nothing_slow_is_imported_for_an_ini_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.ini", "[uwsgi]\na = 1\n")
+    code = (
+        "import sys; from bridge.uwsgi.reader import read; read(sys.argv[1], environ={});"
+        "sys.exit(any(m in sys.modules for m in ('yaml', 'defusedxml', 'xml', 'json')))"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=20)
+
+
+ESCAPES: dict[str, tuple[dict[str, str], list[tuple[str, str]]]] = {
+    "a file named as the command line": ({"app.ini": "ini = $0", "$0": "include = SECRET"}, []),
+    "a placeholder of the admin's": ({"app.ini": "team = SECRET"}, [("inherit", "%(team)")]),
+    "the environment": ({"app.ini": "env = TEAM=SECRET"}, [("inherit", "$(TEAM)")]),
+    "a loop left open": ({"app.ini": "for = SECRET"}, [("include", "%(_)")]),
+    "an option declared": ({"app.ini": "declare-option = team=include=SECRET;x=$1"}, [("set", "team=1")]),
+    "an include": ({"app.ini": "include = SECRET"}, []),
+}
+
+
+@pytest.mark.parametrize("way", ESCAPES)
+def test_no_tenant_has_a_secret_read(tmp_path: Path, way: str) -> None:
+    """The bridge is root: what it reads for a tenant the tenant must be able to read."""
+    files, after = ESCAPES[way]
+    secret = tmp_path / "root" / "secret.ini"
+    secret.parent.mkdir(mode=0o700)
+    secret.write_text("[uwsgi]\nprocname = secret\n", "utf-8")
+    secret.chmod(0o600)
+    folder = tmp_path / "tenant"
+    folder.mkdir()
+    for name, text in files.items():
+        path = folder / name
+        path.write_text(f"[uwsgi]\n{text.replace('SECRET', str(secret))}\n", "utf-8")
+        os.chown(path, TENANT, TENANT)
+    found = read(str(folder / "app.ini"), environ={}, cwd=str(folder), after=after)
+    assert "secret" not in {option.value for option in found.options if option.key == "procname"}
+
+
+@pytest.mark.parametrize("value", ["@(secret)", "@(own)", "@(link)"])
+def test_no_tenant_has_a_secret_put_into_a_value(tmp_path: Path, value: str) -> None:
+    write(tmp_path / "secret", "hush\n").chmod(0o600)
+    (tmp_path / "link").symlink_to("secret")
+    for name, text in (("own", "@(secret)"), ("app.ini", f"[uwsgi]\nsocket = {value}\n")):
+        os.chown(write(tmp_path / name, text), TENANT, TENANT)
+    config = read(str(tmp_path / "app.ini"), environ={}, cwd=str(tmp_path), before=[("set", f"x={value}")])
+    assert not any("hush" in option.value for option in config.options)
+    assert "socket" in {option.key for option in config.unread}
+
+
+def test_what_everybody_may_read_is_put_into_a_value(tmp_path: Path) -> None:
+    # A folder of pytest's is for one user only, and so not public.
+    app = write(
+        tmp_path / "app.ini", "[uwsgi]\nsocket = @(own)\nhost = @(/etc/passwd)\nstdin = @(-)\nx = @(exec://id)\n"
+    )
+    for path in (app, write(tmp_path / "own", ":3031\n")):
+        os.chown(path, TENANT, TENANT)
+    config = read(str(app), environ={}, cwd=str(tmp_path))
+    assert [option.value for option in config.all("socket")] == [":3031"]
+    assert "root:" in next(config.all("host")).value
+    assert {option.key for option in config.unread} == {"stdin", "x"}
+    assert config.asked == (str(tmp_path / "own"), "/etc/passwd")
+
+
+def test_the_admins_templates_are_read(tmp_path: Path) -> None:
+    template = tmp_path / "template.ini"
+    template.write_text("[uwsgi]\nprocname = template\n", "utf-8")
+    template.chmod(0o600)
+    config = tmp_path / "app.ini"
+    config.write_text("[uwsgi]\n", "utf-8")
+    os.chown(config, TENANT, TENANT)
+    found = read(str(config), environ={}, cwd=str(tmp_path), before=[("inherit", str(template))])
+    assert [option.value for option in found.options if option.key == "procname"] == ["template"]

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.config.settings import Settings
+from bridge.diagnostics import BridgeError, Severity
+from bridge.model.address import UnixAddress, parse_address
+from bridge.vassals import on_demand
+from bridge.vassals.on_demand import EXEC_OUTPUT_MAX, RULE_FILE_MAX, Ruling, apply_rule
+from tests.unit.build import make_vassal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bridge.model.vassal import Vassal
+
+BY_EXTENSION = Settings(emperor_on_demand_extension=".socket")
+
+
+def ask(settings: Settings, vassal: Vassal) -> Ruling:
+    (ruling,) = apply_rule(settings, [vassal])
+    return ruling
+
+
+def rule_file(folder: Path, content: bytes) -> Ruling:
+    (folder / "app.ini.socket").write_bytes(content)
+    return ask(BY_EXTENSION, make_vassal(folder=str(folder)))
+
+
+def run(folder: Path, *command: str, name: str = "app.ini") -> Ruling:
+    return ask(Settings(emperor_on_demand_exec=shlex.join(command)), make_vassal(name, folder=str(folder)))
+
+
+def python(folder: Path, code: str) -> Ruling:
+    return run(folder, sys.executable, "-c", code)
+
+
+def refusal(ruling: Ruling) -> str:
+    assert ruling.address is None
+    assert ruling.refused
+    (problem,) = ruling.diagnostics
+    assert problem.code == "rule-invalid"
+    assert problem.vassal == "app.ini"
+    assert problem.hint
+    return problem.message
+
+
+@pytest.mark.parametrize(
+    ("content", "address"),
+    [
+        (b"/run/a.sock", "/run/a.sock"),
+        (b"/run/a.sock\n", "/run/a.sock"),
+        (b"/run/a.sock\r\n", "/run/a.sock"),
+        (b"  /run/a.sock  \n\n", "/run/a.sock"),
+        (b":9000", ":9000"),
+        (b"@app\n", "@app"),
+        (b"/run/a b.sock\n", "/run/a b.sock"),
+        ("/run/é".encode(), "/run/é"),
+    ],
+)
+def test_a_rule_files_address(tmp_path: Path, content: bytes, address: str) -> None:
+    assert rule_file(tmp_path, content) == Ruling(address=parse_address(address, base="/"))
+
+
+def test_a_relative_address_is_below_the_vassals_folder(tmp_path: Path) -> None:
+    assert rule_file(tmp_path, b"a.sock").address == UnixAddress(f"{tmp_path}/a.sock")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\r\n", b"   ", b"\n \n"])
+def test_an_empty_rule_file_means_always(tmp_path: Path, content: bytes) -> None:
+    assert rule_file(tmp_path, content) == Ruling()
+
+
+def test_no_rule_file_means_always(tmp_path: Path) -> None:
+    assert ask(BY_EXTENSION, make_vassal(folder=str(tmp_path))) == Ruling()
+
+
+@pytest.mark.parametrize(("content", "address"), [(b"/run/a\n/run/b\n", "/run/a"), (b"\n/run/b", "")])
+def test_more_lines_are_told_of(tmp_path: Path, content: bytes, address: str) -> None:
+    ruling = rule_file(tmp_path, content)
+    assert ruling.address == (UnixAddress(address) if address else None)
+    assert not ruling.refused
+    (problem,) = ruling.diagnostics
+    assert (problem.code, problem.line, problem.severity) == ("rule-more-lines", 2, Severity.WARNING)
+    assert problem.path == f"{tmp_path}/app.ini.socket"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"/run/a\tb", "control character"),
+        (b"/run/a\x7f", "control character"),
+        (b"/run/a\x1b[2J\n", "control character"),
+        (b"/run/a\0b", "control character"),
+        (b"/run/a\rb\n", "control character"),
+        (b"\xff", "UTF-8"),
+        (b"9000", "is a number"),
+        (b":70000", "out of range"),
+        (b"/" + b"a" * 107, "108 bytes"),
+        (b"a" * (RULE_FILE_MAX + 1), f"larger than {RULE_FILE_MAX}"),
+    ],
+)
+def test_wrong_rule_files(tmp_path: Path, content: bytes, why: str) -> None:
+    ruling = rule_file(tmp_path, content)
+    assert why in refusal(ruling)
+    assert ruling.diagnostics[0].path == f"{tmp_path}/app.ini.socket"
+    assert str(ruling.diagnostics[0]).isprintable()
+
+
+def test_a_fifo_as_rule_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "app.ini.socket")
+    assert "not a regular file" in refusal(ask(BY_EXTENSION, make_vassal(folder=str(tmp_path))))
+
+
+def test_a_directory_as_rule_file(tmp_path: Path) -> None:
+    (tmp_path / "app.ini.socket").mkdir()
+    assert "not a regular file" in refusal(ask(BY_EXTENSION, make_vassal(folder=str(tmp_path))))
+
+
+def test_a_loop_of_links_as_rule_file(tmp_path: Path) -> None:
+    (tmp_path / "app.ini.socket").symlink_to("app.ini.socket")
+    assert "symbolic links" in refusal(ask(BY_EXTENSION, make_vassal(folder=str(tmp_path))))
+
+
+@pytest.mark.parametrize(
+    ("directory", "name", "address"),
+    [
+        ("/run/apps", "app.ini", "/run/apps/app.socket"),
+        ("/run/apps//", "app.ini", "/run/apps/app.socket"),
+        ("/", "app.ini", "/app.socket"),
+        ("/run", "a.b.ini", "/run/a.b.socket"),
+        ("/run", "..ini", "/run/..socket"),
+        ("run", "app.ini", "/v/run/app.socket"),
+        ("/run", "a b%$.ini", "/run/a b%$.socket"),
+    ],
+)
+def test_the_directory_rule(directory: str, name: str, address: str) -> None:
+    settings = Settings(emperor_on_demand_directory=directory)
+    assert ask(settings, make_vassal(name)) == Ruling(address=UnixAddress(address))
+
+
+def test_the_directory_rule_with_too_long_a_path() -> None:
+    assert "bytes" in refusal(ask(Settings(emperor_on_demand_directory="/" + "d" * 100), make_vassal()))
+
+
+def test_the_rules_come_in_the_emperors_order(tmp_path: Path) -> None:
+    (tmp_path / "app.ini.socket").write_text("@extension")
+    vassal = make_vassal(folder=str(tmp_path))
+    command = "echo @exec"
+    extension = Settings(
+        emperor_on_demand_extension=".socket", emperor_on_demand_directory="/d", emperor_on_demand_exec=command
+    )
+    directory = Settings(emperor_on_demand_directory="/d", emperor_on_demand_exec=command)
+    assert str(ask(extension, vassal).address) == "@extension"
+    assert str(ask(directory, vassal).address) == "/d/app.socket"
+    assert str(ask(Settings(emperor_on_demand_exec=command), vassal).address) == f"@exec {vassal.config}"
+    assert ask(Settings(), vassal) == Ruling()
+    # Only one is used, even where it says nothing.
+    (tmp_path / "app.ini.socket").unlink()
+    assert ask(extension, vassal) == Ruling()
+
+
+def test_a_commands_address(tmp_path: Path) -> None:
+    assert python(tmp_path, "print('/run/a.sock')") == Ruling(address=UnixAddress("/run/a.sock"))
+
+
+def test_a_command_that_prints_nothing_means_always(tmp_path: Path) -> None:
+    assert run(tmp_path, "true") == Ruling()
+
+
+def test_no_shell_reads_the_vassals_name(tmp_path: Path) -> None:
+    folder = tmp_path / "v"
+    folder.mkdir()
+    name = "a $(touch x) `touch y` \"'; touch z.ini"
+    code = "import sys, pathlib; pathlib.Path('../seen').write_text(sys.argv[1]); print('@a')"
+    ruling = run(folder, sys.executable, "-c", code, name=name)
+    assert str(ruling.address) == "@a"
+    assert (tmp_path / "seen").read_text() == f"{folder}/{name}"
+    assert list(folder.iterdir()) == []
+
+
+def test_no_shell_reads_the_command(tmp_path: Path) -> None:
+    ruling = ask(Settings(emperor_on_demand_exec="echo '@a $(id)' | cat;"), make_vassal(folder=str(tmp_path)))
+    assert str(ruling.address) == f"@a $(id) | cat; {tmp_path}/app.ini"
+
+
+def test_the_answers_are_in_the_order_of_the_vassals(tmp_path: Path) -> None:
+    vassals = [make_vassal(f"{n}.ini", folder=str(tmp_path)) for n in range(20)]
+    code = "import sys; print('@' + sys.argv[1].rpartition('/')[2])"
+    rulings = apply_rule(Settings(emperor_on_demand_exec=shlex.join([sys.executable, "-Sc", code])), vassals)
+    assert [str(r.address) for r in rulings] == [f"@{n}.ini" for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import sys; print('@a'); sys.exit('first\\nno such \\x1b app')", "exited with status 1: no such \\x1b app"),
+        ("raise SystemExit(26)", "exited with status 26"),
+        ("import os; os.kill(os.getpid(), 9)", "was killed by SIGKILL"),
+        ("import os; os.kill(os.getpid(), 40)", "was killed by signal 40"),
+        ("print('x' * 1_000_000)", f"printed more than {EXEC_OUTPUT_MAX} bytes"),
+        ("print('@a\\tb')", "control character"),
+        ("import sys; sys.stdout.buffer.write(b'\\xff')", "UTF-8"),
+    ],
+)
+def test_commands_that_fail(tmp_path: Path, code: str, why: str) -> None:
+    assert why in refusal(python(tmp_path, code))
+
+
+@pytest.mark.parametrize(
+    ("command", "why"), [("/nowhere/cmd", "No such file"), ("/etc", "Permission denied"), ("a\0b", "null byte")]
+)
+def test_commands_that_cannot_be_started(tmp_path: Path, command: str, why: str) -> None:
+    message = refusal(run(tmp_path, command))
+    assert "cannot be started" in message
+    assert why in message
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sleep 60",
+        "exec >&-; sleep 60",
+        "echo @a; sleep 60",
+        "sleep 60 & echo @a",
+        "setsid sleep 3 & echo @a",
+        "trap '' TERM INT; sleep 60",
+    ],
+)
+def test_commands_that_take_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.setattr(on_demand, "EXEC_TIMEOUT", 0.2)
+    began = time.monotonic()
+    assert "did not end within 0.2 s" in refusal(run(tmp_path, "sh", "-c", command))
+    assert time.monotonic() - began < 2
+
+
+def test_a_background_child_is_no_obstacle_without_the_output(tmp_path: Path) -> None:
+    ruling = run(tmp_path, "sh", "-c", "sleep 0.3 >/dev/null 2>&1 & echo @a")
+    assert str(ruling.address) == "@a"
+
+
+@pytest.mark.parametrize(("command", "why"), [("'", "cannot be split"), ("   ", "is empty")])
+def test_a_command_that_is_none(command: str, why: str) -> None:
+    with pytest.raises(BridgeError, match=why) as caught:
+        apply_rule(Settings(emperor_on_demand_exec=command), [make_vassal()])
+    assert caught.value.diagnostic.code == "settings"
