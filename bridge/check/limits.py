@@ -14,7 +14,7 @@ from bridge.model.vassal import Mode
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bridge.model.vassal import Settled
+    from bridge.model.vassal import ResolvedVassal
     from bridge.uwsgi.options import Config
 
 _OWN = 200
@@ -50,9 +50,9 @@ def read_limits() -> Limits:
     )
 
 
-def find_limits(read: Sequence[tuple[Settled, Config]], limits: Limits) -> Iterator[Diagnostic]:
+def find_limits(read: Sequence[tuple[ResolvedVassal, Config]], limits: Limits) -> Iterator[Diagnostic]:
     """Yield a problem for each limit that these vassals come near or go beyond."""
-    waiting = sum(settled.mode is Mode.ON_DEMAND for settled, _ in read)
+    waiting = sum(resolved.mode is Mode.ON_DEMAND for resolved, _ in read)
     if (needed := _EACH * (waiting + _OWN)) > limits.descriptors:
         yield _near(
             "limit-descriptors",
@@ -66,18 +66,20 @@ def find_limits(read: Sequence[tuple[Settled, Config]], limits: Limits) -> Itera
             f"there may be {limits.processes} processes, and {len(read)} vassals that all run need at least {needed}",
             "raise kernel.pid_max and kernel.threads-max, or let more of them wait (idle, die-on-idle)",
         )
-    folders = {os.path.dirname(path) for settled, _ in read for path in (settled.vassal.config, str(settled.address))}
+    folders = {
+        os.path.dirname(path) for resolved, _ in read for path in (resolved.vassal.config, str(resolved.address))
+    }
     if len(folders) > limits.watches:
         yield _near(
             "limit-watches",
             f"{limits.watches} folders may be watched, and the vassals and their sockets are in {len(folders)}",
             "raise fs.inotify.max_user_watches",
         )
-    for settled, config in read:
-        if (settled.backlog or 0) > limits.backlog and (option := config.last("listen")):
-            yield settled.vassal.problem(
+    for resolved, config in read:
+        if (resolved.backlog or 0) > limits.backlog and (option := config.last("listen")):
+            yield resolved.vassal.problem(
                 "listen-too-long",
-                f"listen = {settled.backlog} is more than net.core.somaxconn: no more than {limits.backlog} can wait",
+                f"listen = {resolved.backlog} is more than net.core.somaxconn: no more than {limits.backlog} can wait",
                 "raise net.core.somaxconn and restart the socket, or write a lower number",
                 path=option.path,
                 line=option.line,

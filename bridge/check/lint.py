@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from bridge.model.address import Address
-    from bridge.model.vassal import Settled, Vassal
+    from bridge.model.vassal import ResolvedVassal, Vassal
     from bridge.uwsgi.options import Config, Option
 
 JOBS = frozenset(
@@ -39,7 +39,7 @@ _NUMBER = re.compile(r"[0-9]{1,6}")
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class ProxyPass:
     """A line of a web server's configuration that hands requests to an app."""
 
     address: Address
@@ -48,17 +48,17 @@ class Pass:
     line: int
 
 
-def find_hazards(settled: Settled, config: Config, spellings: Spellings) -> Iterator[Diagnostic]:
+def lint(resolved: ResolvedVassal, config: Config, spellings: Spellings) -> Iterator[Diagnostic]:
     """Yield what is hazardous in one vassal's config, by itself."""
-    yield from _idle(settled.vassal, config)
-    if settled.address is not None:
-        yield from _other_sockets(settled, config)
-    yield from _user(settled, config, spellings)
-    yield from _daemonize(settled.vassal, config)
+    yield from _idle(resolved.vassal, config)
+    if resolved.address is not None:
+        yield from _other_sockets(resolved, config)
+    yield from _user(resolved, config, spellings)
+    yield from _daemonize(resolved.vassal, config)
     if config.flag("lazy") and (lazy := config.last("lazy")):
         # core/master_utils.c, ``grace_them_all``; an Emperor has the vassal leave the mode at its first reload.
         yield _warn(
-            settled.vassal,
+            resolved.vassal,
             lazy,
             "lazy-reload",
             "with lazy, a reload only starts new workers: a changed config is not in force until the app starts anew",
@@ -98,26 +98,30 @@ def _closest(name: str, known: frozenset[str]) -> str:
     return next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), "") if len(name) <= longest else ""
 
 
-def by_collision(passes: Iterable[Pass], identity: Callable[[Address], Address]) -> dict[str, list[Pass]]:
+def by_collision(
+    passes: Iterable[ProxyPass], canonical_address: Callable[[Address], Address]
+) -> dict[str, list[ProxyPass]]:
     """Sort lines of web servers' by what their addresses share with all others that might be the same."""
-    found: dict[str, list[Pass]] = {}
+    found: dict[str, list[ProxyPass]] = {}
     for one in passes:
-        known = replace(one, address=identity(one.address))
+        known = replace(one, address=canonical_address(one.address))
         found.setdefault(collision_key(known.address), []).append(known)
     return found
 
 
-def find_other_protocol(settled: Settled, config: Config, passes: Mapping[str, list[Pass]]) -> Iterator[Diagnostic]:
+def find_other_protocol(
+    resolved: ResolvedVassal, config: Config, passes: Mapping[str, list[ProxyPass]]
+) -> Iterator[Diagnostic]:
     """Yield a problem if a web server speaks another protocol to the address than the app does."""
-    if settled.identity is None:
+    if resolved.canonical_address is None:
         return
     option = config.last("protocol", "socket-protocol")
     speaks = option.value if option else "uwsgi"
-    for one in passes.get(collision_key(settled.identity), ()):
-        if overlaps(one.address, settled.identity) and one.protocol != speaks:
-            yield settled.vassal.problem(
+    for one in passes.get(collision_key(resolved.canonical_address), ()):
+        if overlaps(one.address, resolved.canonical_address) and one.protocol != speaks:
+            yield resolved.vassal.problem(
                 "protocol-mismatch",
-                f"{printable(one.path)}:{one.line} speaks {one.protocol} to {settled.address}, and the app {speaks}",
+                f"{printable(one.path)}:{one.line} speaks {one.protocol} to {resolved.address}, and the app {speaks}",
                 f"write protocol = {one.protocol}, or mend the web server's line",
                 path=option.path if option else None,
                 line=option.line if option else None,
@@ -125,16 +129,16 @@ def find_other_protocol(settled: Settled, config: Config, passes: Mapping[str, l
             )
 
 
-def find_pidfile_clashes(configs: Iterable[tuple[Settled, Config]]) -> Iterator[Diagnostic]:
+def find_pidfile_clashes(configs: Iterable[tuple[ResolvedVassal, Config]]) -> Iterator[Diagnostic]:
     """Yield a problem for each vassal that writes a file of process IDs which another one writes, too."""
     writers: dict[str, list[tuple[Vassal, Option]]] = {}
-    for settled, config in configs:
+    for resolved, config in configs:
         for option in config.all(*_PIDFILES):
             # Only the second of each kind is written after the change of directory: core/uwsgi.c, ``uwsgi_start``.
             folder = config.last("chdir") if option.key.endswith("2") else None
-            base = os.path.join(settled.vassal.directory, folder.value if folder else "")
+            base = os.path.join(resolved.vassal.directory, folder.value if folder else "")
             path = os.path.normpath(os.path.join(base, option.value))
-            writers.setdefault(path, []).append((settled.vassal, option))
+            writers.setdefault(path, []).append((resolved.vassal, option))
     for path, found in writers.items():
         names = sorted({vassal.name for vassal, _ in found})
         for vassal, option in found if len(names) > 1 else ():
@@ -148,18 +152,18 @@ def find_pidfile_clashes(configs: Iterable[tuple[Settled, Config]]) -> Iterator[
             )
 
 
-def find_removed_folders(settled: Settled, runtime_directories: Mapping[str, str]) -> Iterator[Diagnostic]:
+def find_removed_folders(resolved: ResolvedVassal, runtime_directories: Mapping[str, str]) -> Iterator[Diagnostic]:
     """Yield a problem if the socket is in a folder that systemd removes with another unit.
 
     ``runtime_directories`` are the units by the folders their ``RuntimeDirectory=`` makes (systemd.exec(5)).
     """
-    if not isinstance(settled.address, UnixAddress):
+    if not isinstance(resolved.address, UnixAddress):
         return
     for folder, unit in runtime_directories.items():
-        if settled.address.path.startswith(f"{folder}/"):
-            yield settled.vassal.problem(
+        if resolved.address.path.startswith(f"{folder}/"):
+            yield resolved.vassal.problem(
                 "runtime-directory",
-                f"its socket {settled.address} is in {folder}, which systemd removes when {unit} stops",
+                f"its socket {resolved.address} is in {folder}, which systemd removes when {unit} stops",
                 f"use another folder, or set RuntimeDirectoryPreserve=yes in a drop-in of {unit}",
                 severity=Severity.WARNING,
             )
@@ -216,8 +220,8 @@ def _idle(vassal: Vassal, config: Config) -> Iterator[Diagnostic]:
         )
 
 
-def _other_sockets(settled: Settled, config: Config) -> Iterator[Diagnostic]:
-    vassal = settled.vassal
+def _other_sockets(resolved: ResolvedVassal, config: Config) -> Iterator[Diagnostic]:
+    vassal = resolved.vassal
     for option in sockets(config):
         if option.key not in REQUESTS | ROUTERS | SSL:
             continue
@@ -226,7 +230,7 @@ def _other_sockets(settled: Settled, config: Config) -> Iterator[Diagnostic]:
             option,
             "socket-extra",
             f"{option.key} = {printable(option.value)} is there only while the app runs: nothing waits on it",
-            f"let clients use {settled.address}, or give the address a vassal of its own",
+            f"let clients use {resolved.address}, or give the address a vassal of its own",
         )
     for option in config.unread:
         if option.key in ALL:
@@ -235,19 +239,19 @@ def _other_sockets(settled: Settled, config: Config) -> Iterator[Diagnostic]:
                 option,
                 "socket-hidden",
                 f"whether {option.key} = {printable(option.value)} is in force only uWSGI will know; if it is "
-                f"{settled.address}, the app is woken once and never again",
+                f"{resolved.address}, the app is woken once and never again",
                 "take it out of the condition, or leave it out: uWSGI gets the socket as file descriptor 0",
             )
 
 
-def _user(settled: Settled, config: Config, spellings: Spellings) -> Iterator[Diagnostic]:
+def _user(resolved: ResolvedVassal, config: Config, spellings: Spellings) -> Iterator[Diagnostic]:
     """A process that is not root's stays what it is: setuid(2)."""
-    execution = settled.execution
-    for key, own in (("uid", execution.user), ("gid", execution.group)):
+    spawn = resolved.spawn
+    for key, own in (("uid", spawn.user), ("gid", spawn.group)):
         option = config.last(key)
-        if option and execution.user and own and option.value not in spellings(key, own):
+        if option and spawn.user and own and option.value not in spellings(key, own):
             yield _warn(
-                settled.vassal,
+                resolved.vassal,
                 option,
                 f"{key}-impossible",
                 f"{key} = {printable(option.value)} cannot be had: the service runs as {own}",

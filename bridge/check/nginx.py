@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from bridge.check.lint import Pass
+from bridge.check.lint import ProxyPass
 from bridge.model.address import parse_uwsgi_socket
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _UPSTREAM = re.compile(r"^[^#\n]*?\bupstream\s+(?P<name>[^\s{]+)\s*\{(?P<body>[^
 _SERVER = re.compile(r"^(?:[^#\n]*?[\s;])?server\s+(?P<where>[^;\s]+)", re.MULTILINE)
 
 
-def find_passes(texts: Mapping[str, str]) -> Iterator[Pass]:
+def find_passes(texts: Mapping[str, str]) -> Iterator[ProxyPass]:
     """Yield the addresses that nginx's configuration, by file, hands requests to, through an ``upstream`` or not."""
     upstreams: dict[str, list[str]] = {}
     for text in texts.values():
@@ -42,4 +42,4 @@ def find_passes(texts: Mapping[str, str]) -> Iterator[Pass]:
                 elif proxied:
                     address = address.partition("/")[0]
                 if parsed := parse_uwsgi_socket(address, base="/"):
-                    yield Pass(parsed, protocol, path, line)
+                    yield ProxyPass(parsed, protocol, path, line)

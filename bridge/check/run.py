@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING
 from bridge.check.limits import find_limits, read_limits
 from bridge.check.lint import (
     by_collision,
-    find_hazards,
     find_misspelt,
     find_open_config,
     find_other_protocol,
     find_pidfile_clashes,
     find_removed_folders,
+    lint,
 )
 from bridge.check.nginx import CONFIGS, find_passes
 from bridge.host.files import read_regular
-from bridge.host.listeners import make_identity
+from bridge.host.listeners import make_canonical_address
 from bridge.host.process import CommandError, output_of
 from bridge.host.users import spellings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from bridge.config.paths import Layout
+    from bridge.config.paths import Paths
     from bridge.diagnostics import Diagnostic
-    from bridge.model.vassal import Settled, Vassal
+    from bridge.model.vassal import ResolvedVassal, Vassal
     from bridge.uwsgi.options import Config
-    from bridge.vassals.spawn import Terms
+    from bridge.vassals.spawn import SpawnDefaults
 
 _RUNTIME = re.compile(r"^RuntimeDirectory=(?P<names>.+)$", re.MULTILINE)
 _KEPT = re.compile(r"^RuntimeDirectoryPreserve=(yes|true|1|on)\s*$", re.MULTILINE)
@@ -45,20 +45,20 @@ _FILE_MAX = 1024 * 1024
 
 
 def check_vassals(
-    settled: Sequence[Settled], configs: Mapping[Vassal, Config], terms: Terms, layout: Layout
+    resolved: Sequence[ResolvedVassal], configs: Mapping[Vassal, Config], defaults: SpawnDefaults, paths: Paths
 ) -> Iterator[Diagnostic]:
     """Yield the hazards in the vassals' configs; each file of the machine's is read once, whatever their number."""
-    directories = _runtime_directories(layout)
+    directories = _runtime_directories(paths)
     nginx = {path: _text(path) for path in sorted(path for pattern in CONFIGS for path in glob.glob(pattern))}
-    passes = by_collision(find_passes(nginx), make_identity())
-    read = [(one, configs[one.vassal]) for one in settled]
+    passes = by_collision(find_passes(nginx), make_canonical_address())
+    read = [(one, configs[one.vassal]) for one in resolved]
     # A wrapper is not uWSGI: what it does when asked for help nobody knows.
-    options = _Options("" if terms.settings.emperor_wrapper else terms.program)
+    options = _Options("" if defaults.settings.emperor_wrapper else defaults.program)
     for one, config in read:
-        yield from find_hazards(one, config, spellings)
+        yield from lint(one, config, spellings)
         yield from find_removed_folders(one, directories)
         yield from find_other_protocol(one, config, passes)
-        if one.execution.tenant is not None:
+        if one.spawn.tenant is not None:
             yield from find_open_config(one.vassal, _modes(one.vassal.config))
         if known := options.known(config):
             yield from find_misspelt(one.vassal, config, known, partial(_texts, one.sources))
@@ -99,11 +99,11 @@ class _Options:
         return self._known.get(plugin, frozenset())
 
 
-def _runtime_directories(layout: Layout) -> dict[str, str]:
+def _runtime_directories(paths: Paths) -> dict[str, str]:
     """Return the units by the folders in /run that systemd removes when they stop."""
     found: dict[str, str] = {}
     seen: set[str] = set()
-    for folder in layout.unit_path:
+    for folder in paths.unit_path:
         for path in sorted(glob.glob(f"{glob.escape(folder)}/*.service")):
             unit = os.path.basename(path)
             if unit in seen or unit.startswith("vassal-"):

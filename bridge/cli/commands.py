@@ -17,11 +17,11 @@ from bridge.diagnostics import BridgeError, Diagnostic, count, errors, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.config.paths import Layout
+    from bridge.config.paths import Paths
     from bridge.config.settings import Settings
     from bridge.model.vassal import Vassal
-    from bridge.reconcile.apply import Teller
-    from bridge.reconcile.reconciler import Road
+    from bridge.reconcile.apply import Progress
+    from bridge.reconcile.reconciler import Reconciler
     from bridge.uwsgi.options import Config
 
 _EPILOG_SYNC = """\b
@@ -56,39 +56,39 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
     from bridge.reconcile.reconciler import connected
 
     invocation = resolve(given)
-    layout, settings = invocation.layout, invocation.settings
-    bar = output.Bar()
+    paths, settings = invocation.paths, invocation.settings
+    bar = output.ProgressBar()
     # What a run keeps stays to its end: the collector would only look it over again and again.
     gc.disable()
     try:
-        with connected(layout) as manager:
-            road = _road(layout, settings, bar)
-            outlook, problems = (
-                (road.look(manager, allow_mass_removal=allow_mass_removal), ())
+        with connected(paths) as manager:
+            reconciler = _road(paths, settings, bar)
+            planned, problems = (
+                (reconciler.look(manager, allow_mass_removal=allow_mass_removal), ())
                 if dry_run
-                else road.sync(manager, waiting=_waiting, allow_mass_removal=allow_mass_removal)
+                else reconciler.sync(manager, waiting=_waiting, allow_mass_removal=allow_mass_removal)
             )
     finally:
         bar.close()
-    diagnostics = (*invocation.notices, *outlook.diagnostics, *problems)
+    diagnostics = (*invocation.notices, *planned.diagnostics, *problems)
     if not dry_run:
-        tell_run(outlook.plan.changes, diagnostics, user_manager=layout.user_manager)
-    vassals = outlook.vassals
+        tell_run(planned.plan.changes, diagnostics, user_manager=paths.user_manager)
+    vassals = planned.vassals
     if as_json:
-        output.say_json(
+        output.print_json(
             {
                 "dry_run": dry_run,
                 "vassals": vassals,
-                "changes": output.changes_json(outlook.plan.changes),
+                "changes": output.changes_json(planned.plan.changes),
                 "diagnostics": output.diagnostics_json(diagnostics),
             }
         )
     else:
-        output.say_changes(outlook.plan.changes, planned=dry_run)
+        output.print_changes(planned.plan.changes, planned=dry_run)
         if dry_run:
-            output.say_diff(outlook.plan, outlook.observed)
-        output.complain(diagnostics)
-        output.say(output.summary(outlook.plan.changes, diagnostics, vassals))
+            output.print_diff(planned.plan, planned.actual)
+        output.print_diagnostics(diagnostics)
+        output.print_line(output.summary(planned.plan.changes, diagnostics, vassals))
     _leave(diagnostics)
 
 
@@ -100,32 +100,32 @@ def check(*, as_json: bool, **given: Any) -> None:
     from bridge.check.run import check_vassals
     from bridge.cli import output
     from bridge.reconcile.reconciler import connected
-    from bridge.vassals.spawn import make_terms
+    from bridge.vassals.spawn import spawn_defaults
 
     invocation = resolve(given)
-    layout, settings = invocation.layout, invocation.settings
-    bar = output.Bar()
-    road = _road(layout, settings, bar)
+    paths, settings = invocation.paths, invocation.settings
+    bar = output.ProgressBar()
+    reconciler = _road(paths, settings, bar)
     configs: dict[Vassal, Config] = {}
     gc.disable()
     try:
-        with connected(layout) as manager:
-            outlook = road.look(manager, configs=configs)
+        with connected(paths) as manager:
+            planned = reconciler.look(manager, configs=configs)
     except BridgeError as error:
         if error.diagnostic.code != "no-manager":
             raise
         # Vassals can be checked where no systemd runs, such as in the making of an image.
-        outlook = road.look(None, configs=configs)
+        planned = reconciler.look(None, configs=configs)
     finally:
         bar.close()
-    terms = make_terms(settings, user_manager=layout.user_manager)
-    hazards = check_vassals(outlook.desired.settled, configs, terms, layout)
-    diagnostics = (*invocation.notices, *outlook.diagnostics, *hazards)
+    defaults = spawn_defaults(settings, user_manager=paths.user_manager)
+    hazards = check_vassals(planned.desired.resolved, configs, defaults, paths)
+    diagnostics = (*invocation.notices, *planned.diagnostics, *hazards)
     if as_json:
-        output.say_json(output.diagnostics_json(diagnostics))
+        output.print_json(output.diagnostics_json(diagnostics))
     else:
         for diagnostic in diagnostics:
-            output.say(str(diagnostic))
+            output.print_line(str(diagnostic))
     _leave(diagnostics)
 
 
@@ -144,21 +144,21 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
     if as_json and follow:
         raise click.UsageError("--json does not go with --follow")
     invocation = resolve(given, needs_vassals=False)
-    layout, settings = invocation.layout, invocation.settings
-    with connected(layout) as manager:
-        road = _road(layout, settings, output.Bar())
+    paths, settings = invocation.paths, invocation.settings
+    with connected(paths) as manager:
+        reconciler = _road(paths, settings, output.ProgressBar())
         look = partial(
-            following.look, manager, road, has_sources=bool(settings.emperor), user_manager=layout.user_manager
+            following.look, manager, reconciler, has_sources=bool(settings.emperor), user_manager=paths.user_manager
         )
         if follow:
             following.follow(manager, look)
             return
         sight = look()
     if as_json:
-        output.say_json([output.row_json(row) for row in sight.rows])
+        output.print_json([output.row_json(row) for row in sight.rows])
     else:
-        output.say_table(sight.rows)
-        output.complain(d for d in sight.diagnostics if d.config is None)
+        output.print_table(sight.rows)
+        output.print_diagnostics(d for d in sight.diagnostics if d.config is None)
 
 
 @cli.command(short_help="Print the units of one vassal.")
@@ -169,12 +169,12 @@ def render(*, vassal: str, **given: Any) -> None:
     from bridge.cli import output
 
     invocation = resolve(given)
-    layout, settings = invocation.layout, invocation.settings
-    road = _road(layout, settings, output.Bar())
-    texts, diagnostics = road.render(vassal)
+    paths, settings = invocation.paths, invocation.settings
+    reconciler = _road(paths, settings, output.ProgressBar())
+    texts, diagnostics = reconciler.render(vassal)
     for unit, text in texts.items():
-        output.say(f"# {unit}\n{text}")
-    output.complain(diagnostics)
+        output.print_line(f"# {unit}\n{text}")
+    output.print_diagnostics(diagnostics)
     if not texts and not errors(diagnostics):
         raise _unknown(vassal)
     _leave(diagnostics)
@@ -191,26 +191,26 @@ def remove(*, yes: bool, **given: Any) -> None:
     from bridge.reconcile.remove import plan_way_back, remove_all, tidy
 
     invocation = resolve(given, needs_vassals=False, looks_for_emperor=False)
-    layout, settings = invocation.layout, invocation.settings
-    bar = output.Bar()
+    paths, settings = invocation.paths, invocation.settings
+    bar = output.ProgressBar()
     try:
-        with connected(layout) as manager:
-            road = _road(layout, settings, bar)
-            plan = plan_way_back(road, manager)
+        with connected(paths) as manager:
+            reconciler = _road(paths, settings, bar)
+            plan = plan_way_back(reconciler, manager)
             if plan.is_empty:
-                tidy(road, waiting=_waiting)
-                output.say("nothing to remove")
+                tidy(reconciler, waiting=_waiting)
+                output.print_line("nothing to remove")
                 return
             if not yes:
                 if not sys.stdin.isatty():
                     raise click.UsageError("not on a terminal, so there is nobody to ask: give --yes")
                 click.confirm(f"Stop and remove {count(len(plan.changes), 'vassal')}?", abort=True)
-            done = remove_all(road, manager, waiting=_waiting)
+            done = remove_all(reconciler, manager, waiting=_waiting)
     finally:
         bar.close()
-    tell_run(done.changes, (), user_manager=layout.user_manager)
-    output.say_changes(done.changes, planned=False)
-    output.say(output.summary(done.changes, (), len(done.changes)))
+    tell_run(done.changes, (), user_manager=paths.user_manager)
+    output.print_changes(done.changes, planned=False)
+    output.print_line(output.summary(done.changes, (), len(done.changes)))
 
 
 @cli.command()
@@ -223,13 +223,13 @@ def retry(*, vassal: str, **given: Any) -> None:
     from bridge.reconcile.reconciler import connected
 
     invocation = resolve(given, needs_vassals=False, looks_for_emperor=False)
-    with connected(invocation.layout) as manager:
-        road = _road(invocation.layout, invocation.settings, output.Bar())
-        changes = road.retry(manager, vassal, waiting=_waiting)
+    with connected(invocation.paths) as manager:
+        reconciler = _road(invocation.paths, invocation.settings, output.ProgressBar())
+        changes = reconciler.retry(manager, vassal, waiting=_waiting)
     if not changes:
         raise _unknown(vassal)
-    tell_run(changes, (), user_manager=invocation.layout.user_manager)
-    output.say_changes(changes, planned=False)
+    tell_run(changes, (), user_manager=invocation.paths.user_manager)
+    output.print_changes(changes, planned=False)
 
 
 @cli.command()
@@ -238,17 +238,17 @@ def watch(**given: Any) -> None:
     """Keep systemd true to the vassals, and tell their lives to the journal; until stopped."""
     from bridge.reconcile.reconciler import connected
     from bridge.units.directory import pause_reader
-    from bridge.watch.daemon import Daemon, Setup
-    from bridge.watch.notifier import Herald
+    from bridge.watch.daemon import Daemon, LoadedConfig
+    from bridge.watch.notifier import Notifier
 
-    def make_setup() -> Setup:
+    def make_setup() -> LoadedConfig:
         invocation = resolve(given)
-        road = _road(invocation.layout, invocation.settings, lambda *_: None)
-        return Setup(road=road, settings=invocation.settings, configuration=invocation.configuration)
+        reconciler = _road(invocation.paths, invocation.settings, lambda *_: None)
+        return LoadedConfig(reconciler=reconciler, settings=invocation.settings, configuration=invocation.configuration)
 
-    layout = resolve(given).layout
-    with connected(layout) as manager:
-        Daemon(manager, make_setup, Herald(user_manager=layout.user_manager, pause=pause_reader(layout))).run()
+    paths = resolve(given).paths
+    with connected(paths) as manager:
+        Daemon(manager, make_setup, Notifier(user_manager=paths.user_manager, pause=pause_reader(paths))).run()
 
 
 def main() -> None:
@@ -278,10 +278,10 @@ def _unknown(vassal: str) -> BridgeError:
     )
 
 
-def _road(layout: Layout, settings: Settings, tell: Teller) -> Road:
-    from bridge.reconcile.reconciler import Road
+def _road(paths: Paths, settings: Settings, tell: Progress) -> Reconciler:
+    from bridge.reconcile.reconciler import Reconciler
 
-    return Road(layout, settings, tell)
+    return Reconciler(paths, settings, tell)
 
 
 def _waiting() -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.change import Change
-    from bridge.model.unit import Observed
+    from bridge.model.unit import ActualState
     from bridge.reconcile.plan import Plan
     from bridge.status.table import Row
 
@@ -30,21 +30,21 @@ _COLORS = {"listening": "36", "starting": "33", "running": "32", "failed": "31",
 """By the numbers of ECMA-48, "SGR"."""
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print one line of result."""
     sys.stdout.write(text + "\n")
 
 
-def complain(diagnostics: Iterable[Diagnostic]) -> None:
+def print_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
     """Print problems to standard error, one a line."""
     for diagnostic in diagnostics:
         sys.stderr.write(f"{diagnostic}\n")
 
 
-def say_json(value: object) -> None:
+def print_json(value: object) -> None:
     """Print a value as JSON for scripts."""
     # In ASCII: a path need not be valid UTF-8, nor the terminal's encoding hold every name.
-    say(json.dumps(value, indent=2))
+    print_line(json.dumps(value, indent=2))
 
 
 def diagnostics_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, object]]:
@@ -62,11 +62,11 @@ def row_json(row: Row) -> dict[str, object]:
     return {name: getattr(row, name) for name in row.__dataclass_fields__}
 
 
-def say_changes(changes: Sequence[Change], *, planned: bool) -> None:
+def print_changes(changes: Sequence[Change], *, planned: bool) -> None:
     """Print a line for each vassal that changed."""
     for change in changes:
         verb = f"would be {change.verb}" if planned else change.verb
-        say(f"{printable(change.vassal)}: {verb}{f', {printable(change.detail)}' if change.detail else ''}")
+        print_line(f"{printable(change.vassal)}: {verb}{f', {printable(change.detail)}' if change.detail else ''}")
 
 
 def summary(changes: Sequence[Change], diagnostics: Sequence[Diagnostic], vassals: int) -> str:
@@ -80,16 +80,16 @@ def summary(changes: Sequence[Change], diagnostics: Sequence[Diagnostic], vassal
     return f"{count(vassals, 'vassal')}: {done}{trouble}"
 
 
-def say_diff(plan: Plan, observed: Observed) -> None:
+def print_diff(plan: Plan, actual: ActualState) -> None:
     """Print what a plan would change in the unit files as one unified diff, and what it would start and stop."""
     for unit, text in sorted(plan.write.items()):
-        file = observed.files.get(unit)
+        file = actual.files.get(unit)
         _say_lines(_diff(unit, file.text if file else "", text))
     for unit in sorted(plan.remove):
-        _say_lines(_diff(unit, observed.files[unit].text, ""))
+        _say_lines(_diff(unit, actual.files[unit].text, ""))
     for verb, units in (("stop", plan.stop), ("start", plan.start), ("reload", plan.reload)):
         for unit in units:
-            say(f"{verb} {unit}")
+            print_line(f"{verb} {unit}")
 
 
 def _diff(unit: str, before: str, after: str) -> Iterator[str]:
@@ -102,7 +102,7 @@ def _say_lines(lines: Iterable[str]) -> None:
     sys.stdout.writelines(lines)
 
 
-def say_table(rows: Sequence[Row]) -> None:
+def print_table(rows: Sequence[Row]) -> None:
     """Print the table of ``status``: as plain as ``ps``, with colors on a terminal."""
     headings, cells = _cells(rows)
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
@@ -117,9 +117,9 @@ def say_table(rows: Sequence[Row]) -> None:
     sys.stdout.flush()
 
 
-def say_moment(vassal: str, event: str, text: str) -> None:
+def print_event(vassal: str, event: str, text: str) -> None:
     """Print a line for what happened to a vassal just now."""
-    say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(vassal)}: {event}, {printable(text)}")
+    print_line(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(vassal)}: {event}, {printable(text)}")
     sys.stdout.flush()
 
 
@@ -175,7 +175,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     return headings, cells
 
 
-class Bar:
+class ProgressBar:
     """A progress bar on a terminal, for work that takes long; elsewhere, and for quick work, nothing."""
 
     def __init__(self) -> None:

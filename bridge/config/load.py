@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bridge.config.paths import Layout, make_layout
+from bridge.config.paths import Paths, make_paths
 from bridge.config.settings import SETTINGS, Settings, merge, read_toml
 from bridge.diagnostics import BridgeError, Diagnostic
 
@@ -25,7 +25,7 @@ PLACES = ("/etc/uwsgi-emperor/emperor.ini", "/etc/uwsgi.ini", "/etc/uwsgi/empero
 class Invocation:
     """What a command was called to work with."""
 
-    layout: Layout
+    paths: Paths
     settings: Settings
     configuration: tuple[str, ...]
     """The files the settings came from, or might come from once they are there."""
@@ -59,15 +59,15 @@ def resolve(given: Mapping[str, Any], *, needs_vassals: bool = True, looks_for_e
         BridgeError: a configuration file cannot be used, or nothing says where the vassals are.
     """
     given = dict(given)
-    layout = make_layout(user=given.pop("user"), runtime=given.pop("runtime"))
+    paths = make_paths(user=given.pop("user"), runtime=given.pop("runtime"))
     config, ini = given.pop("config"), given.pop("emperor_ini")
     layers = [given]
-    path = Path(config or layout.config)
+    path = Path(config or paths.config)
     if config or _may_be_there(path):
         values, its_ini = read_toml(path)
         layers.append(values)
         ini = ini or its_ini
-    if looks_for_emperor and not ini and not layout.user_manager and not any(layer.get("emperor") for layer in layers):
+    if looks_for_emperor and not ini and not paths.user_manager and not any(layer.get("emperor") for layer in layers):
         ini = next((place for place in PLACES if _may_be_there(Path(place))), None)
     notices: tuple[Diagnostic, ...] = ()
     if ini:
@@ -82,12 +82,12 @@ def resolve(given: Mapping[str, Any], *, needs_vassals: bool = True, looks_for_e
             Diagnostic(
                 code="no-vassals",
                 message="it is not said where the vassals are",
-                hint=f'give --emperor DIRECTORY, or write emperor = "DIRECTORY" into {layout.config}',
+                hint=f'give --emperor DIRECTORY, or write emperor = "DIRECTORY" into {paths.config}',
             )
         )
-    files = (str(path), *((ini,) if ini else ()), *layout.templates[:-1])
+    files = (str(path), *((ini,) if ini else ()), *paths.templates[:-1])
     return Invocation(
-        layout=layout,
+        paths=paths,
         settings=settings,
         configuration=tuple(os.path.abspath(file) for file in files),
         notices=notices,

@@ -17,7 +17,7 @@ _SYSTEM_UNIT_PATH = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layout:
+class Paths:
     """The places one run of the bridge works in."""
 
     user_manager: bool
@@ -31,7 +31,7 @@ class Layout:
     """Held while the bridge changes anything; holds what an interrupted run was about to do."""
     last_run: str
     """What one run leaves for the next to know."""
-    roll: str
+    cache: str
     """What it found of each vassal."""
     config: str
     """The default bridge.toml."""
@@ -41,30 +41,30 @@ class Layout:
     """Folders of templates; the first that has a file wins."""
 
 
-def make_layout(*, user: bool, runtime: bool) -> Layout:
+def make_paths(*, user: bool, runtime: bool) -> Paths:
     """Return the layout for the system's service manager or for the caller's own.
 
     Raises:
         BridgeError: ``user`` without a session to work in (``$XDG_RUNTIME_DIR``).
     """
     if user:
-        return _user_layout(runtime=runtime)
+        return _user_paths(runtime=runtime)
     own = "/run/systemd/system" if runtime else "/etc/systemd/system"
-    return Layout(
+    return Paths(
         user_manager=False,
         unit_directory=own,
         unit_path=_SYSTEM_UNIT_PATH,
         runtime_units="/run/systemd/system",
         lock="/run/emperor-bridge/lock",
         last_run="/run/emperor-bridge/last-run",
-        roll="/run/emperor-bridge/roll",
+        cache="/run/emperor-bridge/roll",
         pauses="/run/emperor-bridge/pauses",
         config="/etc/emperor-bridge/bridge.toml",
         templates=("/etc/emperor-bridge/templates", _shipped_templates()),
     )
 
 
-def _user_layout(*, runtime: bool) -> Layout:
+def _user_paths(*, runtime: bool) -> Paths:
     run = os.environ.get("XDG_RUNTIME_DIR")
     if not run:
         raise BridgeError(
@@ -77,7 +77,7 @@ def _user_layout(*, runtime: bool) -> Layout:
     config_home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local/share")
     persistent, volatile = f"{config_home}/systemd/user", f"{run}/systemd/user"
-    return Layout(
+    return Paths(
         user_manager=True,
         unit_directory=volatile if runtime else persistent,
         unit_path=(
@@ -89,7 +89,7 @@ def _user_layout(*, runtime: bool) -> Layout:
         runtime_units=volatile,
         lock=f"{run}/emperor-bridge/lock",
         last_run=f"{run}/emperor-bridge/last-run",
-        roll=f"{run}/emperor-bridge/roll",
+        cache=f"{run}/emperor-bridge/roll",
         pauses=f"{run}/emperor-bridge/pauses",
         config=f"{config_home}/emperor-bridge/bridge.toml",
         templates=(f"{config_home}/emperor-bridge/templates", _shipped_templates()),

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 _TCP_LISTEN = "0A"
 
 
-def make_identity() -> Callable[[Address], Address]:
+def make_canonical_address() -> Callable[[Address], Address]:
     """Return a function that resolves symlinked folders in a socket's path, asking once for each folder."""
     known: dict[str, str] = {}
 
-    def identity(address: Address) -> Address:
+    def canonical_address(address: Address) -> Address:
         if not (isinstance(address, UnixAddress) and address.path.startswith("/")):
             return address
         folder, name = os.path.split(address.path)
@@ -33,7 +33,7 @@ def make_identity() -> Callable[[Address], Address]:
             known[folder] = os.path.realpath(folder)
         return UnixAddress(f"{known[folder].rstrip('/')}/{name}")
 
-    return identity
+    return canonical_address
 
 
 def occupied(wanted: Iterable[Address], own: Collection[Address]) -> dict[Address, str]:
@@ -55,7 +55,7 @@ def occupied(wanted: Iterable[Address], own: Collection[Address]) -> dict[Addres
         return reasons
     taken: dict[str, list[Address]] = {}
     # The kernel tells a path as it was given, perhaps through a symlink such as /var/run.
-    for address in map(make_identity(), listening()):
+    for address in map(make_canonical_address(), listening()):
         if address not in own:
             taken.setdefault(collision_key(address), []).append(address)
     for address in doubtful:

@@ -18,7 +18,7 @@ EVERYTHING = "*"
 """Stands for all names in a folder."""
 
 
-class Trails:
+class WatchList:
     """Collects what is to be watched: for each folder the names in it that matter."""
 
     def __init__(self, readlink: Callable[[str], str | None]) -> None:

@@ -97,7 +97,7 @@ _PRIORITIES = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Moment:
+class LifecycleEvent:
     """One event in the life of one vassal."""
 
     label: str

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Said(StrEnum):
+class SystemdMessage(StrEnum):
     """What the manager says of a unit, by the ``MESSAGE_ID`` it says it under (sd-messages(3), sd-messages.h)."""
 
     STARTED = "39f53479d3a045ac8e11786248231fbf"
@@ -30,7 +30,7 @@ class Said(StrEnum):
 class Entry:
     """One thing said of a unit."""
 
-    said: Said
+    said: SystemdMessage
     unit: str
     at: int
     """When, in µs since the epoch."""
@@ -87,24 +87,24 @@ class _Record:
 
     def add(self, entry: Entry) -> None:
         match entry.said:
-            case Said.STARTED:
+            case SystemdMessage.STARTED:
                 self._begin(is_ready=True)
                 self.woken_at = entry.at
                 self.wakes += 1
-            case Said.STOPPING:
+            case SystemdMessage.STOPPING:
                 self.is_told = True
-            case Said.SUCCESS:
+            case SystemdMessage.SUCCESS:
                 if self.is_ready and not self.is_told:
                     self.idle_at = entry.at
                 self._begin(is_ready=False)
-            case Said.EXITED if entry.is_main:
+            case SystemdMessage.EXITED if entry.is_main:
                 # While a pause lasts this is all that is said; the result comes after it.
                 self.process = entry
                 self._fail(entry, "oom-kill" if self.out_of_memory else "")
-            case Said.OUT_OF_MEMORY:
+            case SystemdMessage.OUT_OF_MEMORY:
                 self.out_of_memory = True
                 self._fail(entry, "oom-kill")
-            case Said.FAILURE:
+            case SystemdMessage.FAILURE:
                 self._fail(entry, entry.result)
                 self._begin(is_ready=False)
 

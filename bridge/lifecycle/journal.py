@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.diagnostics import Severity
 from bridge.lifecycle.events import Priority
-from bridge.lifecycle.history import Entry, Said, make_histories
+from bridge.lifecycle.history import Entry, SystemdMessage, make_histories
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from bridge.diagnostics import Diagnostic
-    from bridge.lifecycle.events import Moment
+    from bridge.lifecycle.events import LifecycleEvent
     from bridge.lifecycle.history import History
     from bridge.model.change import Change
 
@@ -28,7 +28,7 @@ _NEVER = 2**62
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def tell(moment: Moment, *, vassal: str, user_manager: bool) -> None:
+def tell(event: LifecycleEvent, *, vassal: str, user_manager: bool) -> None:
     """Write a moment of a vassal's life as one entry: ``journalctl VASSAL=NAME`` then tells its story.
 
     Values may be any text: sd_journal_sendv(3), which this goes to, interprets nothing.
@@ -39,14 +39,14 @@ def tell(moment: Moment, *, vassal: str, user_manager: bool) -> None:
     from cysystemd.journal import send
 
     fields = {
-        **moment.fields,
-        "MESSAGE": f"{vassal}: {moment.event}: {moment.text}",
-        "MESSAGE_ID": moment.message_id,
-        "PRIORITY": int(moment.priority),
+        **event.fields,
+        "MESSAGE": f"{vassal}: {event.event}: {event.text}",
+        "MESSAGE_ID": event.message_id,
+        "PRIORITY": int(event.priority),
         "SYSLOG_IDENTIFIER": IDENTIFIER,
-        "USER_UNIT" if user_manager else "UNIT": moment.unit,
+        "USER_UNIT" if user_manager else "UNIT": event.unit,
         "VASSAL": vassal,
-        "VASSAL_EVENT": str(moment.event),
+        "VASSAL_EVENT": str(event.event),
     }
     send(**{key: _utf8(value) if isinstance(value, str) else value for key, value in fields.items()})
 
@@ -76,7 +76,7 @@ def _entries(*, user_manager: bool) -> tuple[deque[Entry], int | None]:
     trusted = {"_SYSTEMD_USER_UNIT": "init.scope", "_UID": str(os.getuid())} if user_manager else {"_PID": "1"}
     trusted["_BOOT_ID"] = _BOOT_ID.read_text(encoding="ascii").strip().replace("-", "")
     # In a chain of rules "or" binds closer than "and", whatever the parentheses; a rule serves once.
-    first, *more = (Rule("MESSAGE_ID", str(said)) for said in Said)
+    first, *more = (Rule("MESSAGE_ID", str(said)) for said in SystemdMessage)
     rules = first
     for rule in more:
         rules |= rule
@@ -103,7 +103,7 @@ def _entry(data: Mapping[str, Any], written: int, *, user_manager: bool) -> Entr
     status = _number(data.get("EXIT_STATUS"))
     has_exited = data.get("EXIT_CODE") == "exited"
     return Entry(
-        said=Said(str(data["MESSAGE_ID"])),
+        said=SystemdMessage(str(data["MESSAGE_ID"])),
         unit=unit,
         at=_number(data.get("_SOURCE_REALTIME_TIMESTAMP")) or written,
         result=str(data.get("UNIT_RESULT", "")),

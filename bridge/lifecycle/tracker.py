@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any
 
-from bridge.lifecycle.events import Ending, Event, Moment, explain
+from bridge.lifecycle.events import Ending, Event, LifecycleEvent, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -54,7 +54,7 @@ _NOTHING_TO_TELL = _Told.STARTING | _Told.RUNNING | _Told.ENDED | _Told.THROTTLE
 _PAUSED_AFTER = frozenset({Event.CRASHED, Event.FAILED_START, Event.OOM_KILLED})
 
 
-class _Life:
+class _VassalState:
     """What has to be remembered of one vassal; there may be thousands."""
 
     __slots__ = ("active", "result", "run", "socket", "told", "waiting", "woken")
@@ -70,7 +70,7 @@ class _Life:
         self.waiting = self.woken = False
 
 
-class Lives:
+class LifecycleTracker:
     """Follows all vassals. Feed it the manager's signals in their order."""
 
     def __init__(self, *, now: int, pause: Callable[[str], float | None] = lambda _: None) -> None:
@@ -82,7 +82,7 @@ class Lives:
         """
         self._now = now
         self._pause = pause
-        self._lives: dict[str, _Life] = {}
+        self._lives: dict[str, _VassalState] = {}
         self._own: dict[str, Mapping[str, Any]] = {}
         """The first half of a signal, until the second is there."""
 
@@ -106,7 +106,7 @@ class Lives:
         for kind in ("service", "socket"):
             self._own.pop(f"{_PREFIX}{label}.{kind}", None)
 
-    def feed(self, unit: str, interface: str, changed: Mapping[str, object]) -> list[Moment]:
+    def feed(self, unit: str, interface: str, changed: Mapping[str, object]) -> list[LifecycleEvent]:
         """Return what a signal tells, which most often is nothing.
 
         Args:
@@ -126,19 +126,21 @@ class Lives:
         facts = _Facts.of(own, changed)
         step = self._socket if kind == "socket" else self._service
         return [
-            Moment(label=label, unit=unit, event=event, text=text, fields=fields)
+            LifecycleEvent(label=label, unit=unit, event=event, text=text, fields=fields)
             for event, text, fields in step(label, life, facts)
         ] + [
-            Moment(label=label, unit=f"{_PREFIX}{label}.socket", event=Event.WAITING, text="waits for a connection")
+            LifecycleEvent(
+                label=label, unit=f"{_PREFIX}{label}.socket", event=Event.WAITING, text="waits for a connection"
+            )
             for _ in range(_begins_to_wait(life))
         ]
 
-    def _life(self, label: str) -> _Life:
+    def _life(self, label: str) -> _VassalState:
         if (life := self._lives.get(label)) is None:
-            life = self._lives[label] = _Life(self._now)
+            life = self._lives[label] = _VassalState(self._now)
         return life
 
-    def _socket(self, _: str, life: _Life, facts: _Facts) -> Iterator[tuple[Event, str, Mapping[str, str]]]:
+    def _socket(self, _: str, life: _VassalState, facts: _Facts) -> Iterator[tuple[Event, str, Mapping[str, str]]]:
         before, life.socket = life.socket, sys.intern(facts.sub)
         # Started by hand, the service is up before its socket notices.
         life.woken = facts.sub == "running" and (life.woken or (before != "running" and life.active in _DOWN))
@@ -147,7 +149,7 @@ class Lives:
         elif facts.sub == "dead" and before in {"listening", "running"}:
             yield Event.CLOSED, "its socket was closed: no connection wakes it", {}
 
-    def _service(self, label: str, life: _Life, facts: _Facts) -> Iterator[tuple[Event, str, Mapping[str, str]]]:
+    def _service(self, label: str, life: _VassalState, facts: _Facts) -> Iterator[tuple[Event, str, Mapping[str, str]]]:
         active_before, life.active = life.active, sys.intern(facts.active)
         result_before, life.result = life.result, sys.intern(facts.result)
         if facts.began > life.run:
@@ -203,19 +205,19 @@ def _told_before(state: UnitState) -> _Told:
     return _Told.STARTING | (_Told.RUNNING | _Told.ORDERED if state.active == "deactivating" else _Told(0))
 
 
-def _begins_to_wait(life: _Life) -> bool:
+def _begins_to_wait(life: _VassalState) -> bool:
     before, life.waiting = life.waiting, life.socket == "listening" and life.active in _DOWN
     return life.waiting and not before
 
 
-def _why_started(life: _Life, facts: _Facts) -> str:
+def _why_started(life: _VassalState, facts: _Facts) -> str:
     if facts.restarts:
         return f"started again; restart {facts.restarts}"
     woken, life.woken = life.woken, False
     return "woken by a connection" if woken else "started"
 
 
-def _reloaded(life: _Life, facts: _Facts) -> Iterator[tuple[Event, str, Mapping[str, str]]]:
+def _reloaded(life: _VassalState, facts: _Facts) -> Iterator[tuple[Event, str, Mapping[str, str]]]:
     was_reloading = bool(life.told & _Told.RELOADING)
     is_reloading = facts.active == "reloading"
     life.told = life.told | _Told.RELOADING if is_reloading else life.told & ~_Told.RELOADING
@@ -223,7 +225,7 @@ def _reloaded(life: _Life, facts: _Facts) -> Iterator[tuple[Event, str, Mapping[
         yield Event.RELOADED, "was told to read its config again", {}
 
 
-def _ended(life: _Life, facts: _Facts, *, has_ended: bool) -> Iterator[tuple[Event, str, Mapping[str, str]]]:
+def _ended(life: _VassalState, facts: _Facts, *, has_ended: bool) -> Iterator[tuple[Event, str, Mapping[str, str]]]:
     life.told |= _Told.ENDED
     if not has_ended and facts.result == "success":
         yield Event.STOPPED, "ended; it could not be seen how", {}

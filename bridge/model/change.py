@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bridge.model.unit import Installed
+    from bridge.model.unit import InstalledVassal
     from bridge.model.vassal import Vassal
 
 
@@ -34,7 +34,7 @@ class Change:
     detail: str = ""
 
     @classmethod
-    def of(cls, vassal: Vassal | Installed, verb: Verb, detail: str = "") -> Change:
+    def of(cls, vassal: Vassal | InstalledVassal, verb: Verb, detail: str = "") -> Change:
         """Return what is done about a vassal."""
         unit = vassal.socket if verb is Verb.MENDED else vassal.service
         return cls(vassal=vassal.name, unit=unit, verb=verb, detail=detail)

@@ -48,7 +48,7 @@ class UnitState:
         return self.active in {"inactive", "failed"}
 
 
-TOLD = frozenset({
+WATCHED_PROPERTIES = frozenset({
     "ActiveEnterTimestampMonotonic", "ActiveState", "ExecMainCode", "ExecMainExitTimestampMonotonic",
     "ExecMainStartTimestampMonotonic", "ExecMainStatus", "Job", "MainPID", "NRestarts", "Result",
     "StateChangeTimestamp", "SubState",
@@ -71,7 +71,7 @@ DOWN = UnitState(load="not-found", active="inactive", sub="dead")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Installed:
+class InstalledVassal:
     """A vassal that has units of the bridge's on disk."""
 
     label: str
@@ -79,7 +79,7 @@ class Installed:
     config: str
     monitor: str
     address: Address | None
-    identity: Address | None
+    canonical_address: Address | None
     """The address with symlinked folders resolved: what collides with it."""
     units: tuple[str, ...]
 
@@ -100,7 +100,7 @@ class Installed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Observed:
+class ActualState:
     """Everything planning needs to know about the present."""
 
     files: Mapping[str, UnitFile] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class Observed:
     """Paths of files of such names in the manager's other directories, by unit name."""
     links: Mapping[str, str] = field(default_factory=dict)
     """The links that pull units in, by their path below the unit directory, with what they point to."""
-    installed: Mapping[str, Installed] = field(default_factory=dict)
+    installed: Mapping[str, InstalledVassal] = field(default_factory=dict)
     """The vassals on disk, by label."""
     states: Mapping[str, UnitState] = field(default_factory=dict)
     """Units the manager has loaded, by name."""

@@ -120,7 +120,7 @@ class SocketAccess:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Execution:
+class SpawnSpec:
     """How a vassal's process is started (systemd.exec(5))."""
 
     argv: tuple[str, ...]
@@ -141,16 +141,16 @@ class Execution:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Settled:
+class ResolvedVassal:
     """A vassal with everything decided that its units are rendered from."""
 
     vassal: Vassal
     address: Address | None
     """Where it waits for its first connection; None: it runs always."""
-    identity: Address | None
+    canonical_address: Address | None
     """The address with symlinked folders resolved: what collides with it."""
     access: SocketAccess
-    execution: Execution
+    spawn: SpawnSpec
     backlog: int | None = None
     """How many connections may wait for it, if its config says (``listen``)."""
     sources: tuple[str, ...] = ()
@@ -163,7 +163,7 @@ class Settled:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Refusal:
+class RejectedVassal:
     """A vassal that is there but cannot be served as it is now."""
 
     vassal: Vassal

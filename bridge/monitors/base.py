@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from bridge.config.settings import Settings
-    from bridge.host.path_watch import Trails
+    from bridge.host.path_watch import WatchList
     from bridge.model.vassal import Vassal
 
 
@@ -52,7 +52,7 @@ class Monitor(Protocol):
     def configs(self) -> list[str] | None:
         """Return the paths of what may be its vassals, by their names alone; None if it cannot be asked."""
 
-    def trails(self, trails: Trails) -> None:
+    def watch_list(self, watch_list: WatchList) -> None:
         """Name the places where a change can make the next report another one."""
 
 

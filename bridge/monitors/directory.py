@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from bridge.config.settings import Settings
-    from bridge.host.path_watch import Trails
+    from bridge.host.path_watch import WatchList
     from bridge.model.vassal import Owner
 
 
@@ -56,9 +56,9 @@ class DirectoryMonitor:
         """Tell whether the path is in the directory."""
         return path.rpartition("/")[0] == self.directory.rstrip("/")
 
-    def trails(self, trails: Trails) -> None:
+    def watch_list(self, watch_list: WatchList) -> None:
         """Watch the way to the directory, and all that is in it."""
-        trails.contents(self.directory)
+        watch_list.contents(self.directory)
 
     def _list(self) -> list[str]:
         folder = self.directory.rstrip("/")

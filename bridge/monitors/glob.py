@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from bridge.config.settings import Settings
-    from bridge.host.path_watch import Trails
+    from bridge.host.path_watch import WatchList
     from bridge.model.vassal import Owner
 
 
@@ -60,18 +60,18 @@ class PatternMonitor:
         """Tell whether the path is in a folder that the pattern, but for its last step, would find."""
         return _matches(path.rpartition("/")[0], self.pattern.rpartition("/")[0])
 
-    def trails(self, trails: Trails) -> None:
+    def watch_list(self, watch_list: WatchList) -> None:
         """Watch every folder in which something can appear that the pattern, as far as it has come, matches."""
         fixed, *steps = self.pattern[1:].split("/")
         folders = ["/"]
         for step in [fixed, *steps]:
             if _first_magic(step) == len(step):
-                folders = [trails.folder(f"{folder.rstrip('/')}/{step}") for folder in folders]
+                folders = [watch_list.folder(f"{folder.rstrip('/')}/{step}") for folder in folders]
                 continue
             for folder in folders:
-                trails.contents(folder)
+                watch_list.contents(folder)
             folders = [
-                trails.folder(match)
+                watch_list.folder(match)
                 for folder in folders
                 for match in glob.glob(f"{glob.escape(folder.rstrip('/'))}/{step}")
                 if os.path.isdir(match)

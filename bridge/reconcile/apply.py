@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from bridge.model.unit import UnitState
-    from bridge.model.vassal import Settled
+    from bridge.model.vassal import ResolvedVassal
     from bridge.reconcile.plan import Plan
     from bridge.state.lock import Lock
     from bridge.systemd.manager import Manager
-    from bridge.units.directory import Store
+    from bridge.units.directory import UnitDirectory
 
-    class Teller(Protocol):
+    class Progress(Protocol):
         """Is told how far the work has come."""
 
         def __call__(self, stage: str, done: int, total: int) -> None:
@@ -40,11 +40,11 @@ SERVICE_PATIENCE = 15.0
 """Seconds to wait for always-on vassals, so as to report those that fail; a slow one goes on starting."""
 
 
-class Applier:
+class PlanExecutor:
     """Does what a plan says. Safe to be killed anywhere: the next plan takes up from what is there."""
 
     def __init__(
-        self, *, store: Store, manager: Manager, lock: Lock, tell: Teller, reason: Callable[[str], str]
+        self, *, store: UnitDirectory, manager: Manager, lock: Lock, tell: Progress, reason: Callable[[str], str]
     ) -> None:
         self._store = store
         self._manager = manager
@@ -94,21 +94,21 @@ class Applier:
             pauses = [pause_of(service) for service in services]
             self._manager.stop(pauses, timeout=STOP_TIMEOUT, progress=self._stage("ending pauses"))
 
-    def check(self, admitted: Iterable[Settled], *, down: Collection[str] = ()) -> list[Diagnostic]:
+    def check(self, accepted: Iterable[ResolvedVassal], *, down: Collection[str] = ()) -> list[Diagnostic]:
         """See that every admitted vassal listens, or runs; return what is wrong, in systemd's own words.
 
         ``down`` are labels of vassals that are meant to be down.
         """
-        admitted = list(admitted)
-        states = self._manager.units([u for s in admitted for u in (s.vassal.service, s.vassal.socket)])
+        accepted = list(accepted)
+        states = self._manager.units([u for s in accepted for u in (s.vassal.service, s.vassal.socket)])
         problems = []
-        for settled in admitted:
-            if settled.vassal.label in down:
+        for resolved in accepted:
+            if resolved.vassal.label in down:
                 continue
-            unit = settled.vassal.socket if settled.mode is Mode.ON_DEMAND else settled.vassal.service
-            if reason := self._trouble(settled, unit, states):
-                code = "not-listening" if settled.mode is Mode.ON_DEMAND else "not-running"
-                problems.append(settled.vassal.problem(code, reason, f"see: journalctl -u '{unit}'"))
+            unit = resolved.vassal.socket if resolved.mode is Mode.ON_DEMAND else resolved.vassal.service
+            if reason := self._trouble(resolved, unit, states):
+                code = "not-listening" if resolved.mode is Mode.ON_DEMAND else "not-running"
+                problems.append(resolved.vassal.problem(code, reason, f"see: journalctl -u '{unit}'"))
         return problems
 
     def _stop(self, plan: Plan, rewritten: list[str]) -> None:
@@ -175,18 +175,18 @@ class Applier:
             share = sockets[at : at + SHARE]
             self._manager.start(share, timeout=SOCKET_TIMEOUT, progress=self._stage("starting sockets"))
 
-    def _trouble(self, settled: Settled, unit: str, states: Mapping[str, UnitState]) -> str:
+    def _trouble(self, resolved: ResolvedVassal, unit: str, states: Mapping[str, UnitState]) -> str:
         state = states.get(unit)
         if state is None or state.load in {"bad-setting", "error", "not-found"}:
             error = self._manager.properties([unit], "Unit", "LoadError").get(unit, ("", ""))
             return f"systemd cannot load {unit}: {error[1] or 'it is not there'}"
-        if settled.mode is Mode.ALWAYS:
+        if resolved.mode is Mode.ALWAYS:
             broken = state.is_down or state.sub.startswith("auto-restart")
             return f"it does not run: {self._why(unit, state)}" if broken else ""
         if state.active != "active":
-            return f"its socket {settled.address} does not listen: {self._why(unit, state)}"
-        if isinstance(settled.address, UnixAddress) and not _is_socket(settled.address.path):
-            return f"its socket file {settled.address} is gone, though systemd still listens on it"
+            return f"its socket {resolved.address} does not listen: {self._why(unit, state)}"
+        if isinstance(resolved.address, UnixAddress) and not _is_socket(resolved.address.path):
+            return f"its socket file {resolved.address} is gone, though systemd still listens on it"
         return ""
 
     def _why(self, unit: str, state: UnitState) -> str:

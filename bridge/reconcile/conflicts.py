@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import Severity
 from bridge.model.address import collision_key, overlaps
 from bridge.model.unit import Ownership
-from bridge.model.vassal import Refusal
+from bridge.model.vassal import RejectedVassal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.address import Address
-    from bridge.model.unit import Installed, Observed
-    from bridge.model.vassal import Settled, Vassal
+    from bridge.model.unit import ActualState, InstalledVassal
+    from bridge.model.vassal import ResolvedVassal, Vassal
 
 _NAMED = 3
 """Rivals that a message names: a rule that gives 8,000 vassals one address must not fill the journal."""
@@ -30,8 +30,8 @@ _NAMED = 3
 class Desired:
     """What monitors, rules and configs ask for."""
 
-    settled: tuple[Settled, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
+    resolved: tuple[ResolvedVassal, ...] = ()
+    rejections: tuple[RejectedVassal, ...] = ()
     unusable: frozenset[str] = frozenset()
     """Configs that are there but whose names or files cannot be a vassal's."""
     unreachable: frozenset[str] = frozenset()
@@ -41,15 +41,15 @@ class Desired:
     @property
     def refused(self) -> frozenset[str]:
         """Configs that are there but cannot be served as they are now: what ran for them goes on."""
-        return self.unusable | {refusal.vassal.config for refusal in self.refusals}
+        return self.unusable | {rejection.vassal.config for rejection in self.rejections}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Admission:
+class ConflictResult:
     """Who may have units, and whose units stay as they are."""
 
-    admitted: tuple[Settled, ...]
-    refusals: tuple[Refusal, ...] = ()
+    accepted: tuple[ResolvedVassal, ...]
+    rejections: tuple[RejectedVassal, ...] = ()
     """Who was turned away here, beyond those already refused."""
     kept: frozenset[str] = frozenset()
     """Labels of vassals whose units are left alone."""
@@ -59,18 +59,18 @@ class Admission:
 
 
 @dataclass
-class _Round:
+class _Search:
     """The state of the search: every refusal may cause the next, because a refused vassal keeps what it has."""
 
-    candidates: list[Settled]
+    candidates: list[ResolvedVassal]
     refused: set[str]
-    refusals: dict[Vassal, Refusal] = field(default_factory=dict)
+    rejections: dict[Vassal, RejectedVassal] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
 
-    def refuse(self, settled: Settled, code: str, message: str, hint: str) -> None:
-        vassal = settled.vassal
+    def refuse(self, resolved: ResolvedVassal, code: str, message: str, hint: str) -> None:
+        vassal = resolved.vassal
         self.refused.add(vassal.config)
-        self.refusals.setdefault(vassal, Refusal(vassal=vassal, mode=settled.mode, address=settled.address))
+        self.rejections.setdefault(vassal, RejectedVassal(vassal=vassal, mode=resolved.mode, address=resolved.address))
         self.diagnostics.append(vassal.problem(code, message, hint))
 
     def drop_refused(self) -> bool:
@@ -80,40 +80,40 @@ class _Round:
         return len(self.candidates) < before
 
 
-def admit(desired: Desired, observed: Observed) -> Admission:
+def find_conflicts(desired: Desired, actual: ActualState) -> ConflictResult:
     """Decide whose units are made."""
-    masked, warnings = _masked(desired.settled, observed)
-    search = _Round([s for s in desired.settled if s.vassal.label not in masked], set(desired.refused))
-    _refuse_foreign(search, observed)
-    _refuse_occupied(search, observed)
+    masked, warnings = _masked(desired.resolved, actual)
+    search = _Search([s for s in desired.resolved if s.vassal.label not in masked], set(desired.refused))
+    _refuse_foreign(search, actual)
+    _refuse_occupied(search, actual)
     # Names and addresses are compared among all candidates at once, so that both of a pair are refused.
     _refuse_same(search)
     search.drop_refused()
     while True:
         kept = frozenset(
-            label for label, installed in observed.installed.items()
+            label for label, installed in actual.installed.items()
             if label not in masked
             and (installed.config in search.refused or installed.monitor in desired.unreachable)
         )  # fmt: skip
         # A masked vassal is left alone too: what it has of units stays, and others may not take its address.
-        holders = kept | (masked & observed.installed.keys())
-        _refuse_kept(search, [observed.installed[label] for label in sorted(holders)])
+        holders = kept | (masked & actual.installed.keys())
+        _refuse_kept(search, [actual.installed[label] for label in sorted(holders)])
         if not search.drop_refused():
             break
-    return Admission(
-        admitted=tuple(search.candidates),
-        refusals=tuple(search.refusals.values()),
+    return ConflictResult(
+        accepted=tuple(search.candidates),
+        rejections=tuple(search.rejections.values()),
         kept=kept,
         masked=masked,
         diagnostics=(*warnings, *search.diagnostics),
     )
 
 
-def _masked(settled: Iterable[Settled], observed: Observed) -> tuple[frozenset[str], list[Diagnostic]]:
+def _masked(resolved: Iterable[ResolvedVassal], actual: ActualState) -> tuple[frozenset[str], list[Diagnostic]]:
     labels, warnings = set(), []
-    for vassal in (s.vassal for s in settled):
+    for vassal in (s.vassal for s in resolved):
         for unit in (vassal.socket, vassal.service):
-            file = observed.files.get(unit)
+            file = actual.files.get(unit)
             if file and file.ownership is Ownership.MASKED and vassal.label not in labels:
                 labels.add(vassal.label)
                 warnings.append(
@@ -127,21 +127,21 @@ def _masked(settled: Iterable[Settled], observed: Observed) -> tuple[frozenset[s
     return frozenset(labels), warnings
 
 
-def _refuse_foreign(search: _Round, observed: Observed) -> None:
-    for settled in search.candidates:
-        for unit in (settled.vassal.service, settled.vassal.socket):
-            file = observed.files.get(unit)
+def _refuse_foreign(search: _Search, actual: ActualState) -> None:
+    for resolved in search.candidates:
+        for unit in (resolved.vassal.service, resolved.vassal.socket):
+            file = actual.files.get(unit)
             if file and file.ownership is Ownership.FOREIGN:
                 search.refuse(
-                    settled,
+                    resolved,
                     "unit-foreign",
                     f"the unit {file.path} is there and was not made by this bridge",
                     "rename the vassal or remove the unit",
                 )
                 break
-            if path := observed.elsewhere.get(unit):
+            if path := actual.elsewhere.get(unit):
                 search.refuse(
-                    settled,
+                    resolved,
                     "unit-foreign",
                     f"the unit {path} is there already, and not where this bridge works",
                     "rename the vassal or remove that unit; if it is the bridge's: emperor-bridge remove, "
@@ -150,68 +150,68 @@ def _refuse_foreign(search: _Round, observed: Observed) -> None:
                 break
 
 
-def _refuse_occupied(search: _Round, observed: Observed) -> None:
-    for settled in search.candidates:
-        if settled.identity and (reason := observed.occupied.get(settled.identity)):
+def _refuse_occupied(search: _Search, actual: ActualState) -> None:
+    for resolved in search.candidates:
+        if resolved.canonical_address and (reason := actual.occupied.get(resolved.canonical_address)):
             search.refuse(
-                settled,
+                resolved,
                 "address-occupied",
-                f"it is to wait on {settled.address}, but {reason}",
+                f"it is to wait on {resolved.address}, but {reason}",
                 "free the address, or give the vassal another; the bridge never removes what is not its own",
             )
 
 
-def _refuse_same(search: _Round) -> None:
+def _refuse_same(search: _Search) -> None:
     for label, group in _groups(search.candidates, lambda s: s.vassal.label).items():
-        for settled in group if len(group) > 1 else ():
+        for resolved in group if len(group) > 1 else ():
             _refuse_name(
                 search,
-                settled,
+                resolved,
                 label,
-                [s.vassal.config for s in islice(group, _NAMED + 2) if s is not settled],
+                [s.vassal.config for s in islice(group, _NAMED + 2) if s is not resolved],
             )
-    waiting = [s for s in search.candidates if s.identity]
-    for group in _groups(waiting, lambda s: collision_key(s.identity) if s.identity else "").values():
-        for settled in group if len(group) > 1 else ():
-            rivals = (s for s in group if s is not settled and _collide(s, settled.identity))
+    waiting = [s for s in search.candidates if s.canonical_address]
+    for group in _groups(waiting, lambda s: collision_key(s.canonical_address) if s.canonical_address else "").values():
+        for resolved in group if len(group) > 1 else ():
+            rivals = (s for s in group if s is not resolved and _collide(s, resolved.canonical_address))
             if others := [(s.vassal.config, s.address) for s in islice(rivals, _NAMED + 1)]:
-                _refuse_address(search, settled, others)
+                _refuse_address(search, resolved, others)
 
 
-def _refuse_kept(search: _Round, kept: list[Installed]) -> None:
+def _refuse_kept(search: _Search, kept: list[InstalledVassal]) -> None:
     labels = {installed.label: installed for installed in kept}
-    addresses: dict[str, list[Installed]] = {}
+    addresses: dict[str, list[InstalledVassal]] = {}
     for installed in kept:
-        if installed.identity:
-            addresses.setdefault(collision_key(installed.identity), []).append(installed)
-    for settled in search.candidates:
-        label = settled.vassal.label
+        if installed.canonical_address:
+            addresses.setdefault(collision_key(installed.canonical_address), []).append(installed)
+    for resolved in search.candidates:
+        label = resolved.vassal.label
         if label in labels:
-            _refuse_name(search, settled, label, [labels[label].config])
-        elif settled.identity:
+            _refuse_name(search, resolved, label, [labels[label].config])
+        elif resolved.canonical_address:
             holders = [
-                (i.config, i.address) for i in addresses.get(collision_key(settled.identity), ())
-                if i.identity and overlaps(i.identity, settled.identity)
+                (i.config, i.address) for i in addresses.get(collision_key(resolved.canonical_address), ())
+                if i.canonical_address and overlaps(i.canonical_address, resolved.canonical_address)
             ]  # fmt: skip
             if holders:
-                _refuse_address(search, settled, holders)
+                _refuse_address(search, resolved, holders)
 
 
-def _refuse_name(search: _Round, settled: Settled, label: str, others: list[str]) -> None:
+def _refuse_name(search: _Search, resolved: ResolvedVassal, label: str, others: list[str]) -> None:
     search.refuse(
-        settled,
+        resolved,
         "name-conflict",
         f"the unit name vassal-{label} is also wanted by {_listed(others)}",
         "rename one of them; a vassal that already runs under the name goes on",
     )
 
 
-def _refuse_address(search: _Round, settled: Settled, others: list[tuple[str, Address | None]]) -> None:
+def _refuse_address(search: _Search, resolved: ResolvedVassal, others: list[tuple[str, Address | None]]) -> None:
     listed = _listed([f"{config} ({address})" for config, address in others])
     search.refuse(
-        settled,
+        resolved,
         "address-conflict",
-        f"its address {settled.address} is also wanted by {listed}",
+        f"its address {resolved.address} is also wanted by {listed}",
         "give one of them another address; a vassal that already listens there goes on",
     )
 
@@ -220,12 +220,18 @@ def _listed(others: list[str]) -> str:
     return ", ".join(others[:_NAMED]) + (" and others" if len(others) > _NAMED else "")
 
 
-def _collide(settled: Settled, identity: Address | None) -> bool:
-    return settled.identity is not None and identity is not None and overlaps(settled.identity, identity)
+def _collide(resolved: ResolvedVassal, canonical_address: Address | None) -> bool:
+    return (
+        resolved.canonical_address is not None
+        and canonical_address is not None
+        and overlaps(resolved.canonical_address, canonical_address)
+    )
 
 
-def _groups(settled: Iterable[Settled], key: Callable[[Settled], str]) -> dict[str, list[Settled]]:
-    grouped: dict[str, list[Settled]] = {}
-    for one in settled:
+def _groups(
+    resolved: Iterable[ResolvedVassal], key: Callable[[ResolvedVassal], str]
+) -> dict[str, list[ResolvedVassal]]:
+    grouped: dict[str, list[ResolvedVassal]] = {}
+    for one in resolved:
         grouped.setdefault(key(one), []).append(one)
     return grouped

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic
-from bridge.model.vassal import Mode, Refusal, Settled
+from bridge.model.vassal import Mode, RejectedVassal, ResolvedVassal
 from bridge.monitors import monitor_for
 from bridge.reconcile.conflicts import Desired
-from bridge.vassals.on_demand import apply_rule
+from bridge.vassals.on_demand import apply_on_demand_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def desire(
     settings: Settings,
     *,
-    settle: Callable[[Vassal, Address | None], Settled | Diagnostic],
+    resolve: Callable[[Vassal, Address | None], ResolvedVassal | Diagnostic],
     progress: Callable[[str, int, int], None],
     unfinished: Collection[str] = (),
     only: Collection[str] | None = None,
@@ -36,29 +36,29 @@ def desire(
     """
     reports = [monitor_for(spec, settings).report(only) for spec in settings.emperor]
     vassals = _distinct(reports)
-    refusals: list[Refusal] = []
+    rejections: list[RejectedVassal] = []
     diagnostics = [d for report in reports for d in report.diagnostics]
-    settled: list[Settled] = []
-    for number, (vassal, ruling) in enumerate(zip(vassals, apply_rule(settings, vassals), strict=True)):
+    resolved: list[ResolvedVassal] = []
+    for number, (vassal, ruling) in enumerate(zip(vassals, apply_on_demand_rule(settings, vassals), strict=True)):
         if number % 64 == 0:
             progress("reading vassals", number, len(vassals))
         if vassal.config in unfinished or vassal.config + settings.emperor_on_demand_extension in unfinished:
-            refusals.append(Refusal(vassal=vassal, mode=Mode.ALWAYS))
+            rejections.append(RejectedVassal(vassal=vassal, mode=Mode.ALWAYS))
             continue
         diagnostics += ruling.diagnostics
         if ruling.refused:
-            refusals.append(Refusal(vassal=vassal, mode=Mode.ON_DEMAND))
+            rejections.append(RejectedVassal(vassal=vassal, mode=Mode.ON_DEMAND))
             continue
-        decided = settle(vassal, ruling.address)
+        decided = resolve(vassal, ruling.address)
         if isinstance(decided, Diagnostic):
             diagnostics.append(decided)
             mode = Mode.ON_DEMAND if ruling.address else Mode.ALWAYS
-            refusals.append(Refusal(vassal=vassal, mode=mode, address=ruling.address))
+            rejections.append(RejectedVassal(vassal=vassal, mode=mode, address=ruling.address))
         else:
-            settled.append(decided)
+            resolved.append(decided)
     return Desired(
-        settled=tuple(settled),
-        refusals=tuple(refusals),
+        resolved=tuple(resolved),
+        rejections=tuple(rejections),
         unusable=frozenset(config for report in reports for config in report.refused),
         unreachable=frozenset(report.monitor for report in reports if not report.complete),
         diagnostics=tuple(diagnostics),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.listeners import occupied
-from bridge.host.path_watch import Trails
+from bridge.host.path_watch import WatchList
 from bridge.host.sock_diag import INODE_MASK, bound_files, file_of
 from bridge.model.address import UnixAddress
 from bridge.model.unit import Ownership
@@ -17,27 +17,27 @@ from bridge.units.render import COMMON, TARGET, pause_of
 
 if TYPE_CHECKING:
     from bridge.model.address import Address
-    from bridge.model.unit import Observed
+    from bridge.model.unit import ActualState
     from bridge.reconcile.conflicts import Desired
-    from bridge.reconcile.run import Circumstances
+    from bridge.reconcile.run import RunContext
     from bridge.state.last_run import LastRun
     from bridge.systemd.manager import Manager
 
 
-def refuse_foreign_common(observed: Observed) -> None:
+def refuse_foreign_common(actual: ActualState) -> None:
     """Refuse to work where the units that all vassals share are somebody else's.
 
     Raises:
         BridgeError: one of them is, or is masked.
     """
     for unit in COMMON:
-        file = observed.files.get(unit)
+        file = actual.files.get(unit)
         if file and file.ownership is Ownership.MASKED:
             code, path, message, hint = "unit-masked", file.path, f"{unit} is masked", f"systemctl unmask {unit}"
         elif file and file.ownership is Ownership.FOREIGN:
             code, path, message = "unit-foreign", file.path, f"{unit} was not made by this bridge"
             hint = "it is needed for the vassals: move that unit away"
-        elif elsewhere := observed.elsewhere.get(unit):
+        elif elsewhere := actual.elsewhere.get(unit):
             code, path, message = "unit-foreign", elsewhere, f"{unit} is there already, and not where this bridge works"
             hint = "move it away; if it is the bridge's: emperor-bridge remove, with --runtime if it is in /run"
         else:
@@ -45,33 +45,33 @@ def refuse_foreign_common(observed: Observed) -> None:
         raise BridgeError(Diagnostic(code=code, path=path, message=message, hint=hint))
 
 
-def occupied_addresses(desired: Desired, observed: Observed, *, asked: bool) -> dict[Address, str]:
+def occupied_addresses(desired: Desired, actual: ActualState, *, asked: bool) -> dict[Address, str]:
     """Return the wanted addresses that cannot be listened on, each with the reason.
 
     ``asked`` tells whether the manager was; if not, whatever is installed is taken to listen.
     """
     own = {
-        installed.identity
-        for installed in observed.installed.values()
-        if installed.identity and not (asked and observed.state(installed.socket).is_down)
+        installed.canonical_address
+        for installed in actual.installed.values()
+        if installed.canonical_address and not (asked and actual.state(installed.socket).is_down)
     }
-    return occupied((s.identity for s in desired.settled if s.identity), own)
+    return occupied((s.canonical_address for s in desired.resolved if s.canonical_address), own)
 
 
-def lost_sockets(observed: Observed, manager: Manager) -> frozenset[str]:
+def lost_sockets(actual: ActualState, manager: Manager) -> frozenset[str]:
     """Return the labels of vassals whose socket systemd holds while its file is gone or another's.
 
     Nothing is remembered for it: the kernel tells which file a socket was bound to.
     """
     # To mend a socket ends its app: what changed just while it was looked at is looked at once more.
-    return (lost := _lost(observed, manager)) and lost & _lost(observed, manager)
+    return (lost := _lost(actual, manager)) and lost & _lost(actual, manager)
 
 
-def _lost(observed: Observed, manager: Manager) -> frozenset[str]:
+def _lost(actual: ActualState, manager: Manager) -> frozenset[str]:
     lost, doubtful = set(), {}
     bound = bound_files()
-    for label, installed in observed.installed.items():
-        if isinstance(installed.address, UnixAddress) and observed.state(installed.socket).active == "active":
+    for label, installed in actual.installed.items():
+        if isinstance(installed.address, UnixAddress) and actual.state(installed.socket).active == "active":
             path = installed.address.path
             try:
                 info = os.lstat(path)
@@ -81,7 +81,7 @@ def _lost(observed: Observed, manager: Manager) -> frozenset[str]:
             except OSError:
                 continue
             # systemd itself resolves /var/run, and takes other symlinked folders as they are written.
-            files = bound.get(path, set()) | bound.get(str(installed.identity), set())
+            files = bound.get(path, set()) | bound.get(str(installed.canonical_address), set())
             if not files or not stat.S_ISSOCK(info.st_mode):
                 continue
             if info.st_ino & INODE_MASK not in files and file_of(path) not in {None, *files}:
@@ -94,7 +94,7 @@ def _lost(observed: Observed, manager: Manager) -> frozenset[str]:
     return frozenset(lost)
 
 
-def stopped_units(observed: Observed, circumstances: Circumstances) -> frozenset[str]:
+def stopped_units(actual: ActualState, circumstances: RunContext) -> frozenset[str]:
     """Return the units that somebody else stopped.
 
     A run that ends leaves all up but what fails, what wants to be down and what it notes. So what does nothing now was
@@ -103,23 +103,23 @@ def stopped_units(observed: Observed, circumstances: Circumstances) -> frozenset
     last, finished = circumstances.last, circumstances.stamp > 0
     down = {
         installed.waits_on
-        for label, installed in observed.installed.items()
-        if label not in observed.exiled and not (finished and installed.config in last.owed)
+        for label, installed in actual.installed.items()
+        if label not in actual.exiled and not (finished and installed.config in last.owed)
     } | {TARGET}
     return frozenset(
         unit for unit in down
-        if observed.state(unit).active == "inactive" and unit not in observed.stale and (finished or unit in last.left)
+        if actual.state(unit).active == "inactive" and unit not in actual.stale and (finished or unit in last.left)
     )  # fmt: skip
 
 
-def config_folders(desired: Desired, observed: Observed, last: LastRun) -> dict[str, int]:
+def config_folders(desired: Desired, actual: ActualState, last: LastRun) -> dict[str, int]:
     """Return the inode of each folder that configs are in; of one that has lost all of them, what it was with them.
 
     The place of a mount is an empty folder while it is not there: what comes back then is nothing new.
     """
-    kept = {_folder(installed.config) for installed in observed.installed.values()}
+    kept = {_folder(installed.config) for installed in actual.installed.values()}
     found = {folder: inode for folder, inode in last.folders.items() if folder in kept}
-    for folder in {_folder(settled.vassal.config) for settled in desired.settled}:
+    for folder in {_folder(resolved.vassal.config) for resolved in desired.resolved}:
         with suppress(OSError):
             found[folder] = os.stat(folder).st_ino
     return found
@@ -130,7 +130,7 @@ def _folder(config: str) -> str:
 
 
 def outdated(
-    desired: Desired, observed: Observed, manager: Manager, circumstances: Circumstances, *, follow: bool = True
+    desired: Desired, actual: ActualState, manager: Manager, circumstances: RunContext, *, follow: bool = True
 ) -> frozenset[str]:
     """Return the labels of vassals that run, or gave up, on an older config than the one on disk.
 
@@ -138,14 +138,14 @@ def outdated(
     whole folder is another, files are new whatever their age: to rename a folder changes no file in it. Unless
     ``follow``, a config that is a symlink changes when the symlink does (``emperor-nofollow``).
     """
-    folders = config_folders(desired, observed, circumstances.last)
+    folders = config_folders(desired, actual, circumstances.last)
     before = circumstances.last.folders
     exchanged = {folder for folder, inode in folders.items() if before.get(folder, inode) != inode}
     found = set()
     changed: dict[str, tuple[str, int]] = {}
-    for vassal in (s.vassal for s in desired.settled):
-        pausing = not observed.state(pause_of(vassal.service)).is_down
-        if pausing or observed.state(vassal.service).active in {"active", "failed"}:
+    for vassal in (s.vassal for s in desired.resolved):
+        pausing = not actual.state(pause_of(vassal.service)).is_down
+        if pausing or actual.state(vassal.service).active in {"active", "failed"}:
             if exchanged and _folder(vassal.config) in exchanged:
                 found.add(vassal.label)
                 continue
@@ -178,5 +178,5 @@ def _changed_at(path: str) -> int:
         links.append(step)
         return target
 
-    Trails(readlink).file(path)
+    WatchList(readlink).file(path)
     return max(os.stat(path).st_ctime_ns, *(os.lstat(link).st_ctime_ns for link in links), 0)

@@ -19,17 +19,17 @@ from bridge.host.files import remove_if_there, write_all
 from bridge.host.listeners import listening
 from bridge.model.address import collision_key
 from bridge.monitors import monitor_for
-from bridge.state.cache import Record, Roll
+from bridge.state.cache import CachedVassal, VassalCache
 from bridge.units.render import COMMON, TARGET
-from bridge.vassals.spawn import make_terms
+from bridge.vassals.spawn import spawn_defaults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bridge.config.paths import Layout
+    from bridge.config.paths import Paths
     from bridge.config.settings import Settings
     from bridge.systemd.manager import Manager
-    from bridge.units.directory import Store
+    from bridge.units.directory import UnitDirectory
 
 MOST = 200
 """Vassals that may have changed for a run to look at them alone: with more it is quicker to look at all."""
@@ -38,11 +38,11 @@ _TICK = 100_000_000
 _USERS = ("/etc/passwd", "/etc/group")
 
 
-class Glance:
+class ChangeDetector:
     """Compares the present with the roll on disk, and writes it."""
 
-    def __init__(self, layout: Layout, settings: Settings, store: Store) -> None:
-        self._layout = layout
+    def __init__(self, paths: Paths, settings: Settings, store: UnitDirectory) -> None:
+        self._layout = paths
         self._settings = settings
         self._store = store
 
@@ -53,23 +53,23 @@ class Glance:
         asks = settings.emperor_on_demand_extension or settings.emperor_on_demand_directory
         return bool(asks or not settings.emperor_on_demand_exec)
 
-    def roll(self) -> tuple[Roll, dict[str, int]] | None:
+    def cache(self) -> tuple[VassalCache, dict[str, int]] | None:
         """Return the roll of the last run and the state each vassal's files had; None if it holds no longer."""
         try:
-            with open(self._layout.roll, encoding="utf-8", errors="surrogateescape") as file:
+            with open(self._layout.cache, encoding="utf-8", errors="surrogateescape") as file:
                 noted = json.load(file)
             if noted["basis"] != self._basis():
                 return None
             digests = {config: digest for config, (digest, *_) in noted["vassals"].items()}
             records = {
-                config: Record(name, label, tuple(keys), waits, is_served, tuple(files), tuple(made))
+                config: CachedVassal(name, label, tuple(keys), waits, is_served, tuple(files), tuple(made))
                 for config, (_, name, label, keys, waits, is_served, files, made) in noted["vassals"].items()
             }
         except (OSError, ValueError, LookupError, TypeError):
             return None
-        return Roll(records), digests
+        return VassalCache(records), digests
 
-    def changed(self, roll: Roll, digests: dict[str, int], manager: Manager) -> frozenset[str] | None:
+    def changed(self, cache: VassalCache, digests: dict[str, int], manager: Manager) -> frozenset[str] | None:
         """Return the configs of vassals that are not as they were; None if that cannot be told, or of too many.
 
         Raises:
@@ -79,32 +79,32 @@ class Glance:
             return None
         found = {
             config
-            for config, record in roll.records.items()
+            for config, record in cache.records.items()
             if not record.files or digests[config] != digest((*record.files, *record.made))
         }
         for spec in self._settings.emperor:
             if (configs := monitor_for(spec, self._settings).configs()) is None:
                 return None
-            found.update(config for config in configs if config not in roll.records)
-        if len(found) > MOST or not self._store.labels() <= {record.label for record in roll.records.values()}:
+            found.update(config for config in configs if config not in cache.records)
+        if len(found) > MOST or not self._store.labels() <= {record.label for record in cache.records.values()}:
             return None
-        always = {f"vassal-{r.label}.service": c for c, r in roll.records.items() if r.files and not r.waits}
+        always = {f"vassal-{r.label}.service": c for c, r in cache.records.items() if r.files and not r.waits}
         states = manager.units([TARGET, *always])
         if TARGET not in states or states[TARGET].active != "active":
             return None
         found.update(c for unit, c in always.items() if unit not in states or states[unit].is_down)
         heard = {collision_key(address) for address in listening()}
         found.update(
-            config for config, r in roll.records.items()
+            config for config, r in cache.records.items()
             if r.waits and r.files and r.waits not in heard and heard.isdisjoint(r.keys)
         )  # fmt: skip
         return frozenset(found) if len(found) <= MOST else None
 
-    def write(self, roll: Roll, began: int, before: dict[str, int], looked_at: Iterable[str] | None) -> None:
+    def write(self, cache: VassalCache, began: int, before: dict[str, int], looked_at: Iterable[str] | None) -> None:
         """Note the roll for the next run.
 
         Args:
-            roll: all vassals.
+            cache: all vassals.
             began: when this run began (nanoseconds since the epoch): of a file that changed since, nothing is known.
             before: the states of those that were not looked at.
             looked_at: the configs that were; None: all.
@@ -112,15 +112,15 @@ class Glance:
         Raises:
             OSError: the file system refuses.
         """
-        fresh = roll.records.keys() if looked_at is None else roll.records.keys() & set(looked_at)
+        fresh = cache.records.keys() if looked_at is None else cache.records.keys() & set(looked_at)
         vassals = {}
-        for config, record in roll.records.items():
+        for config, record in cache.records.items():
             state = before.get(config, 0)
             if config in fresh:
                 is_settled = record.files and not any(_changed_since(path, began - _TICK) for path in record.files)
                 state = digest((*record.files, *record.made)) if is_settled else 0
             vassals[config] = (state, *record)
-        folder, name = os.path.split(self._layout.roll)
+        folder, name = os.path.split(self._layout.cache)
         write_all(folder, {name: json.dumps({"basis": self._basis(), "vassals": vassals})})
 
     def forget(self) -> None:
@@ -129,14 +129,14 @@ class Glance:
         Raises:
             OSError: the file system refuses.
         """
-        remove_if_there(self._layout.roll)
+        remove_if_there(self._layout.cache)
 
     def _basis(self) -> str:
         """Return what tells all that every vassal depends on from what it was; in it may be secrets (``env``)."""
         common = [f"{self._layout.unit_directory}/{unit}" for unit in COMMON]
         templates = [entry for folder in self._layout.templates for entry in _entries(folder)]
-        terms = make_terms(self._settings, user_manager=self._layout.user_manager)
-        facts = (__version__, self._layout.unit_directory, terms, digest((*_USERS, *common, *templates)))
+        defaults = spawn_defaults(self._settings, user_manager=self._layout.user_manager)
+        facts = (__version__, self._layout.unit_directory, defaults, digest((*_USERS, *common, *templates)))
         return blake2b(repr(facts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 

@@ -7,49 +7,49 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.host.listeners import make_identity
+from bridge.host.listeners import make_canonical_address
 from bridge.model.change import Change, Verb
-from bridge.reconcile.apply import SERVICE_PATIENCE, Applier
+from bridge.reconcile.apply import SERVICE_PATIENCE, PlanExecutor
 from bridge.reconcile.drift import config_folders
-from bridge.reconcile.incremental import Glance
+from bridge.reconcile.incremental import ChangeDetector
 from bridge.reconcile.planner import Lookout, Part, unwritable
-from bridge.reconcile.run import Circumstances, Outlook
-from bridge.state.cache import Roll, records_of
-from bridge.state.last_run import LastRun, Notebook
+from bridge.reconcile.run import PlannedRun, RunContext
+from bridge.state.cache import VassalCache, records_of
+from bridge.state.last_run import LastRun, LastRunFile
 from bridge.state.lock import Lock
 from bridge.systemd.journal import failure_reason
 from bridge.systemd.manager import SystemdManager
-from bridge.units.directory import Store
+from bridge.units.directory import UnitDirectory
 from bridge.units.quoting import EscapeError
 from bridge.units.render import TARGET, boot_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from bridge.config.paths import Layout
+    from bridge.config.paths import Paths
     from bridge.config.settings import Settings
     from bridge.diagnostics import Diagnostic
-    from bridge.model.unit import Installed, Observed
+    from bridge.model.unit import ActualState, InstalledVassal
     from bridge.model.vassal import Vassal
-    from bridge.reconcile.apply import Teller
+    from bridge.reconcile.apply import Progress
     from bridge.systemd.manager import Manager
     from bridge.uwsgi.options import Config
 
 
-class Road:
+class Reconciler:
     """One run of the bridge on one layout, with one set of settings."""
 
-    def __init__(self, layout: Layout, settings: Settings, tell: Teller) -> None:
-        self._layout = layout
+    def __init__(self, paths: Paths, settings: Settings, tell: Progress) -> None:
+        self._layout = paths
         self._settings = settings
         self._tell = tell
-        self.store = Store(layout)
-        self.lock = Lock(layout.lock)
-        self.notebook = Notebook(layout.last_run)
-        self.boot = boot_target(user_manager=layout.user_manager)
-        self.lookout = Lookout(layout, settings, self.store, tell)
-        self.glance = Glance(layout, settings, self.store)
-        self.roll = Roll({})
+        self.store = UnitDirectory(paths)
+        self.lock = Lock(paths.lock)
+        self.notebook = LastRunFile(paths.last_run)
+        self.boot = boot_target(user_manager=paths.user_manager)
+        self.lookout = Lookout(paths, settings, self.store, tell)
+        self.glance = ChangeDetector(paths, settings, self.store)
+        self.cache = VassalCache({})
         """What is known of all vassals."""
         self._stamp = 0
 
@@ -59,7 +59,7 @@ class Road:
         *,
         allow_mass_removal: bool = False,
         configs: dict[Vassal, Config] | None = None,
-    ) -> Outlook:
+    ) -> PlannedRun:
         """Plan without a change; without a manager, by what is on the disk alone.
 
         The configs that are read for it are put into ``configs``, if that is given.
@@ -68,28 +68,28 @@ class Road:
             BridgeError: the settings, the templates or the manager cannot be used.
         """
         last = self.notebook.read() or LastRun()
-        circumstances = Circumstances(last=last, allow_mass_removal=allow_mass_removal)
+        circumstances = RunContext(last=last, allow_mass_removal=allow_mass_removal)
         return self.lookout.look(manager, circumstances, configs=configs)
 
-    def overlook(self, manager: Manager) -> Outlook:
+    def overlook(self, manager: Manager) -> PlannedRun:
         """Return what is installed and what is wrong with it; only what changed since the last run is read again.
 
         The plan of it is no whole one. Raises as :meth:`look`.
         """
-        circumstances = Circumstances(last=self.notebook.read() or LastRun())
+        circumstances = RunContext(last=self.notebook.read() or LastRun())
         if (part := self._part(manager)) is not None:
-            outlook = self.lookout.look_at(part[0], manager, circumstances)
-            if outlook is not None:
-                installed = {**part[0].roll.installed(part[0].configs), **outlook.observed.installed}
-                return replace(outlook, observed=replace(outlook.observed, installed=installed, states=manager.units()))
+            planned = self.lookout.look_at(part[0], manager, circumstances)
+            if planned is not None:
+                installed = {**part[0].cache.installed(part[0].configs), **planned.actual.installed}
+                return replace(planned, actual=replace(planned.actual, installed=installed, states=manager.units()))
         return self.lookout.look(manager, circumstances)
 
     def _part(self, manager: Manager) -> tuple[Part, dict[str, int]] | None:
         """Return the vassals that are not as the last run left them, and how their files were; None: it must be all."""
-        if self.glance.is_possible and (noted := self.glance.roll()) is not None:
-            roll, before = noted
-            if (changed := self.glance.changed(roll, before, manager)) is not None:
-                return Part(changed, roll), before
+        if self.glance.is_possible and (noted := self.glance.cache()) is not None:
+            cache, before = noted
+            if (changed := self.glance.changed(cache, before, manager)) is not None:
+                return Part(changed, cache), before
         return None
 
     def sync(
@@ -98,7 +98,7 @@ class Road:
         *,
         waiting: Callable[[], None],
         allow_mass_removal: bool = False,
-    ) -> tuple[Outlook, tuple[Diagnostic, ...]]:
+    ) -> tuple[PlannedRun, tuple[Diagnostic, ...]]:
         """Bring the manager's units to what is desired; return what was planned and what then proved wrong.
 
         Of the vassals only those are looked at that are not as the last run left them, where that can be told.
@@ -110,15 +110,15 @@ class Road:
             began = time.time_ns()
             circumstances, is_usual = self._circumstances(allow_mass_removal=allow_mass_removal)
             part, before = (self._part(manager) if is_usual else None) or (None, {})
-            outlook = self._look(manager, circumstances, part)
-            if part is not None and outlook.part is not None:
-                self.roll = part.roll
-            problems = self._carry_out(outlook, manager, circumstances, left=outlook.observed.left)
+            planned = self._look(manager, circumstances, part)
+            if part is not None and planned.part is not None:
+                self.cache = part.cache
+            problems = self._carry_out(planned, manager, circumstances, left=planned.actual.left)
             self._finish(began)
-            self._take_down(outlook, problems)
-            if outlook.part is None or outlook.part:
-                self._note_roll(began, before if outlook.part is not None else {}, outlook)
-            return outlook, problems
+            self._take_down(planned, problems)
+            if planned.part is None or planned.part:
+                self._note_roll(began, before if planned.part is not None else {}, planned)
+            return planned, problems
 
     def keep_up(
         self,
@@ -126,8 +126,8 @@ class Road:
         *,
         touched: frozenset[str] | None,
         unfinished: frozenset[str] = frozenset(),
-        foresee: Callable[[Outlook], None] = lambda _: None,
-    ) -> tuple[Outlook, tuple[Diagnostic, ...]]:
+        foresee: Callable[[PlannedRun], None] = lambda _: None,
+    ) -> tuple[PlannedRun, tuple[Diagnostic, ...]]:
         """Do as :meth:`sync`, for one who sees every change: only the ``touched`` configs changed; None: anything may.
 
         What somebody else stopped stays down; ``unfinished`` are files that somebody is just writing; ``foresee`` is
@@ -141,21 +141,21 @@ class Road:
             circumstances, is_usual = self._circumstances(leave_stopped=True, unfinished=unfinished)
             part = None
             if touched is not None and is_usual and self._stamp == circumstances.stamp:
-                part = Part(touched, self.roll, sees_sockets=False)
-            outlook = self._look(manager, circumstances, part)
-            foresee(outlook)
-            left = outlook.observed.left
-            if outlook.part is not None:
-                units = {unit for i in outlook.observed.installed.values() for unit in i.units}
+                part = Part(touched, self.cache, sees_sockets=False)
+            planned = self._look(manager, circumstances, part)
+            foresee(planned)
+            left = planned.actual.left
+            if planned.part is not None:
+                units = {unit for i in planned.actual.installed.values() for unit in i.units}
                 left = (left - {TARGET}) | (circumstances.last.left - units)
-            problems = self._carry_out(outlook, manager, circumstances, left=left)
+            problems = self._carry_out(planned, manager, circumstances, left=left)
             # What the others' files were like when this began was not seen.
-            self._finish(began if outlook.part is None else circumstances.stamp)
-            self._take_down(outlook, problems)
-            if outlook.part is None:
-                self._note_roll(began, {}, outlook)
-                self.roll.slim()
-            return outlook, problems
+            self._finish(began if planned.part is None else circumstances.stamp)
+            self._take_down(planned, problems)
+            if planned.part is None:
+                self._note_roll(began, {}, planned)
+                self.cache.slim()
+            return planned, problems
 
     def _circumstances(
         self,
@@ -163,10 +163,10 @@ class Road:
         leave_stopped: bool = False,
         unfinished: frozenset[str] = frozenset(),
         allow_mass_removal: bool = False,
-    ) -> tuple[Circumstances, bool]:
+    ) -> tuple[RunContext, bool]:
         """Return what a look is made with, and whether the last run ended well."""
         noted = self.notebook.read()
-        circumstances = Circumstances(
+        circumstances = RunContext(
             stamp=self.lock.stamp(),
             stale=self.lock.pending(),
             last=noted or LastRun(),
@@ -177,27 +177,27 @@ class Road:
         )
         return circumstances, noted is not None and circumstances.stamp > 0 and not circumstances.stale
 
-    def _look(self, manager: Manager, circumstances: Circumstances, part: Part | None) -> Outlook:
-        if part is not None and (outlook := self.lookout.look_at(part, manager, circumstances)) is not None:
-            return outlook
+    def _look(self, manager: Manager, circumstances: RunContext, part: Part | None) -> PlannedRun:
+        if part is not None and (planned := self.lookout.look_at(part, manager, circumstances)) is not None:
+            return planned
         return self.lookout.look(manager, circumstances)
 
     def _carry_out(
-        self, outlook: Outlook, manager: Manager, circumstances: Circumstances, *, left: frozenset[str]
+        self, planned: PlannedRun, manager: Manager, circumstances: RunContext, *, left: frozenset[str]
     ) -> tuple[Diagnostic, ...]:
         """Do what is planned, and note for the next run what it has to know; return what then proved wrong."""
-        if outlook.part is None:
+        if planned.part is None:
             self.store.clean()
         last = replace(circumstances.last, left=left)
         self.notebook.write(last)
         applier = self.applier(manager)
-        if not outlook.plan.is_empty:
-            applier.apply(outlook.plan, outlook.observed.files)
-        problems = tuple(applier.check(outlook.admission.admitted, down=outlook.meant_down))
+        if not planned.plan.is_empty:
+            applier.apply(planned.plan, planned.actual.files)
+        problems = tuple(applier.check(planned.conflicts.accepted, down=planned.meant_down))
         owed = frozenset(problem.config for problem in problems if problem.config)
-        folders = config_folders(outlook.desired, outlook.observed, last)
-        if outlook.part is not None:
-            owed |= last.owed - outlook.part
+        folders = config_folders(planned.desired, planned.actual, last)
+        if planned.part is not None:
+            owed |= last.owed - planned.part
             folders = {**last.folders, **folders}
         self.notebook.write(replace(last, owed=owed, folders=folders))
         return problems
@@ -206,26 +206,26 @@ class Road:
         self.lock.finish(stamp)
         self._stamp = stamp
 
-    def _take_down(self, outlook: Outlook, problems: Iterable[Diagnostic]) -> None:
+    def _take_down(self, planned: PlannedRun, problems: Iterable[Diagnostic]) -> None:
         """Keep on the roll what was found."""
         records = records_of(
-            outlook,
+            planned,
             problems,
             extension=self._settings.emperor_on_demand_extension,
             unit_directory=self._layout.unit_directory,
         )
-        if outlook.part is None:
-            self.roll = Roll(records)
+        if planned.part is None:
+            self.cache = VassalCache(records)
         else:
-            self.roll.replace(outlook.part, records)
+            self.cache.replace(planned.part, records)
 
-    def _note_roll(self, began: int, before: dict[str, int], outlook: Outlook) -> None:
+    def _note_roll(self, began: int, before: dict[str, int], planned: PlannedRun) -> None:
         """Note the roll for other runs, unless something is wrong that is not a vassal's."""
-        is_whole = not outlook.desired.unreachable and all(d.config for d in outlook.diagnostics)
+        is_whole = not planned.desired.unreachable and all(d.config for d in planned.diagnostics)
         # Without it the next run looks at everything.
         with suppress(OSError):
             if is_whole and self.glance.is_possible:
-                self.glance.write(self.roll, began, before, outlook.part)
+                self.glance.write(self.cache, began, before, planned.part)
             else:
                 self.glance.forget()
 
@@ -237,16 +237,16 @@ class Road:
         Raises:
             BridgeError: the settings or the templates cannot be used.
         """
-        desired = self.lookout.desire(make_identity())
-        chosen = [s for s in desired.settled if wanted in names_of(s.vassal)]
-        refused = {r.vassal.config for r in desired.refusals if wanted in names_of(r.vassal)}
+        desired = self.lookout.desire(make_canonical_address())
+        chosen = [s for s in desired.resolved if wanted in names_of(s.vassal)]
+        refused = {r.vassal.config for r in desired.rejections if wanted in names_of(r.vassal)}
         texts: dict[str, str] = {}
         problems = [d for d in desired.diagnostics if d.config in refused]
-        for settled in chosen:
+        for resolved in chosen:
             try:
-                texts |= self.lookout.render(settled)
+                texts |= self.lookout.render(resolved)
             except EscapeError as error:
-                problems.append(unwritable(settled.vassal, error))
+                problems.append(unwritable(resolved.vassal, error))
         return texts, tuple(problems)
 
     def retry(self, manager: Manager, wanted: str, *, waiting: Callable[[], None]) -> list[Change]:
@@ -256,18 +256,18 @@ class Road:
             BridgeError: systemd or the file system refuses.
         """
         with self.lock.hold(waiting):
-            observed = self.observe(manager)
-            chosen = [i for i in observed.installed.values() if wanted in names_of(i)]
+            actual = self.observe(manager)
+            chosen = [i for i in actual.installed.values() if wanted in names_of(i)]
             applier = self.applier(manager)
             applier.retry([installed.service for installed in chosen])
-            down = [u for i in chosen if observed.state(u := i.waits_on).is_down]
+            down = [u for i in chosen if actual.state(u := i.waits_on).is_down]
             manager.reset_failed([installed.service for installed in chosen])
             manager.start(
                 down, timeout=SERVICE_PATIENCE, progress=lambda done, total: self._tell("starting", done, total)
             )
             return [Change.of(installed, Verb.RETRIED) for installed in chosen]
 
-    def observe(self, manager: Manager | None) -> Observed:
+    def observe(self, manager: Manager | None) -> ActualState:
         """Read what is on the disk and in the manager's memory.
 
         Raises:
@@ -275,27 +275,27 @@ class Road:
         """
         return self.lookout.observe(manager)
 
-    def applier(self, manager: Manager) -> Applier:
+    def applier(self, manager: Manager) -> PlanExecutor:
         """Return who carries plans out."""
         reason = failure_reason(user_manager=self._layout.user_manager)
-        return Applier(store=self.store, manager=manager, lock=self.lock, tell=self._tell, reason=reason)
+        return PlanExecutor(store=self.store, manager=manager, lock=self.lock, tell=self._tell, reason=reason)
 
 
 @contextmanager
-def connected(layout: Layout) -> Iterator[SystemdManager]:
+def connected(paths: Paths) -> Iterator[SystemdManager]:
     """Yield a connection to the layout's service manager.
 
     Raises:
         BridgeError: there is none.
     """
-    manager = SystemdManager(layout)
+    manager = SystemdManager(paths)
     try:
         yield manager
     finally:
         manager.close()
 
 
-def names_of(vassal: Vassal | Installed) -> set[str]:
+def names_of(vassal: Vassal | InstalledVassal) -> set[str]:
     """Return the names a vassal answers to on the command line: its name, config, stem and units."""
     stem = vassal.config.rpartition("/")[2].rpartition(".")[0]
     return {vassal.name, vassal.config, stem, vassal.service, vassal.socket}

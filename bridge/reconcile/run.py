@@ -9,19 +9,19 @@ from bridge.state.last_run import LastRun
 
 if TYPE_CHECKING:
     from bridge.diagnostics import Diagnostic
-    from bridge.model.unit import Observed
-    from bridge.model.vassal import Refusal
-    from bridge.reconcile.conflicts import Admission, Desired
+    from bridge.model.unit import ActualState
+    from bridge.model.vassal import RejectedVassal
+    from bridge.reconcile.conflicts import ConflictResult, Desired
     from bridge.reconcile.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outlook:
+class PlannedRun:
     """Where the road has led before anything is changed."""
 
     desired: Desired
-    admission: Admission
-    observed: Observed
+    conflicts: ConflictResult
+    actual: ActualState
     plan: Plan
     part: frozenset[str] | None = None
     """The configs that were looked at; None: all."""
@@ -31,21 +31,21 @@ class Outlook:
     @property
     def vassals(self) -> int:
         """How many vassals have units, once all is done."""
-        return self.others + len(self.admission.admitted) + len(self.admission.kept)
+        return self.others + len(self.conflicts.accepted) + len(self.conflicts.kept)
 
     @property
-    def refusals(self) -> tuple[Refusal, ...]:
+    def rejections(self) -> tuple[RejectedVassal, ...]:
         """All vassals that are there but not served as they are now."""
-        return (*self.desired.refusals, *self.admission.refusals)
+        return (*self.desired.rejections, *self.conflicts.rejections)
 
     @property
     def meant_down(self) -> frozenset[str]:
         """Labels of vassals that are down because they, or an admin, want it so."""
-        observed = self.observed
+        actual = self.actual
         return frozenset(
             label
-            for label, installed in observed.installed.items()
-            if (label in observed.exiled or installed.waits_on in observed.left)
+            for label, installed in actual.installed.items()
+            if (label in actual.exiled or installed.waits_on in actual.left)
             and installed.waits_on not in self.plan.start
         )
 
@@ -56,7 +56,7 @@ class Outlook:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Circumstances:
+class RunContext:
     """What a look is made with beyond the sources, the disk and the manager."""
 
     stamp: int = 0

@@ -9,7 +9,7 @@ from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.model.address import UnixAddress, collision_key, parse_address
-from bridge.model.unit import Installed
+from bridge.model.unit import InstalledVassal
 from bridge.model.vassal import Mode
 from bridge.units.render import link_path
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.address import Address
-    from bridge.model.vassal import Settled
-    from bridge.reconcile.run import Outlook
+    from bridge.model.vassal import ResolvedVassal
+    from bridge.reconcile.run import PlannedRun
 
 
-class Record(NamedTuple):
+class CachedVassal(NamedTuple):
     """What is known of one config."""
 
     name: str = ""
@@ -41,10 +41,10 @@ class Record(NamedTuple):
     """What was made of it: its units, the link that starts it, its socket."""
 
 
-class Roll:
+class VassalCache:
     """All vassals by their configs."""
 
-    def __init__(self, records: Mapping[str, Record]) -> None:
+    def __init__(self, records: Mapping[str, CachedVassal]) -> None:
         self.records = dict(records)
         self.served = sum(record.is_served for record in records.values())
         """How many vassals have units."""
@@ -55,7 +55,7 @@ class Roll:
         for config, record in self.records.items():
             self._enter(config, record)
 
-    def replace(self, configs: Iterable[str], records: Mapping[str, Record]) -> None:
+    def replace(self, configs: Iterable[str], records: Mapping[str, CachedVassal]) -> None:
         """Forget these configs, and take down what was found of them now."""
         for config in configs:
             if (old := self.records.pop(config, None)) is not None:
@@ -74,19 +74,19 @@ class Roll:
         claims += [self._keys.get(collision_key(address), ()) for address in addresses]
         return any(config not in but for configs in claims for config in configs)
 
-    def installed(self, but: Collection[str]) -> dict[str, Installed]:
+    def installed(self, but: Collection[str]) -> dict[str, InstalledVassal]:
         """Return the vassals that have units, by label, of all configs ``but`` these."""
         found = {}
         for config, record in self.records.items():
             if record.is_served and config not in but:
                 address = parse_address(record.waits, base="/") if record.waits else None
-                found[record.label] = Installed(
+                found[record.label] = InstalledVassal(
                     label=record.label,
                     name=record.name,
                     config=config,
                     monitor="",
                     address=address,
-                    identity=address,
+                    canonical_address=address,
                     units=(),
                 )
         return found
@@ -100,7 +100,7 @@ class Roll:
         for config, record in self.records.items():
             self.records[config] = record._replace(files=(), made=())
 
-    def _enter(self, config: str, record: Record) -> None:
+    def _enter(self, config: str, record: CachedVassal) -> None:
         self.included.update(path.rpartition("/")[2] for path in record.files if not path.startswith(config))
         if record.label:
             self._labels[record.label] = (*self._labels.get(record.label, ()), config)
@@ -114,44 +114,44 @@ def _leave(claims: dict[str, tuple[str, ...]], claim: str, config: str) -> None:
 
 
 def records_of(
-    outlook: Outlook, problems: Iterable[Diagnostic], *, extension: str, unit_directory: str
-) -> dict[str, Record]:
+    planned: PlannedRun, problems: Iterable[Diagnostic], *, extension: str, unit_directory: str
+) -> dict[str, CachedVassal]:
     """Return what a run found of the vassals it looked at; ``extension`` is that of the rule's files, if it has any."""
-    told = {d.config for d in (*outlook.diagnostics, *problems)}
-    meant_down = outlook.meant_down
-    records: dict[str, Record] = {}
-    for settled in outlook.admission.admitted:
-        config, label = settled.vassal.config, settled.vassal.label
+    told = {d.config for d in (*planned.diagnostics, *problems)}
+    meant_down = planned.meant_down
+    records: dict[str, CachedVassal] = {}
+    for resolved in planned.conflicts.accepted:
+        config, label = resolved.vassal.config, resolved.vassal.label
         is_well = config not in told and label not in meant_down
-        records[config] = Record(
-            name=settled.vassal.name,
+        records[config] = CachedVassal(
+            name=resolved.vassal.name,
             label=label,
-            keys=_keys(settled.identity),
-            waits=intern(str(settled.address or "")),
+            keys=_keys(resolved.canonical_address),
+            waits=intern(str(resolved.address or "")),
             is_served=True,
-            files=_files(settled, extension) if is_well else (),
-            made=_made(settled, unit_directory) if is_well else (),
+            files=_files(resolved, extension) if is_well else (),
+            made=_made(resolved, unit_directory) if is_well else (),
         )
-    for refusal in outlook.refusals:
-        vassal = refusal.vassal
-        _add(records, vassal.config, Record(name=vassal.name, label=vassal.label, keys=_keys(refusal.address)))
-    for config in outlook.desired.unusable:
-        _add(records, config, Record())
-    gone = {f"vassal-{label}.service" for label in outlook.observed.installed} & set(outlook.plan.remove)
-    for label, installed in outlook.observed.installed.items():
+    for rejection in planned.rejections:
+        vassal = rejection.vassal
+        _add(records, vassal.config, CachedVassal(name=vassal.name, label=vassal.label, keys=_keys(rejection.address)))
+    for config in planned.desired.unusable:
+        _add(records, config, CachedVassal())
+    gone = {f"vassal-{label}.service" for label in planned.actual.installed} & set(planned.plan.remove)
+    for label, installed in planned.actual.installed.items():
         known = records.get(installed.config)
         if installed.service not in gone and (known is None or not known.is_served):
-            keys = _keys(installed.identity)
-            _add(records, installed.config, Record(name=installed.name, label=label, keys=keys, is_served=True))
+            keys = _keys(installed.canonical_address)
+            _add(records, installed.config, CachedVassal(name=installed.name, label=label, keys=keys, is_served=True))
     return records
 
 
-def _add(records: dict[str, Record], config: str, record: Record) -> None:
+def _add(records: dict[str, CachedVassal], config: str, record: CachedVassal) -> None:
     """Add what else a config has or wants; such a one is looked at each time."""
     if (known := records.get(config)) is not None:
         keys = (*known.keys, *record.keys)
         is_served = known.is_served or record.is_served
-        record = Record(known.name or record.name, known.label or record.label, keys, "", is_served)
+        record = CachedVassal(known.name or record.name, known.label or record.label, keys, "", is_served)
     records[config] = record
 
 
@@ -159,14 +159,14 @@ def _keys(address: Address | None) -> tuple[str, ...]:
     return (intern(collision_key(address)),) if address else ()
 
 
-def _files(settled: Settled, extension: str) -> tuple[str, ...]:
-    return (*settled.sources, settled.vassal.config + extension) if extension else settled.sources
+def _files(resolved: ResolvedVassal, extension: str) -> tuple[str, ...]:
+    return (*resolved.sources, resolved.vassal.config + extension) if extension else resolved.sources
 
 
-def _made(settled: Settled, unit_directory: str) -> tuple[str, ...]:
-    vassal = settled.vassal
-    waits = settled.mode is Mode.ON_DEMAND
+def _made(resolved: ResolvedVassal, unit_directory: str) -> tuple[str, ...]:
+    vassal = resolved.vassal
+    waits = resolved.mode is Mode.ON_DEMAND
     link = link_path(vassal.socket if waits else vassal.service)
     units = (vassal.service, vassal.socket, link) if waits else (vassal.service, link)
-    socket = (settled.address.path,) if isinstance(settled.address, UnixAddress) else ()
+    socket = (resolved.address.path,) if isinstance(resolved.address, UnixAddress) else ()
     return (*(f"{unit_directory}/{unit}" for unit in units), *socket)

@@ -30,7 +30,7 @@ class LastRun:
     """The inode of each folder that configs are in."""
 
 
-class Notebook:
+class LastRunFile:
     """The file that keeps it. Whoever uses it holds the lock."""
 
     def __init__(self, path: str) -> None:

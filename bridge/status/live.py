@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bridge.cli import output
 from bridge.lifecycle import journal as lifecycle_journal
 from bridge.lifecycle.history import UNKNOWN, advance
-from bridge.lifecycle.tracker import Lives, vassal_unit
+from bridge.lifecycle.tracker import LifecycleTracker, vassal_unit
 from bridge.model.unit import UnitState
 from bridge.status.table import State, refreshed, table, told
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from bridge.diagnostics import Diagnostic
-    from bridge.lifecycle.events import Moment
+    from bridge.lifecycle.events import LifecycleEvent
     from bridge.lifecycle.history import History
     from bridge.model.unit import UnitChange
-    from bridge.reconcile.reconciler import Road
+    from bridge.reconcile.reconciler import Reconciler
     from bridge.status.table import Row
     from bridge.systemd.manager import SystemdManager
 
@@ -32,7 +32,7 @@ _BREATH = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sight:
+class StatusReport:
     """All that one look tells."""
 
     rows: list[Row]
@@ -41,21 +41,21 @@ class Sight:
     diagnostics: Sequence[Diagnostic] = ()
 
 
-def look(manager: SystemdManager, road: Road, *, has_sources: bool, user_manager: bool) -> Sight:
+def look(manager: SystemdManager, reconciler: Reconciler, *, has_sources: bool, user_manager: bool) -> StatusReport:
     """Look at all vassals; where it is not known what they are made from, only at what is installed.
 
     Raises:
         BridgeError: systemd or the sources cannot be asked.
     """
-    outlook = road.overlook(manager) if has_sources else None
-    observed = outlook.observed if outlook else road.observe(manager)
-    refusals, diagnostics = (outlook.refusals, outlook.diagnostics) if outlook else ((), ())
+    planned = reconciler.overlook(manager) if has_sources else None
+    actual = planned.actual if planned else reconciler.observe(manager)
+    rejections, diagnostics = (planned.rejections, planned.diagnostics) if planned else ((), ())
     histories, since = lifecycle_journal.history(user_manager=user_manager)
-    rows = table(observed, refusals, diagnostics, manager, histories, histories_since=since)
-    return Sight(rows=rows, states=dict(observed.states), histories=histories, diagnostics=diagnostics)
+    rows = table(actual, rejections, diagnostics, manager, histories, histories_since=since)
+    return StatusReport(rows=rows, states=dict(actual.states), histories=histories, diagnostics=diagnostics)
 
 
-def follow(manager: SystemdManager, look: Callable[[], Sight]) -> None:
+def follow(manager: SystemdManager, look: Callable[[], StatusReport]) -> None:
     """Show all vassals and then every change, asleep in between, until interrupted.
 
     Raises:
@@ -64,27 +64,27 @@ def follow(manager: SystemdManager, look: Callable[[], Sight]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         manager.listen()
-        board = Board(look)
+        board = LiveStatus(look)
         if sys.stdout.isatty():
             with output.live_table() as draw:
                 while True:
                     draw(board.rows)
                     board.take(manager)
         else:
-            output.say_table(board.rows)
+            output.print_table(board.rows)
             while True:
-                for moment in board.take(manager):
-                    output.say_moment(board.name(moment), moment.event, moment.text)
+                for event in board.take(manager):
+                    output.print_event(board.name(event), event.event, event.text)
     except KeyboardInterrupt:
         pass
 
 
-class Board:
+class LiveStatus:
     """The rows of ``status``, kept up to date by what the manager tells."""
 
-    def __init__(self, look: Callable[[], Sight]) -> None:
+    def __init__(self, look: Callable[[], StatusReport]) -> None:
         self._look = look
-        self._lives = Lives(now=time.monotonic_ns() // 1000)
+        self._lives = LifecycleTracker(now=time.monotonic_ns() // 1000)
         self._names: dict[str, str] = {}
         self._histories: dict[str, History] = {}
         self._begin()
@@ -95,17 +95,17 @@ class Board:
         """The rows as they are now."""
         return self._rows
 
-    def name(self, moment: Moment) -> str:
+    def name(self, event: LifecycleEvent) -> str:
         """Return the name of the vassal that a moment is of, even if it is gone."""
-        return self._names.get(f"vassal-{moment.label}.service", moment.label)
+        return self._names.get(f"vassal-{event.label}.service", event.label)
 
-    def take(self, manager: SystemdManager) -> list[Moment]:
+    def take(self, manager: SystemdManager) -> list[LifecycleEvent]:
         """Wait for changes, take them in, and return what they tell.
 
         Raises:
             BridgeError: systemd cannot be asked any more.
         """
-        moments: list[Moment] = []
+        moments: list[LifecycleEvent] = []
         deadline = time.monotonic() + _LONG
         while changes := list(manager.changes(deadline)):
             for change in changes:
@@ -129,7 +129,7 @@ class Board:
         self._pids: dict[str, int | None] = {}
         self._is_old = False
 
-    def _note(self, change: UnitChange) -> list[Moment]:
+    def _note(self, change: UnitChange) -> list[LifecycleEvent]:
         if (parts := vassal_unit(change.unit)) is None:
             return []
         service = f"vassal-{parts[0]}.service"
@@ -147,9 +147,9 @@ class Board:
             # A vassal that was not there before.
             self._is_old = True
             return moments
-        for moment in moments:
+        for event in moments:
             before = self._histories.get(service, UNKNOWN)
-            self._histories[service] = advance(before, moment.event, moment.text, time.time_ns() // 1000)
+            self._histories[service] = advance(before, event.event, event.text, time.time_ns() // 1000)
         row = refreshed(self._rows[place], self._states, self._since, self._pids)
         self._rows[place] = told(row, self._histories.get(service, UNKNOWN))
         if row.state is State.STOPPED:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from bridge.diagnostics import Diagnostic
     from bridge.lifecycle.history import History
-    from bridge.model.unit import Observed, UnitState
-    from bridge.model.vassal import Refusal
+    from bridge.model.unit import ActualState, UnitState
+    from bridge.model.vassal import RejectedVassal
     from bridge.systemd.manager import Manager
 
 
@@ -74,8 +74,8 @@ class Row:
 
 
 def table(
-    observed: Observed,
-    refusals: Iterable[Refusal],
+    actual: ActualState,
+    rejections: Iterable[RejectedVassal],
     diagnostics: Iterable[Diagnostic],
     manager: Manager,
     histories: Mapping[str, History],
@@ -84,16 +84,16 @@ def table(
 ) -> list[Row]:
     """Return a row for each installed vassal and each refused one, ordered by name.
 
-    ``refusals`` and ``diagnostics`` are those of a look at the sources, ``histories`` those of services by name,
+    ``rejections`` and ``diagnostics`` are those of a look at the sources, ``histories`` those of services by name,
     which begin at ``histories_since`` if not at boot. Raises nothing: what cannot be asked is null.
     """
     problems = _problems(diagnostics)
     decisive = {
-        label: _decisive_unit(installed.service, observed.states, waits=installed.address is not None)
-        for label, installed in observed.installed.items()
+        label: _decisive_unit(installed.service, actual.states, waits=installed.address is not None)
+        for label, installed in actual.installed.items()
     }
-    since = _since(observed, decisive, manager, histories)
-    alive = [i.service for i in observed.installed.values() if not observed.state(i.service).is_down]
+    since = _since(actual, decisive, manager, histories)
+    alive = [i.service for i in actual.installed.values() if not actual.state(i.service).is_down]
     pids = manager.properties(alive, "Service", "MainPID")
     rows = [
         told(
@@ -101,7 +101,7 @@ def table(
                 vassal=installed.name, config=installed.config, unit=installed.service,
                 socket=str(installed.address) if installed.address else None,
                 mode=Mode.ON_DEMAND if installed.address else Mode.ALWAYS,
-                state=_state(observed.states.get(decisive[label])),
+                state=_state(actual.states.get(decisive[label])),
                 pid=pids.get(installed.service) or None,
                 since=_iso(since.get(decisive[label])),
                 problem=problems.pop(installed.config, None),
@@ -109,16 +109,16 @@ def table(
             ),
             histories.get(installed.service, UNKNOWN),
         )
-        for label, installed in observed.installed.items()
+        for label, installed in actual.installed.items()
     ]  # fmt: skip
     installed_configs = {row.config for row in rows}
     rows += [
         Row(
-            vassal=refusal.vassal.name, config=refusal.vassal.config, unit=refusal.vassal.service,
-            socket=str(refusal.address) if refusal.address else None, mode=refusal.mode, state=State.REFUSED,
-            problem=problems.pop(refusal.vassal.config, None),
+            vassal=rejection.vassal.name, config=rejection.vassal.config, unit=rejection.vassal.service,
+            socket=str(rejection.address) if rejection.address else None, mode=rejection.mode, state=State.REFUSED,
+            problem=problems.pop(rejection.vassal.config, None),
         )
-        for refusal in refusals if refusal.vassal.config not in installed_configs
+        for rejection in rejections if rejection.vassal.config not in installed_configs
     ]  # fmt: skip
     rows += [
         Row(vassal=config.rpartition("/")[2], config=config, unit=None, socket=None, mode=None, state=State.REFUSED,
@@ -129,7 +129,7 @@ def table(
 
 
 def _since(
-    observed: Observed, decisive: Mapping[str, str], manager: Manager, histories: Mapping[str, History]
+    actual: ActualState, decisive: Mapping[str, str], manager: Manager, histories: Mapping[str, History]
 ) -> dict[str, int]:
     """Return since when each decisive unit is in its state, in µs since the epoch.
 
@@ -138,8 +138,8 @@ def _since(
     found: dict[str, int] = {}
     asked = []
     for label, unit in decisive.items():
-        installed = observed.installed[label]
-        if isinstance(installed.address, UnixAddress) and observed.state(unit).sub == "listening":
+        installed = actual.installed[label]
+        if isinstance(installed.address, UnixAddress) and actual.state(unit).sub == "listening":
             history = histories.get(installed.service, UNKNOWN)
             with suppress(OSError):
                 bound = os.lstat(installed.address.path).st_mtime_ns // 1000

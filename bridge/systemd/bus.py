@@ -16,7 +16,7 @@ from bridge.systemd.dbus_parser import Reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    Sift = Callable[[str, str, tuple[Any, ...]], tuple[Any, ...] | None]
+    SignalFilter = Callable[[str, str, tuple[Any, ...]], tuple[Any, ...] | None]
 
 WINDOW = 64
 """Calls that may wait for an answer at once: dbus-daemon allows 128 for a connection."""
@@ -45,7 +45,7 @@ class Bus:
         user: bool,
         service: str,
         properties: Collection[str] = (),
-        sift: Sift = lambda _path, _name, body: body,
+        sift: SignalFilter = lambda _path, _name, body: body,
     ) -> None:
         """Connect.
 

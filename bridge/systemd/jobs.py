@@ -41,7 +41,7 @@ class _Batch(NamedTuple):
     jobs: int
 
 
-class Batches:
+class JobBatches:
     """Runs batches, one after the other.
 
     The manager tells whoever asked for a job of its end. It is not subscribed to for that, since then it would tell

@@ -10,15 +10,15 @@ from sys import intern
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.model.unit import TOLD, UnitChange, UnitState
+from bridge.model.unit import WATCHED_PROPERTIES, UnitChange, UnitState
 from bridge.systemd.bus import Bus, CallError
-from bridge.systemd.jobs import Batches
+from bridge.systemd.jobs import JobBatches
 from bridge.units.render import PAUSE_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from bridge.config.paths import Layout
+    from bridge.config.paths import Paths
 
     Progress = Callable[[int, int], None]
 
@@ -68,15 +68,15 @@ class Manager(Protocol):
 class SystemdManager:
     """A running systemd, the system's or the caller's own, over D-Bus."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, paths: Paths) -> None:
         """Connect.
 
         Raises:
             BridgeError: there is no systemd to be reached.
         """
-        self._bus = Bus(user=layout.user_manager, service=_SERVICE, properties=TOLD, sift=_sift)
+        self._bus = Bus(user=paths.user_manager, service=_SERVICE, properties=WATCHED_PROPERTIES, sift=_sift)
         self._changes: deque[UnitChange] = deque()
-        self._batches = Batches(self._bus, layout.runtime_units, self._note)
+        self._batches = JobBatches(self._bus, paths.runtime_units, self._note)
 
     def close(self) -> None:
         """Close the connection."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.files import TEMPORARY_PREFIX, read_regular, remove_if_there, write_all
 from bridge.model.address import AddressError, parse_address
-from bridge.model.unit import Installed, Ownership, UnitFile
+from bridge.model.unit import InstalledVassal, Ownership, UnitFile
 from bridge.units.render import COMMON, SERVICES, SHARES, SOCKETS, link_path, read_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from bridge.config.paths import Layout
+    from bridge.config.paths import Paths
     from bridge.model.address import Address
 
 _UNIT_MAX = 1 << 20
@@ -31,12 +31,12 @@ def is_candidate(name: str) -> bool:
     return name in COMMON or _VASSAL_UNIT.fullmatch(name) is not None
 
 
-class Store:
+class UnitDirectory:
     """One unit directory of the manager's, and what the bridge keeps in it."""
 
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._directory = layout.unit_directory
+    def __init__(self, paths: Paths) -> None:
+        self._layout = paths
+        self._directory = paths.unit_directory
 
     def files(self, only: Iterable[str] | None = None) -> dict[str, UnitFile]:
         """Read all unit files of names the bridge might use, or ``only`` these.
@@ -195,7 +195,9 @@ def _there(directory: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if os.path.lexists(f"{directory}/{name}")]
 
 
-def installed_vassals(files: Mapping[str, UnitFile], identity: Callable[[Address], Address]) -> dict[str, Installed]:
+def installed_vassals(
+    files: Mapping[str, UnitFile], canonical_address: Callable[[Address], Address]
+) -> dict[str, InstalledVassal]:
     """Group the bridge's own unit files by the vassal they were made for."""
     grouped: dict[str, list[str]] = {}
     for name, file in files.items():
@@ -205,13 +207,13 @@ def installed_vassals(files: Mapping[str, UnitFile], identity: Callable[[Address
     for label, units in grouped.items():
         marks = [mark for unit in units if (mark := files[unit].mark)]
         address = next((a for mark in marks if (a := _address(mark.address))), None)
-        installed[label] = Installed(
+        installed[label] = InstalledVassal(
             label=label,
             name=marks[0].name,
             config=marks[0].config,
             monitor=marks[0].monitor,
             address=address,
-            identity=identity(address) if address else None,
+            canonical_address=canonical_address(address) if address else None,
             units=tuple(units),
         )
     return installed
@@ -224,12 +226,12 @@ def _address(text: str) -> Address | None:
         return None
 
 
-def pause_reader(layout: Layout) -> Callable[[str], float | None]:
+def pause_reader(paths: Paths) -> Callable[[str], float | None]:
     """Return a function that tells for how many seconds a vassal, by its label, pauses now, if that is known."""
 
     def pause(label: str) -> float | None:
         try:
-            return float(read_regular(f"{layout.pauses}/vassal-{label}.service", max_bytes=_NOTE_MAX))
+            return float(read_regular(f"{paths.pauses}/vassal-{label}.service", max_bytes=_NOTE_MAX))
         except (OSError, ValueError):
             return None
 

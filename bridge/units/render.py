@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from bridge.model.vassal import Settled
+    from bridge.model.vassal import ResolvedVassal
 
 SLICES = 128
 """Sub-slices the vassals are spread over: daemon-reload is quadratic in the units of one slice."""
@@ -79,14 +79,16 @@ class Mark:
 DEFAULT_THROTTLE = Throttle()
 
 
-def render(settled: Settled, templates: Environment, *, throttle: Throttle = DEFAULT_THROTTLE) -> dict[str, str]:
+def render(
+    resolved: ResolvedVassal, templates: Environment, *, throttle: Throttle = DEFAULT_THROTTLE
+) -> dict[str, str]:
     """Render one vassal's unit files; the keys are their names.
 
     Raises:
         EscapeError: a value cannot be expressed in a unit file.
         BridgeError: a template of the admin's is at fault.
     """
-    vassal, address = settled.vassal, settled.address
+    vassal, address = resolved.vassal, resolved.address
     mark = Mark(unit="", config=vassal.config, name=vassal.name, monitor=vassal.monitor, address=str(address or ""))
     shown = printable(vassal.name)
     texts = {
@@ -94,9 +96,9 @@ def render(settled: Settled, templates: Environment, *, throttle: Throttle = DEF
             templates,
             "vassal.service.j2",
             description=f"uWSGI vassal {shown}",
-            execution=settled.execution,
+            execution=resolved.spawn,
             directory=vassal.directory,
-            slice=slice_of(vassal.label, settled.execution.tenant),
+            slice=slice_of(vassal.label, resolved.spawn.tenant),
             on_demand=address is not None,
             throttle=throttle,
             pause=pause_of(vassal.service),
@@ -109,9 +111,9 @@ def render(settled: Settled, templates: Environment, *, throttle: Throttle = DEF
             "vassal.socket.j2",
             description=f"Socket of uWSGI vassal {shown}",
             address=str(address),
-            slice=slice_of(vassal.label, settled.execution.tenant),
-            access=settled.access,
-            backlog=settled.backlog,
+            slice=slice_of(vassal.label, resolved.spawn.tenant),
+            access=resolved.access,
+            backlog=resolved.backlog,
             unix=isinstance(address, UnixAddress),
             starter=starter_of(vassal.socket),
             wildcard=not (isinstance(address, InetAddress) and not address.ip.is_unspecified),

@@ -18,7 +18,7 @@ from bridge.uwsgi.socket_options import SHARED
 
 if TYPE_CHECKING:
     from bridge.diagnostics import Diagnostic
-    from bridge.model.vassal import Execution, Vassal
+    from bridge.model.vassal import SpawnSpec, Vassal
     from bridge.uwsgi.options import Config, Option
 
 DAEMONIZE = ("daemonize", "daemonize2")
@@ -36,20 +36,20 @@ def find_daemonize(config: Config) -> Option | None:
     return config.last(*DAEMONIZE) or next((option for option in config.unread if option.key in DAEMONIZE), None)
 
 
-def in_service(execution: Execution, config: Config) -> Execution:
+def in_service(spawn: SpawnSpec, config: Config) -> SpawnSpec:
     """Return how a vassal with ``daemonize`` is started so that it stays in its service."""
     words = ["--log-reopen", "--safe-fd", _NOTIFICATION]
-    if not execution.user and config.last("uid", "gid"):
+    if not spawn.user and config.last("uid", "gid"):
         # At a real reload it is no longer root that opens the log; under an Emperor that is the vassal's end.
         words.append("--logfile-chown")
-    return replace(execution, argv=(*execution.argv, *words), environment=(*execution.environment, AS_RELOADED))
+    return replace(spawn, argv=(*spawn.argv, *words), environment=(*spawn.environment, AS_RELOADED))
 
 
-def find_first_start(vassal: Vassal, config: Config, again: Config, execution: Execution) -> Diagnostic | None:
+def find_first_start(vassal: Vassal, config: Config, again: Config, spawn: SpawnSpec) -> Diagnostic | None:
     """Find what is lost on a uWSGI that takes itself for reloaded; ``again`` is its config as it would be then."""
     daemonize = find_daemonize(config)
     lost = next((option for option in config.options if option.key in _INHERITED), None)
-    if lost is None and execution.user:
+    if lost is None and spawn.user:
         # uWSGI would go on without, where it could not change its root: core/utils.c, ``uwsgi_as_root``.
         lost = config.last("chroot")
     if lost is None:

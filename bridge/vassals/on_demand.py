@@ -35,7 +35,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ruling:
+class RuleResult:
     """What the rule says of one vassal."""
 
     address: Address | None = None
@@ -47,7 +47,7 @@ class Ruling:
         return any(d.severity is Severity.ERROR for d in self.diagnostics)
 
 
-def rule_of(settings: Settings) -> Callable[[Vassal], Ruling]:
+def rule_in_force(settings: Settings) -> Callable[[Vassal], RuleResult]:
     """Return the one rule that is in force.
 
     Raises:
@@ -62,12 +62,12 @@ def rule_of(settings: Settings) -> Callable[[Vassal], Ruling]:
     return _no_rule
 
 
-def apply_rule(settings: Settings, vassals: Iterable[Vassal]) -> list[Ruling]:
+def apply_on_demand_rule(settings: Settings, vassals: Iterable[Vassal]) -> list[RuleResult]:
     """Ask the rule in force about every vassal; the answers are in the order of the vassals.
 
-    Commands run several at once. Raises as :func:`rule_of`.
+    Commands run several at once. Raises as :func:`rule_in_force`.
     """
-    rule = rule_of(settings)
+    rule = rule_in_force(settings)
     if settings.emperor_on_demand_exec and not (
         settings.emperor_on_demand_extension or settings.emperor_on_demand_directory
     ):
@@ -78,26 +78,26 @@ def apply_rule(settings: Settings, vassals: Iterable[Vassal]) -> list[Ruling]:
     return [rule(vassal) for vassal in vassals]
 
 
-def _no_rule(_vassal: Vassal) -> Ruling:
-    return Ruling()
+def _no_rule(_vassal: Vassal) -> RuleResult:
+    return RuleResult()
 
 
-def _by_extension(extension: str, vassal: Vassal) -> Ruling:
+def _by_extension(extension: str, vassal: Vassal) -> RuleResult:
     path = vassal.config + extension
     try:
         raw = read_regular(path, max_bytes=RULE_FILE_MAX)
     except FileNotFoundError:
-        return Ruling()
+        return RuleResult()
     except FileError as error:
         return _refuse(vassal, path, f"the rule file cannot be read: {error}", "mend or remove it")
     return _ruling(raw, vassal, path)
 
 
-def _by_directory(directory: str, vassal: Vassal) -> Ruling:
+def _by_directory(directory: str, vassal: Vassal) -> RuleResult:
     return _address_of(f"{directory.rstrip('/')}/{vassal.stem}.socket", vassal, vassal.config)
 
 
-def _by_exec(command: tuple[str, ...], vassal: Vassal) -> Ruling:
+def _by_exec(command: tuple[str, ...], vassal: Vassal) -> RuleResult:
     try:
         raw = output_of(
             (*command, vassal.config), timeout=EXEC_TIMEOUT, max_bytes=EXEC_OUTPUT_MAX, cwd=vassal.directory
@@ -112,7 +112,7 @@ def _by_exec(command: tuple[str, ...], vassal: Vassal) -> Ruling:
     return _ruling(raw, vassal, vassal.config)
 
 
-def _ruling(raw: bytes, vassal: Vassal, source: str) -> Ruling:
+def _ruling(raw: bytes, vassal: Vassal, source: str) -> RuleResult:
     """Read the address out of what a file or a command holds: its first line.
 
     The Emperor ends it at the first control character, whatever that is; here only a line's end may end it.
@@ -130,7 +130,7 @@ def _ruling(raw: bytes, vassal: Vassal, source: str) -> Ruling:
             "write a plain address on one line",
             1,
         )
-    ruling = _address_of(text, vassal, source) if text else Ruling()
+    ruling = _address_of(text, vassal, source) if text else RuleResult()
     if newline and tail.strip() and not ruling.refused:
         more = vassal.problem(
             "rule-more-lines",
@@ -140,20 +140,20 @@ def _ruling(raw: bytes, vassal: Vassal, source: str) -> Ruling:
             line=2,
             severity=Severity.WARNING,
         )
-        return Ruling(address=ruling.address, diagnostics=(more,))
+        return RuleResult(address=ruling.address, diagnostics=(more,))
     return ruling
 
 
-def _address_of(text: str, vassal: Vassal, source: str) -> Ruling:
+def _address_of(text: str, vassal: Vassal, source: str) -> RuleResult:
     try:
-        return Ruling(address=parse_address(text, base=vassal.directory))
+        return RuleResult(address=parse_address(text, base=vassal.directory))
     except AddressError as error:
         return _refuse(vassal, source, str(error), error.hint, None if source == vassal.config else 1)
 
 
-def _refuse(vassal: Vassal, path: str, message: str, hint: str, line: int | None = None) -> Ruling:
+def _refuse(vassal: Vassal, path: str, message: str, hint: str, line: int | None = None) -> RuleResult:
     problem = vassal.problem("rule-invalid", message, hint, path=path, line=line)
-    return Ruling(diagnostics=(problem,))
+    return RuleResult(diagnostics=(problem,))
 
 
 def _split(command: str) -> tuple[str, ...]:

@@ -10,69 +10,69 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import Diagnostic, printable
 from bridge.host.users import missing_owner, open_folder
 from bridge.model.address import InetAddress, UnixAddress, overlaps, parse_uwsgi_socket
-from bridge.model.vassal import Settled, SocketAccess
+from bridge.model.vassal import ResolvedVassal, SocketAccess
 from bridge.uwsgi.options import ConfigError
 from bridge.uwsgi.reader import read
 from bridge.uwsgi.socket_options import DATAGRAM, sockets
 from bridge.vassals.daemonize import AS_RELOADED, find_daemonize, find_first_start, in_service
-from bridge.vassals.spawn import execution_of
+from bridge.vassals.spawn import spawn_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.model.address import Address
-    from bridge.model.vassal import Execution, Vassal
+    from bridge.model.vassal import SpawnSpec, Vassal
     from bridge.uwsgi.options import Config, Option
-    from bridge.vassals.spawn import Terms
+    from bridge.vassals.spawn import SpawnDefaults
 
 _BACKLOG = re.compile(r"[1-9][0-9]{0,6}")
 _MODE = re.compile(r"[0-7]{3}")
 _OWNER = re.compile(r"[A-Za-z0-9_.-]*(:[A-Za-z0-9_.-]+)?")
 
 
-def settle(
+def resolve(
     vassal: Vassal,
     address: Address | None,
     *,
-    terms: Terms,
-    identity: Callable[[Address], Address],
+    defaults: SpawnDefaults,
+    canonical_address: Callable[[Address], Address],
     configs: dict[Vassal, Config] | None = None,
-) -> Settled | Diagnostic:
+) -> ResolvedVassal | Diagnostic:
     """Read a vassal's config and decide what its units are made from, or say why there can be none.
 
     What was read is put into ``configs``, if that is given.
     """
-    execution = execution_of(vassal, terms)
-    if isinstance(execution, Diagnostic):
-        return execution
+    spawn = spawn_spec(vassal, defaults)
+    if isinstance(spawn, Diagnostic):
+        return spawn
     try:
-        config = read_as_started(vassal, terms)
+        config = read_as_started(vassal, defaults)
         if find_daemonize(config):
-            execution = in_service(execution, config)
-            again = read_as_started(vassal, terms, AS_RELOADED)
-            if lost := find_first_start(vassal, config, again, execution):
+            spawn = in_service(spawn, config)
+            again = read_as_started(vassal, defaults, AS_RELOADED)
+            if lost := find_first_start(vassal, config, again, spawn):
                 return lost
     except ConfigError as error:
         return vassal.problem("config-unreadable", error.message, error.hint, path=error.path, line=error.line)
     if configs is not None:
         configs[vassal] = config
-    if conflict := _find_conflict(config, vassal, address, execution, identity):
+    if conflict := _find_conflict(config, vassal, address, spawn, canonical_address):
         return conflict
-    access = _access(config, vassal, SocketAccess(user=execution.user, group=execution.group))
+    access = _access(config, vassal, SocketAccess(user=spawn.user, group=spawn.group))
     if isinstance(access, Diagnostic):
         return access
-    return Settled(
+    return ResolvedVassal(
         vassal=vassal,
         address=address,
-        identity=identity(address) if address else None,
+        canonical_address=canonical_address(address) if address else None,
         access=access,
-        execution=execution,
+        spawn=spawn,
         backlog=_backlog(config),
         sources=_files(vassal, config),
     )
 
 
-def read_as_started(vassal: Vassal, terms: Terms, *more: str) -> Config:
+def read_as_started(vassal: Vassal, defaults: SpawnDefaults, *more: str) -> Config:
     """Read a vassal's config as the uWSGI that systemd starts will: without the Emperor's variables.
 
     ``more`` is set in its environment, as ``NAME=VALUE``.
@@ -80,12 +80,12 @@ def read_as_started(vassal: Vassal, terms: Terms, *more: str) -> Config:
     Raises:
         ConfigError: uWSGI would not start with it.
     """
-    environ = dict(one.split("=", 1) for one in (*terms.environment, *more))
-    return read(vassal.config, environ=environ, cwd=vassal.directory, before=terms.before, after=terms.after)
+    environ = dict(one.split("=", 1) for one in (*defaults.environment, *more))
+    return read(vassal.config, environ=environ, cwd=vassal.directory, before=defaults.before, after=defaults.after)
 
 
 def find_own_socket(
-    config: Config, vassal: Vassal, address: Address, identity: Callable[[Address], Address]
+    config: Config, vassal: Vassal, address: Address, canonical_address: Callable[[Address], Address]
 ) -> Diagnostic | None:
     """Find the option, if any, by which the vassal would bind the address it is to be woken by.
 
@@ -100,7 +100,7 @@ def find_own_socket(
             own = parse_uwsgi_socket(option.value, base=base)
             if own is None or (option.key in DATAGRAM and isinstance(own, InetAddress)):
                 continue
-            if overlaps(identity(own), identity(address)):
+            if overlaps(canonical_address(own), canonical_address(address)):
                 return vassal.problem(
                     "socket-is-rules",
                     f"{option.key} = {printable(option.value)} is the address the vassal is to wait on, {address}: "
@@ -117,13 +117,13 @@ def _find_conflict(
     config: Config,
     vassal: Vassal,
     address: Address | None,
-    execution: Execution,
-    identity: Callable[[Address], Address],
+    spawn: SpawnSpec,
+    canonical_address: Callable[[Address], Address],
 ) -> Diagnostic | None:
     """Find what a service cannot live with."""
     if address is None:
         return None
-    if isinstance(address, UnixAddress) and execution.tenant is not None:
+    if isinstance(address, UnixAddress) and spawn.tenant is not None:
         folder = address.path.rpartition("/")[0]
         if step := open_folder(folder):
             return vassal.problem(
@@ -132,7 +132,7 @@ def _find_conflict(
                 "and systemd would bind and unlink there as root",
                 "use a folder of root's, such as one in /run, an abstract name, or a port",
             )
-    return find_own_socket(config, vassal, address, identity)
+    return find_own_socket(config, vassal, address, canonical_address)
 
 
 def _files(vassal: Vassal, config: Config) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic, printable
 from bridge.host.users import missing_owner
-from bridge.model.vassal import Execution, option_for
+from bridge.model.vassal import SpawnSpec, option_for
 
 if TYPE_CHECKING:
     from bridge.config.settings import Settings
@@ -28,7 +28,7 @@ _DROP_GROUPS = ("--clear-groups", "--inh-caps=-all", "--ambient-caps=-all", "--"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Terms:
+class SpawnDefaults:
     """What is the same for all vassals of one run."""
 
     settings: Settings
@@ -64,7 +64,7 @@ class Terms:
         )
 
 
-def make_terms(settings: Settings, *, user_manager: bool) -> Terms:
+def spawn_defaults(settings: Settings, *, user_manager: bool) -> SpawnDefaults:
     """Find what the settings name on this machine.
 
     Raises:
@@ -84,12 +84,12 @@ def make_terms(settings: Settings, *, user_manager: bool) -> Terms:
         if hook:
             _find(hook, "hook-missing", "set vassals-start-hook and vassals-stop-hook to programs, without arguments")
     program = _find(settings.emperor_wrapper, "uwsgi-missing", "mend emperor-wrapper") or find_binary(settings)
-    return Terms(settings=settings, program=program, setpriv=shutil.which("setpriv") or "/usr/bin/setpriv")
+    return SpawnDefaults(settings=settings, program=program, setpriv=shutil.which("setpriv") or "/usr/bin/setpriv")
 
 
-def execution_of(vassal: Vassal, terms: Terms) -> Execution | Diagnostic:
+def spawn_spec(vassal: Vassal, defaults: SpawnDefaults) -> SpawnSpec | Diagnostic:
     """Decide how a vassal is started, or say why in tyrant mode it cannot be."""
-    settings, owner = terms.settings, vassal.owner
+    settings, owner = defaults.settings, vassal.owner
     user, group = settings.uid, settings.gid
     if settings.emperor_tyrant:
         if not owner.uid or not owner.gid:
@@ -101,19 +101,19 @@ def execution_of(vassal: Vassal, terms: Terms) -> Execution | Diagnostic:
         user, group = str(owner.uid), str(owner.gid)
     drops_groups = settings.emperor_tyrant and not settings.emperor_tyrant_initgroups
     option = option_for(vassal.name, settings.emperor_extra_extension) or "--ini"
-    prefix = (terms.setpriv, *_DROP_GROUPS) if drops_groups else ()
+    prefix = (defaults.setpriv, *_DROP_GROUPS) if drops_groups else ()
     hooks = bool(settings.vassals_start_hook or settings.vassals_stop_hook)
     start, stop = settings.vassals_start_hook, settings.vassals_stop_hook
-    return Execution(
+    return SpawnSpec(
         argv=(
             *prefix,
-            terms.program,
-            *_written(terms.before),
+            defaults.program,
+            *_written(defaults.before),
             option,
             vassal.name,
-            *_written(terms.after),
+            *_written(defaults.after),
         ),
-        environment=(*terms.environment, *([f"UWSGI_VASSALS_DIR={vassal.directory}"] if hooks else [])),
+        environment=(*defaults.environment, *([f"UWSGI_VASSALS_DIR={vassal.directory}"] if hooks else [])),
         user=user,
         group=group,
         drops_groups=drops_groups,

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from bridge.config.settings import Settings
     from bridge.monitors.base import Monitor
-    from bridge.state.cache import Roll
+    from bridge.state.cache import VassalCache
 
 
-def configs_of(paths: Iterable[str], roll: Roll, settings: Settings) -> frozenset[str] | None:
+def configs_of(paths: Iterable[str], cache: VassalCache, settings: Settings) -> frozenset[str] | None:
     """Return the configs that the files are, or are rule files of; None if one of them might concern any vassal.
 
     What else lies beside configs, such as an editor's own files, is nobody's.
@@ -28,9 +28,9 @@ def configs_of(paths: Iterable[str], roll: Roll, settings: Settings) -> frozense
     monitors = [monitor_for(spec, settings) for spec in settings.emperor]
     found: set[str] = set()
     for path in paths:
-        configs = [c for c in _candidates(path, settings) if c in roll.records or _is_config(c, monitors, settings)]
+        configs = [c for c in _candidates(path, settings) if c in cache.records or _is_config(c, monitors, settings)]
         is_beside = any(monitor.holds(path) for monitor in monitors)
-        if path.rpartition("/")[2] in roll.included or not (configs or is_beside):
+        if path.rpartition("/")[2] in cache.included or not (configs or is_beside):
             return None
         found.update(configs)
     return frozenset(found)

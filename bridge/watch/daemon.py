@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.host.path_watch import Trails
+from bridge.host.path_watch import WatchList
 from bridge.model.address import UnixAddress
 from bridge.watch.affected import configs_of
 from bridge.watch.inotify import FileWatch
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from bridge.config.settings import Settings
     from bridge.model.unit import UnitState
-    from bridge.reconcile.reconciler import Road
-    from bridge.reconcile.run import Outlook
+    from bridge.reconcile.reconciler import Reconciler
+    from bridge.reconcile.run import PlannedRun
     from bridge.systemd.manager import SystemdManager
-    from bridge.watch.notifier import Herald
+    from bridge.watch.notifier import Notifier
 
 QUIET, BRIEFLY_QUIET = 0.03, 0.005
 """Seconds without a further change before a burst is taken to be over; if it is of one vassal so far, it may be one."""
@@ -47,10 +47,10 @@ _FILES_OF_ONE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class LoadedConfig:
     """What the daemon works with until its configuration changes."""
 
-    road: Road
+    reconciler: Reconciler
     settings: Settings
     configuration: tuple[str, ...]
     """The files and folders these came from, to be watched too."""
@@ -59,7 +59,7 @@ class Setup:
 class Daemon:
     """Keeps systemd true to the vassals."""
 
-    def __init__(self, manager: SystemdManager, make_setup: Callable[[], Setup], herald: Herald) -> None:
+    def __init__(self, manager: SystemdManager, make_setup: Callable[[], LoadedConfig], herald: Notifier) -> None:
         self._manager = manager
         self._make_setup = make_setup
         self._setup = make_setup()
@@ -67,7 +67,7 @@ class Daemon:
         self._herald = herald
         self._files = FileWatch()
         self._sockets: dict[str, tuple[int, int]] = {}
-        self._trails = Trails(lambda _: None)
+        self._trails = WatchList(lambda _: None)
         self._sources: set[str] = set()
         """The folders in which vassals can change, of all that are watched."""
         self._touched: set[str] | None = set()
@@ -147,7 +147,7 @@ class Daemon:
     def _notice_files(self) -> None:
         paths = self._files.changed(self._is_own_socket)
         if self._files.open and time.monotonic() >= self._files.written_at + UNCLOSED:
-            finished = self._files.settle()
+            finished = self._files.resolve()
             paths = None if paths is None else paths | finished
         if paths is None or paths:
             self._changed(paths)
@@ -189,23 +189,23 @@ class Daemon:
     def _sync(self, paths: set[str] | None) -> tuple[Diagnostic, ...]:
         """Sync, and once more for as long as there are new places in which something may have happened unseen."""
         problems: tuple[Diagnostic, ...] = ()
-        road, settings = self._setup.road, self._setup.settings
-        touched = None if paths is None else configs_of(paths, road.roll, settings)
+        reconciler, settings = self._setup.reconciler, self._setup.settings
+        touched = None if paths is None else configs_of(paths, reconciler.cache, settings)
         for _ in range(_ROUNDS):
-            outlook, problems = road.keep_up(
+            planned, problems = reconciler.keep_up(
                 self._manager, touched=touched, unfinished=frozenset(self._files.open), foresee=self._foresee
             )
             # What systemd told meanwhile is of our own making, and comes after it in the story.
             changes = list(self._manager.changes())
-            self._remember(outlook)
+            self._remember(planned)
             new, trouble = self._watch()
             problems += trouble
-            self._herald.done(outlook, problems)
+            self._herald.done(planned, problems)
             for change in changes:
                 self._herald.unit_changed(change)
-            is_part = outlook.part is not None
+            is_part = planned.part is not None
             # With many vassals these are large: the next round is not to find them still there.
-            del outlook, changes
+            del planned, changes
             if not is_part:
                 _give_memory_back()
             if not new & self._sources:
@@ -216,10 +216,10 @@ class Daemon:
             self._changed()
         return problems
 
-    def _foresee(self, outlook: Outlook) -> None:
+    def _foresee(self, planned: PlannedRun) -> None:
         """Follow the units from before the first change, unless so many start that they would be told all at once."""
-        if len(outlook.plan.start) < _FLOOD:
-            self._follow(lambda: outlook.observed.states)
+        if len(planned.plan.start) < _FLOOD:
+            self._follow(lambda: planned.actual.states)
 
     def _follow(self, states: Callable[[], Mapping[str, UnitState]]) -> None:
         if not self._is_following:
@@ -247,21 +247,21 @@ class Daemon:
         except BridgeError as error:
             self._herald.failed([error.diagnostic])
 
-    def _remember(self, outlook: Outlook) -> None:
+    def _remember(self, planned: PlannedRun) -> None:
         """Keep what tells a change that matters from one of systemd's making, and where one can happen."""
-        if outlook.part is None:
+        if planned.part is None:
             self._sockets = {}
             self._trails = places(self._setup.settings, self._setup.configuration)
         else:
-            gone = {i.address.path for i in outlook.observed.installed.values() if isinstance(i.address, UnixAddress)}
+            gone = {i.address.path for i in planned.actual.installed.values() if isinstance(i.address, UnixAddress)}
             for path in gone:
                 self._sockets.pop(path, None)
                 self._trails.forget(path)
-        before = set() if outlook.part is None else set(self._trails.names)
-        add_links(self._trails, self._setup.settings, outlook.desired)
+        before = set() if planned.part is None else set(self._trails.names)
+        add_links(self._trails, self._setup.settings, planned.desired)
         self._sources = (self._sources & before) | (self._trails.names.keys() - before)
-        add_sockets(self._trails, outlook.desired)
-        paths = (s.address.path for s in outlook.admission.admitted if isinstance(s.address, UnixAddress))
+        add_sockets(self._trails, planned.desired)
+        paths = (s.address.path for s in planned.conflicts.accepted if isinstance(s.address, UnixAddress))
         self._sockets |= {path: inode for path in paths if (inode := _inode(path))}
 
     def _try_later(self) -> None:

@@ -104,7 +104,7 @@ class FileWatch:
                     is_clear = is_clear and not event.mask & flags.ISDIR
         return paths if is_clear else None
 
-    def settle(self) -> set[str]:
+    def resolve(self) -> set[str]:
         """Take files that nobody has open for writing any more as finished, and return them.
 
         One that is made by other means than to open, write and close it, is never told to be closed.

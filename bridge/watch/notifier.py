@@ -12,28 +12,28 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import count, errors, printable
 from bridge.lifecycle.events import Event
 from bridge.lifecycle.journal import tell, tell_run
-from bridge.lifecycle.tracker import Lives
+from bridge.lifecycle.tracker import LifecycleTracker
 from bridge.units.render import PAUSE_PREFIX, pause_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from bridge.diagnostics import Diagnostic
-    from bridge.lifecycle.events import Moment
+    from bridge.lifecycle.events import LifecycleEvent
     from bridge.model.unit import UnitChange, UnitState
-    from bridge.reconcile.run import Outlook
+    from bridge.reconcile.run import PlannedRun
 
 _MICRO = 1_000_000
 
 
-class Herald:
+class Notifier:
     """Remembers what it has told, so that nothing is told twice."""
 
     def __init__(self, *, user_manager: bool, pause: Callable[[str], float | None]) -> None:
         self._user_manager = user_manager
         self._pause = pause
-        self._lives = Lives(now=time.monotonic_ns() // 1000)
-        self._throttled: dict[str, Moment] = {}
+        self._lives = LifecycleTracker(now=time.monotonic_ns() // 1000)
+        self._throttled: dict[str, LifecycleEvent] = {}
         self._names: dict[str, str] = {}
         self._gone: dict[str, str] = {}
         self._problems: frozenset[Diagnostic] = frozenset()
@@ -49,32 +49,32 @@ class Herald:
     def unit_changed(self, change: UnitChange) -> None:
         """Tell what a change of a unit means for its vassal, if anything."""
         if change.unit.startswith(PAUSE_PREFIX):
-            moment = self._throttled.pop(change.unit, None)
-            if moment and (seconds := self._pause(moment.label)) is not None:
-                moment = replace(moment, text=f"next attempt in {seconds:g} s")
-            self._tell(moment)
+            event = self._throttled.pop(change.unit, None)
+            if event and (seconds := self._pause(event.label)) is not None:
+                event = replace(event, text=f"next attempt in {seconds:g} s")
+            self._tell(event)
             return
-        for moment in self._lives.feed(change.unit, change.interface, change.values):
-            if moment.event is Event.THROTTLED:
+        for event in self._lives.feed(change.unit, change.interface, change.values):
+            if event.event is Event.THROTTLED:
                 # How long the pause is gets known once it has begun.
-                self._throttled[pause_of(moment.unit)] = moment
+                self._throttled[pause_of(event.unit)] = event
             else:
-                self._tell(moment)
+                self._tell(event)
 
-    def _tell(self, moment: Moment | None) -> None:
-        if moment is not None:
-            name = self._names.get(moment.label) or self._gone.get(moment.label, moment.label)
-            self._say(f"{name}: {moment.text}")
+    def _tell(self, event: LifecycleEvent | None) -> None:
+        if event is not None:
+            name = self._names.get(event.label) or self._gone.get(event.label, event.label)
+            self._say(f"{name}: {event.text}")
             with suppress(OSError):
-                tell(moment, vassal=name, user_manager=self._user_manager)
+                tell(event, vassal=name, user_manager=self._user_manager)
 
-    def done(self, outlook: Outlook, problems: Iterable[Diagnostic]) -> None:
+    def done(self, planned: PlannedRun, problems: Iterable[Diagnostic]) -> None:
         """Tell what a run changed and what is wrong now."""
-        installed = outlook.observed.installed
-        names = {label: installed[label].name for label in outlook.admission.kept}
-        names |= {settled.vassal.label: settled.vassal.name for settled in outlook.admission.admitted}
+        installed = planned.actual.installed
+        names = {label: installed[label].name for label in planned.conflicts.kept}
+        names |= {resolved.vassal.label: resolved.vassal.name for resolved in planned.conflicts.accepted}
         gone = {label: one.name for label, one in installed.items() if label not in names}
-        if outlook.part is None:
+        if planned.part is None:
             self._names = names
         else:
             for label in gone:
@@ -84,11 +84,11 @@ class Herald:
             self._lives.forget(label)
         # How their units end is told after this.
         self._gone = gone
-        for change in outlook.plan.changes:
+        for change in planned.plan.changes:
             self._say(f"{change.vassal}: {change.verb}{f', {change.detail}' if change.detail else ''}")
-        tell_run(outlook.plan.changes, (), user_manager=self._user_manager)
-        before = [d for d in self._problems if outlook.part is not None and d.config not in outlook.part]
-        self.failed([*before, *outlook.diagnostics, *problems])
+        tell_run(planned.plan.changes, (), user_manager=self._user_manager)
+        before = [d for d in self._problems if planned.part is not None and d.config not in planned.part]
+        self.failed([*before, *planned.diagnostics, *problems])
         bad = len(errors(self._problems))
         trouble = f", {count(bad, 'problem')}" if bad else ""
         self._notify("STATUS", count(len(self._names), "vassal") + trouble)

@@ -7,7 +7,7 @@ import shlex
 import shutil
 from typing import TYPE_CHECKING
 
-from bridge.host.path_watch import Trails
+from bridge.host.path_watch import WatchList
 from bridge.model.address import UnixAddress
 from bridge.monitors import monitor_for
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bridge.reconcile.conflicts import Desired
 
 
-def places(settings: Settings, configuration: Iterable[str]) -> Trails:
+def places(settings: Settings, configuration: Iterable[str]) -> WatchList:
     """Return what is to be watched whatever vassals there are.
 
     ``configuration`` are files and folders that the settings themselves came from.
@@ -27,35 +27,35 @@ def places(settings: Settings, configuration: Iterable[str]) -> Trails:
     Raises:
         BridgeError: the settings name a monitor there is not.
     """
-    trails = Trails(_readlink)
+    watch_list = WatchList(_readlink)
     for path in configuration:
-        trails.file(path)
+        watch_list.file(path)
     for spec in settings.emperor:
-        monitor_for(spec, settings).trails(trails)
+        monitor_for(spec, settings).watch_list(watch_list)
     for path in _commands(settings):
-        trails.file(path)
-    return trails
+        watch_list.file(path)
+    return watch_list
 
 
-def add_links(trails: Trails, settings: Settings, desired: Desired) -> None:
+def add_links(watch_list: WatchList, settings: Settings, desired: Desired) -> None:
     """Add what is to be watched for configs and rule files that are symlinks."""
     for vassal in _vassals(desired):
         # In a watched folder only a symlink leads to a place that is not watched yet.
         for path in (vassal.config, vassal.config + settings.emperor_on_demand_extension):
             if os.path.islink(path):
-                trails.file(path)
+                watch_list.file(path)
 
 
-def add_sockets(trails: Trails, desired: Desired) -> None:
+def add_sockets(watch_list: WatchList, desired: Desired) -> None:
     """Add what is to be watched for the vassals' sockets."""
-    for settled in desired.settled:
-        if isinstance(settled.address, UnixAddress):
-            trails.file(settled.address.path)
+    for resolved in desired.resolved:
+        if isinstance(resolved.address, UnixAddress):
+            watch_list.file(resolved.address.path)
 
 
 def _vassals(desired: Desired) -> Iterable[Vassal]:
-    yield from (settled.vassal for settled in desired.settled)
-    yield from (refusal.vassal for refusal in desired.refusals)
+    yield from (resolved.vassal for resolved in desired.resolved)
+    yield from (rejection.vassal for rejection in desired.rejections)
 
 
 def _commands(settings: Settings) -> list[str]:

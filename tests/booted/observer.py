@@ -104,7 +104,7 @@ def state(side: Emperor | Bridge, case: Case, seen: dict[str, int] | None = None
     return said(vassals[case["vassal"]]) if case["vassal"] in vassals else "none"
 
 
-def settle(side: Emperor | Bridge, cases: list[Case], sane: Callable[[Case, str], bool]) -> None:
+def resolve(side: Emperor | Bridge, cases: list[Case], sane: Callable[[Case, str], bool]) -> None:
     """Return when nothing has changed for some time, the longer if a vassal that can start is not as it should be."""
     before: list[str] = []
     since = time.monotonic()
@@ -143,7 +143,7 @@ def access(address: str) -> str:
     return f"{found.st_mode & 0o7777:o} {found.st_uid}:{found.st_gid}"
 
 
-def refusal(address: str) -> str:
+def rejection(address: str) -> str:
     """Say how a connection goes."""
     family, target = parse_address(address)
     with socket.socket(family) as asking:
@@ -174,7 +174,7 @@ def observe(side: Emperor | Bridge, cases: list[Case]) -> dict[str, dict[str, An
         for case in only:
             seen[case["name"]][aspect] = state(side, case, vassals)
 
-    settle(side, cases, is_set_up)
+    resolve(side, cases, is_set_up)
     note("first")
     for case in asked:
         if case["address"].startswith("/"):
@@ -183,7 +183,7 @@ def observe(side: Emperor | Bridge, cases: list[Case]) -> dict[str, dict[str, An
         for case, answer in zip(asked, pool.map(ask, asked), strict=True):
             seen[case["name"]] |= answer
     lasting = [case for case in cases if not case["idle"] and not case["broken"]]
-    settle(side, lasting, is_up)
+    resolve(side, lasting, is_up)
     note("after the answer", lasting)
 
     idle = [case for case in cases if case["idle"]]
@@ -206,7 +206,7 @@ def observe(side: Emperor | Bridge, cases: list[Case]) -> dict[str, dict[str, An
 
     running = [case for case in touched if generation[case["name"]]]
     until(lambda: all(renewed(case, vassals) for vassals in [side.vassals()] for case in running), MERCY)
-    settle(side, touched, lambda _case, said: said != "none")
+    resolve(side, touched, lambda _case, said: said != "none")
     note("after a touch", touched)
     after = side.vassals()
     for case in running:
@@ -224,7 +224,7 @@ def observe(side: Emperor | Bridge, cases: list[Case]) -> dict[str, dict[str, An
     note("after removal", gone)
     for case in gone:
         if case["address"] and seen[case["name"]]["first"] != "none":
-            seen[case["name"]]["its address after removal"] = refusal(case["address"])
+            seen[case["name"]]["its address after removal"] = rejection(case["address"])
     return seen
 
 

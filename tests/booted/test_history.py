@@ -47,7 +47,7 @@ def status(machine: Machine, bridge: Bridge) -> dict[str, dict[str, Any]]:
     return bridge.status()
 
 
-def moment(text: str) -> float:
+def event(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
@@ -64,7 +64,7 @@ def test_wakes_and_idle_exits(machine: Machine, bridge: Bridge) -> None:
     bridge.wait("idle", "dead")
     first = status(machine, bridge)["idle.ini"]
     assert first["wakes"] == wakes + 1
-    assert int(began) <= moment(first["last_wake"]) <= moment(first["last_idle_exit"]) <= time.time()
+    assert int(began) <= event(first["last_wake"]) <= event(first["last_idle_exit"]) <= time.time()
 
     # It must not be gone again before it is looked at.
     bridge.vassal("idle.ini")
@@ -75,7 +75,7 @@ def test_wakes_and_idle_exits(machine: Machine, bridge: Bridge) -> None:
     machine.run("systemctl", "stop", "vassal-stopped.service")
     rows = status(machine, bridge)
     assert rows["idle.ini"]["wakes"] == wakes + 2
-    assert moment(rows["idle.ini"]["last_wake"]) > moment(first["last_wake"])
+    assert event(rows["idle.ini"]["last_wake"]) > event(first["last_wake"])
     assert rows["idle.ini"]["last_idle_exit"] == first["last_idle_exit"]
     # Who is told to stop does not idle.
     assert (rows["stopped.ini"]["last_idle_exit"], rows["stopped.ini"]["failure"]) == (None, None)
@@ -105,7 +105,7 @@ def test_failures_and_their_reasons(machine: Machine, bridge: Bridge) -> None:
     assert (rows["broken.ini"]["last_wake"], rows["broken.ini"]["wakes"]) == (None, 0)
     assert rows["exiled.ini"]["failure"] == "asked not to be started again: exited with status 26"
     for name in ("crash.ini", "broken.ini", "exiled.ini"):
-        assert began <= moment(rows[name]["last_failure"]) <= time.time()
+        assert began <= event(rows[name]["last_failure"]) <= time.time()
     shown = bridge.run("status").stdout
     assert "NOTE" in shown
     assert "exited with status 22 before it was ready" in shown
@@ -116,7 +116,7 @@ def test_failures_and_their_reasons(machine: Machine, bridge: Bridge) -> None:
     mended = status(machine, bridge)["crash.ini"]
     assert mended["failure"] == "killed by SIGKILL"
     # A wake makes good what was before: the table tells it no more.
-    if moment(mended["last_wake"]) > moment(mended["last_failure"]):
+    if event(mended["last_wake"]) > event(mended["last_failure"]):
         assert "SIGKILL" not in bridge.run("status").stdout
 
 

@@ -34,7 +34,7 @@ def last_reload(machine: Machine) -> str:
     return shown.stdout.strip()
 
 
-def refusal(machine: Machine, address: str) -> str:
+def rejection(machine: Machine, address: str) -> str:
     """Return why nobody answers at an address."""
     response = machine.request("uwsgi", address)
     assert response.status is None, response
@@ -146,9 +146,9 @@ def test_removed_file_closes_the_socket_and_takes_the_units(machine: Machine, br
     machine.remove(*(f"{VASSALS}/{name}.ini" for name in ("path", "tcp", "always")))
     bridge.sync()
 
-    assert refusal(machine, "/run/path.sock") == "FileNotFoundError"
-    assert refusal(machine, "127.0.0.1:9106") == "ConnectionRefusedError"
-    assert refusal(machine, "127.0.0.1:9107") == "ConnectionRefusedError"
+    assert rejection(machine, "/run/path.sock") == "FileNotFoundError"
+    assert rejection(machine, "127.0.0.1:9106") == "ConnectionRefusedError"
+    assert rejection(machine, "127.0.0.1:9107") == "ConnectionRefusedError"
     left = machine.run("find", *FILES, "-name", "vassal-*", "-printf", "%P\\n").stdout.split()
     assert sorted(left) == [
         "vassal-stays.service",
@@ -180,7 +180,7 @@ def test_changed_address_listens_and_the_old_one_refuses(machine: Machine, bridg
     for name, (old, new) in moves.items():
         assert bridge.processes(name) == []
         bridge.app("uwsgi", new)
-        assert refusal(machine, old) == ("FileNotFoundError" if old.startswith("/") else "ConnectionRefusedError")
+        assert rejection(machine, old) == ("FileNotFoundError" if old.startswith("/") else "ConnectionRefusedError")
 
 
 def test_swapped_addresses_belong_to_the_other_vassal(bridge: Bridge) -> None:
@@ -209,12 +209,12 @@ def test_rule_taken_away_means_always_and_back_means_waiting(machine: Machine, b
     machine.remove(f"{VASSALS}/app.ini.socket")
     assert "app.ini: changed, runs always (before: at /run/app.sock)" in bridge.sync().stdout
     bridge.wait("app", "running")
-    assert refusal(machine, "/run/app.sock") == "FileNotFoundError"
+    assert rejection(machine, "/run/app.sock") == "FileNotFoundError"
     assert not machine.exists("/etc/systemd/system/vassal-app.socket")
     bridge.app("uwsgi", "127.0.0.1:9114")
 
     bridge.vassal("app.ini", own, address="/run/app.sock")
     assert "app.ini: changed, on demand at /run/app.sock (before: ran always)" in bridge.sync().stdout
     assert bridge.processes("app") == []
-    assert refusal(machine, "127.0.0.1:9114") == "ConnectionRefusedError"
+    assert rejection(machine, "127.0.0.1:9114") == "ConnectionRefusedError"
     bridge.app("uwsgi", "/run/app.sock")

@@ -120,7 +120,7 @@ def has_struck(killer: subprocess.Popen[bytes]) -> None:
     assert killer.returncode == 0, output
 
 
-def settle(bridge: Bridge, churn: Churn) -> None:
+def resolve(bridge: Bridge, churn: Churn) -> None:
     """Return once the daemon has done what the last change asks for: it tells of one more, made after all others."""
     bridge.machine.wait_unit(WATCH, "NRestarts", str(KILLS), 120)
     churn.rule_all()
@@ -172,7 +172,7 @@ def test_killed_amid_a_churn_it_takes_up_whatever_it_finds(
         churn.step()
     has_struck(killers[-1])
 
-    settle(bridge, churn)
+    resolve(bridge, churn)
     assert machine.show(WATCH, "NRestarts") == str(KILLS)
     plan = bridge.run("sync", "--dry-run").stdout
     assert plan.endswith(f"{len(STEADY) + len(churn.rules)} vassals: nothing to do\n"), plan

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge.config.paths import Layout
+from bridge.config.paths import Paths
 from bridge.model.address import Address, parse_address
-from bridge.model.unit import Observed, Ownership, UnitFile, UnitState
-from bridge.model.vassal import CONFIG_OPTIONS, Execution, Refusal, Settled, SocketAccess, Vassal
-from bridge.reconcile.apply import Applier
-from bridge.reconcile.conflicts import Admission, Desired, admit
+from bridge.model.unit import ActualState, Ownership, UnitFile, UnitState
+from bridge.model.vassal import CONFIG_OPTIONS, RejectedVassal, ResolvedVassal, SocketAccess, SpawnSpec, Vassal
+from bridge.reconcile.apply import PlanExecutor
+from bridge.reconcile.conflicts import ConflictResult, Desired, find_conflicts
 from bridge.reconcile.plan import Plan, make_plan
 from bridge.state.lock import Lock
-from bridge.units.directory import Store, installed_vassals, is_candidate
+from bridge.units.directory import UnitDirectory, installed_vassals, is_candidate
 from bridge.units.quoting import unit_label
 from bridge.units.render import TARGET, boot_target, make_templates, read_mark, render, render_common
 
@@ -56,38 +56,40 @@ def make_vassal(name: str = "app.ini", *, folder: str = "/v") -> Vassal:
     )
 
 
-def make_settled(
+def make_resolved(
     name: str = "app.ini", address: str = "", *, folder: str = "/v", access: SocketAccess | None = None
-) -> Settled:
+) -> ResolvedVassal:
     """Return a vassal that waits at ``address``, or runs always if that is empty."""
     vassal = make_vassal(name, folder=folder)
     parsed = parse_address(address, base=folder) if address else None
-    return Settled(
+    return ResolvedVassal(
         vassal=vassal,
         address=parsed,
-        identity=parsed,
+        canonical_address=parsed,
         access=access or SocketAccess(),
-        execution=Execution(argv=("/usr/bin/uwsgi", CONFIG_OPTIONS["." + name.rpartition(".")[2]], name)),
+        spawn=SpawnSpec(argv=("/usr/bin/uwsgi", CONFIG_OPTIONS["." + name.rpartition(".")[2]], name)),
     )
 
 
-def refuse(settled: Settled) -> Refusal:
-    return Refusal(vassal=settled.vassal, mode=settled.mode, address=settled.address)
+def refuse(resolved: ResolvedVassal) -> RejectedVassal:
+    return RejectedVassal(vassal=resolved.vassal, mode=resolved.mode, address=resolved.address)
 
 
-def make_desired(*settled: Settled, refused: Iterable[Settled] = (), unreachable: Iterable[str] = ()) -> Desired:
-    return Desired(settled=settled, refusals=tuple(refuse(s) for s in refused), unreachable=frozenset(unreachable))
+def make_desired(
+    *resolved: ResolvedVassal, refused: Iterable[ResolvedVassal] = (), unreachable: Iterable[str] = ()
+) -> Desired:
+    return Desired(resolved=resolved, rejections=tuple(refuse(s) for s in refused), unreachable=frozenset(unreachable))
 
 
-def make_layout(root: Path) -> Layout:
-    return Layout(
+def make_paths(root: Path) -> Paths:
+    return Paths(
         user_manager=False,
         unit_directory=f"{root}/units",
         unit_path=(f"{root}/units", f"{root}/run", f"{root}/lib"),
         runtime_units=f"{root}/run",
         lock=f"{root}/lock.d/lock",
         last_run=f"{root}/lock.d/last-run",
-        roll=f"{root}/lock.d/roll",
+        cache=f"{root}/lock.d/roll",
         config=f"{root}/bridge.toml",
         pauses=f"{root}/lock.d/pauses",
         templates=(str(SHIPPED),),
@@ -105,8 +107,8 @@ def common_texts() -> Mapping[str, str]:
 
 
 @functools.cache
-def texts_of(settled: Settled) -> Mapping[str, str]:
-    return render(settled, templates())
+def texts_of(resolved: ResolvedVassal) -> Mapping[str, str]:
+    return render(resolved, templates())
 
 
 class InterruptedRunError(Exception):
@@ -136,10 +138,10 @@ class World:
     """Steps until the bridge is killed; None: it is not."""
     reload_works: bool = True
 
-    def observe(self) -> Observed:
+    def observe(self) -> ActualState:
         files = {name: _unit_file(name, text) for name, text in self.files.items() if is_candidate(name)}
         files |= {name: UnitFile(path=f"{UNITS}/{name}", ownership=Ownership.MASKED) for name in self.masked}
-        return Observed(
+        return ActualState(
             files=files,
             elsewhere=dict(self.elsewhere),
             links=dict(self.links),
@@ -153,13 +155,13 @@ class World:
         )
 
     def plan(self, desired: Desired) -> Plan:
-        observed = self.observe()
-        return plan_for(admit(desired, observed), observed)
+        actual = self.observe()
+        return plan_for(find_conflicts(desired, actual), actual)
 
     def apply(self, plan: Plan) -> None:
         """Carry a plan out with the real Applier."""
         known = self.observe().files
-        applier = Applier(
+        applier = PlanExecutor(
             store=WorldStore(self), manager=WorldManager(self), lock=WorldLock(self), tell=quiet, reason=lambda _: ""
         )
         applier.apply(plan, known)
@@ -217,12 +219,12 @@ class World:
         return self.files, self.links, up, self.running
 
 
-def plan_for(admission: Admission, observed: Observed) -> Plan:
+def plan_for(conflicts: ConflictResult, actual: ActualState) -> Plan:
     return make_plan(
-        admission=admission,
-        texts={s.vassal.label: texts_of(s) for s in admission.admitted},
+        conflicts=conflicts,
+        texts={s.vassal.label: texts_of(s) for s in conflicts.accepted},
         common=common_texts(),
-        observed=observed,
+        actual=actual,
         boot_target=BOOT,
     )
 
@@ -233,7 +235,7 @@ def _unit_file(name: str, text: str) -> UnitFile:
     return UnitFile(path=f"{UNITS}/{name}", ownership=ownership, text=text, mark=mark)
 
 
-class WorldStore(Store):
+class WorldStore(UnitDirectory):
     """Changes the world's files one step at a time."""
 
     def __init__(self, world: World) -> None:

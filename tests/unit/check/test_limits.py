@@ -8,10 +8,10 @@ import pytest
 
 from bridge.check.limits import Limits, find_limits, read_limits
 from bridge.uwsgi.options import Config, Option
-from tests.unit.build import make_settled
+from tests.unit.build import make_resolved
 
 CONFIG = Config("/v/a.ini", (Option("listen", "200", "/v/a.ini", 3),))
-VASSALS = [(replace(make_settled(f"a{n}.ini", f"/run/{n}.sock"), backlog=200), CONFIG) for n in range(100)]
+VASSALS = [(replace(make_resolved(f"a{n}.ini", f"/run/{n}.sock"), backlog=200), CONFIG) for n in range(100)]
 ROOM = Limits(descriptors=601, backlog=200, watches=2, processes=200)
 
 

@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.check.lint import (
-    Pass,
+    ProxyPass,
     by_collision,
-    find_hazards,
     find_misspelt,
     find_open_config,
     find_other_protocol,
     find_pidfile_clashes,
     find_removed_folders,
+    lint,
 )
 from bridge.model.address import parse_address
 from bridge.uwsgi.reader import interpret
-from tests.unit.build import make_settled, make_vassal
+from tests.unit.build import make_resolved, make_vassal
 
 if TYPE_CHECKING:
     from bridge.diagnostics import Diagnostic
-    from bridge.model.vassal import Settled
+    from bridge.model.vassal import ResolvedVassal
     from bridge.uwsgi.options import Config
 
 SANE = [
@@ -43,12 +43,12 @@ def same(_key: str, own: str) -> set[str]:
     return {own, "alice"}
 
 
-def hazards(lines: str, settled: Settled | None = None) -> list[Diagnostic]:
-    return list(find_hazards(settled or make_settled("app.ini", "/run/app.sock"), config(lines), same))
+def hazards(lines: str, resolved: ResolvedVassal | None = None) -> list[Diagnostic]:
+    return list(lint(resolved or make_resolved("app.ini", "/run/app.sock"), config(lines), same))
 
 
-def codes(lines: str, settled: Settled | None = None) -> list[tuple[str, int | None]]:
-    return [(found.code, found.line) for found in hazards(lines, settled)]
+def codes(lines: str, resolved: ResolvedVassal | None = None) -> list[tuple[str, int | None]]:
+    return [(found.code, found.line) for found in hazards(lines, resolved)]
 
 
 @pytest.mark.parametrize("lines", SANE)
@@ -79,7 +79,7 @@ def test_threads_that_lose_requests() -> None:
 
 def test_a_socket_nothing_waits_on() -> None:
     assert codes("http = :8080\nsocket = /run/other.sock") == [("socket-extra", 2), ("socket-extra", 3)]
-    assert codes("http = :8080", make_settled("app.ini")) == []
+    assert codes("http = :8080", make_resolved("app.ini")) == []
 
 
 def test_a_socket_in_a_condition_nobody_can_decide() -> None:
@@ -87,8 +87,8 @@ def test_a_socket_in_a_condition_nobody_can_decide() -> None:
 
 
 def test_a_user_that_cannot_be_had() -> None:
-    settled = make_settled("app.ini", "/run/app.sock")
-    tenant = replace(settled, execution=replace(settled.execution, user="4001", group="4001"))
+    resolved = make_resolved("app.ini", "/run/app.sock")
+    tenant = replace(resolved, spawn=replace(resolved.spawn, user="4001", group="4001"))
     assert codes("uid = bob\ngid = 5", tenant) == [("uid-impossible", 2), ("gid-impossible", 3)]
     assert codes("uid = alice\ngid = 4001", tenant) == []
 
@@ -100,7 +100,7 @@ def test_a_daemon_that_is_none() -> None:
 
 
 def test_one_pidfile_for_two() -> None:
-    first, second, third = (make_settled(f"{name}.ini") for name in "abc")
+    first, second, third = (make_resolved(f"{name}.ini") for name in "abc")
     one, other = config("pidfile = app.pid"), config("chdir = /srv\nsafe-pidfile = ./app.pid")
     found = list(find_pidfile_clashes([(first, one), (second, other), (third, config("pidfile = /c.pid"))]))
     assert [(d.vassal, d.code, d.line) for d in found] == [("a.ini", "pidfile-clash", 2), ("b.ini", "pidfile-clash", 3)]
@@ -113,22 +113,22 @@ def test_one_pidfile_for_two() -> None:
 
 def test_a_folder_that_goes_with_another_unit() -> None:
     directories = {"/run/uwsgi": "uwsgi-emperor.service"}
-    (found,) = find_removed_folders(make_settled("app.ini", "/run/uwsgi/app/socket"), directories)
+    (found,) = find_removed_folders(make_resolved("app.ini", "/run/uwsgi/app/socket"), directories)
     assert found.code == "runtime-directory"
     assert "uwsgi-emperor.service stops" in found.message
-    assert list(find_removed_folders(make_settled("app.ini", "/run/uwsgi.sock"), directories)) == []
-    assert list(find_removed_folders(make_settled("app.ini", "@/run/uwsgi/x"), directories)) == []
+    assert list(find_removed_folders(make_resolved("app.ini", "/run/uwsgi.sock"), directories)) == []
+    assert list(find_removed_folders(make_resolved("app.ini", "@/run/uwsgi/x"), directories)) == []
 
 
 def test_a_web_server_that_speaks_something_else() -> None:
-    settled = make_settled("app.ini", "/run/app.sock")
-    line = Pass(parse_address("/run/app.sock", base="/"), "fastcgi", "/etc/nginx/nginx.conf", 7)
+    resolved = make_resolved("app.ini", "/run/app.sock")
+    line = ProxyPass(parse_address("/run/app.sock", base="/"), "fastcgi", "/etc/nginx/nginx.conf", 7)
     passes = by_collision([line], lambda address: address)
-    (found,) = find_other_protocol(settled, config(""), passes)
+    (found,) = find_other_protocol(resolved, config(""), passes)
     assert found.code == "protocol-mismatch"
     assert found.message == "/etc/nginx/nginx.conf:7 speaks fastcgi to /run/app.sock, and the app uwsgi"
-    assert list(find_other_protocol(settled, config("protocol = fastcgi"), passes)) == []
-    assert list(find_other_protocol(make_settled("app.ini", "/run/b.sock"), config(""), passes)) == []
+    assert list(find_other_protocol(resolved, config("protocol = fastcgi"), passes)) == []
+    assert list(find_other_protocol(make_resolved("app.ini", "/run/b.sock"), config(""), passes)) == []
 
 
 def test_a_misspelt_option() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.host import listeners
-from bridge.host.listeners import listening, make_identity, occupied
+from bridge.host.listeners import listening, make_canonical_address, occupied
 from bridge.model.address import AbstractAddress, Address, InetAddress, UnixAddress
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def test_a_socket_whose_file_is_gone_is_free(tmp_path: Path) -> None:
 def test_a_socket_bound_under_another_spelling_is_seen(tmp_path: Path, written: str) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    meant = make_identity()(UnixAddress(f"{tmp_path}/real/x"))
+    meant = make_canonical_address()(UnixAddress(f"{tmp_path}/real/x"))
     with listener(socket.AF_UNIX, f"{tmp_path}/{written}"):
         assert occupied([meant], ()) == {meant: f"another process listens on {meant}"}
         assert occupied([meant], [meant]) == {}
@@ -112,12 +112,12 @@ def test_identity_resolves_folders_but_not_the_socket(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "real" / "x").symlink_to("y")
-    identity = make_identity()
+    canonical_address = make_canonical_address()
     real = str((tmp_path / "real").resolve())
-    assert identity(UnixAddress(f"{tmp_path}/link/x")) == UnixAddress(f"{real}/x")
-    assert identity(UnixAddress("/x")) == UnixAddress("/x")
+    assert canonical_address(UnixAddress(f"{tmp_path}/link/x")) == UnixAddress(f"{real}/x")
+    assert canonical_address(UnixAddress("/x")) == UnixAddress("/x")
     for other in (AbstractAddress("a"), inet("::1", 80)):
-        assert identity(other) == other
+        assert canonical_address(other) == other
 
 
 def test_a_name_with_lines_of_its_own_breaks_nothing(tmp_path: Path) -> None:

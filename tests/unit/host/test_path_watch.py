@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config.settings import Settings
-from bridge.host.path_watch import EVERYTHING, Trails, of_interest
+from bridge.host.path_watch import EVERYTHING, WatchList, of_interest
 from bridge.monitors import monitor_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def trails(links: dict[str, str] | None = None) -> Trails:
-    return Trails((links or {}).get)
+def watch_list(links: dict[str, str] | None = None) -> WatchList:
+    return WatchList((links or {}).get)
 
 
 def test_each_step_of_a_path_is_watched() -> None:
-    found = trails()
+    found = watch_list()
     found.contents("/etc/uwsgi/vassals")
     assert found.names == {
         "/": {"etc"},
@@ -29,14 +29,14 @@ def test_each_step_of_a_path_is_watched() -> None:
 
 
 def test_a_file_is_watched_in_its_folder() -> None:
-    found = trails()
+    found = watch_list()
     found.file("/run/app.sock")
     assert found.names == {"/": {"run"}, "/run": {"app.sock"}}
 
 
 @pytest.mark.parametrize("target", ["/srv/v", "../srv/v", "../srv/./x/../v"])
 def test_the_way_of_a_symlink_is_watched_too(target: str) -> None:
-    found = trails({"/etc/vassals": target})
+    found = watch_list({"/etc/vassals": target})
     found.contents("/etc/vassals")
     assert found.names["/etc"] == {"vassals"}
     assert "v" in found.names["/srv"]
@@ -44,7 +44,7 @@ def test_the_way_of_a_symlink_is_watched_too(target: str) -> None:
 
 
 def test_links_in_a_circle_end() -> None:
-    found = trails({"/a": "/b", "/b": "/a"})
+    found = watch_list({"/a": "/b", "/b": "/a"})
     found.file("/a/x")
     assert {"a", "b"} <= found.names["/"]
 
@@ -58,8 +58,8 @@ def test_a_name_matters_where_it_or_everything_is_watched() -> None:
 def test_a_pattern_over_several_levels(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two" / "conf").mkdir(parents=True)
-    found = Trails(lambda path: os.readlink(path) if os.path.islink(path) else None)
-    monitor_for(f"glob://{tmp_path}/*/conf/*.ini", Settings()).trails(found)
+    found = WatchList(lambda path: os.readlink(path) if os.path.islink(path) else None)
+    monitor_for(f"glob://{tmp_path}/*/conf/*.ini", Settings()).watch_list(found)
     assert EVERYTHING in found.names[str(tmp_path)]
     assert found.names[f"{tmp_path}/one"] == {"conf"}  # it may come yet
     assert found.names[f"{tmp_path}/two/conf"] == {EVERYTHING}

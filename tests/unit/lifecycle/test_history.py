@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bridge.lifecycle.events import Event
-from bridge.lifecycle.history import UNKNOWN, Entry, History, Said, advance, make_histories
+from bridge.lifecycle.history import UNKNOWN, Entry, History, SystemdMessage, advance, make_histories
 
 UNIT = "vassal-a.service"
 
 
-def entry(said: Said, at: int, **more: object) -> Entry:
+def entry(said: SystemdMessage, at: int, **more: object) -> Entry:
     return Entry(said=said, unit=UNIT, at=at, **more)  # type: ignore[arg-type]
 
 
@@ -18,43 +18,53 @@ def history(*entries: Entry) -> History:
 
 def test_only_services_of_vassals_count() -> None:
     entries = [
-        Entry(said=Said.STARTED, unit=unit, at=1) for unit in ("vassal-a.socket", "ssh.service", "vassals.target")
+        Entry(said=SystemdMessage.STARTED, unit=unit, at=1)
+        for unit in ("vassal-a.socket", "ssh.service", "vassals.target")
     ]
     assert make_histories(entries) == {}
 
 
 def test_wakes_and_an_idle_exit() -> None:
-    told = history(entry(Said.STARTED, 1), entry(Said.SUCCESS, 2), entry(Said.STARTED, 3))
+    told = history(entry(SystemdMessage.STARTED, 1), entry(SystemdMessage.SUCCESS, 2), entry(SystemdMessage.STARTED, 3))
     assert told == History(last_wake=3, last_idle_exit=2, wakes=2)
 
 
 def test_a_stop_is_no_idle_exit() -> None:
-    told = history(entry(Said.STARTED, 1), entry(Said.STOPPING, 2), entry(Said.SUCCESS, 3))
+    told = history(
+        entry(SystemdMessage.STARTED, 1), entry(SystemdMessage.STOPPING, 2), entry(SystemdMessage.SUCCESS, 3)
+    )
     assert told == History(last_wake=1, wakes=1)
 
 
 def test_a_failed_start_is_known_before_its_pause_ends() -> None:
-    first = [entry(Said.EXITED, 1, exited=22)]
-    whole = [*first, entry(Said.FAILURE, 9, result="exit-code")]
+    first = [entry(SystemdMessage.EXITED, 1, exited=22)]
+    whole = [*first, entry(SystemdMessage.FAILURE, 9, result="exit-code")]
     expected = History(last_failure=1, failure="exited with status 22 before it was ready")
     assert history(*first) == history(*whole) == expected
 
 
 def test_a_crash() -> None:
-    told = history(entry(Said.STARTED, 1), entry(Said.EXITED, 2, killed_by=9), entry(Said.FAILURE, 5, result="signal"))
+    told = history(
+        entry(SystemdMessage.STARTED, 1),
+        entry(SystemdMessage.EXITED, 2, killed_by=9),
+        entry(SystemdMessage.FAILURE, 5, result="signal"),
+    )
     assert (told.last_failure, told.failure, told.wakes) == (2, "killed by SIGKILL", 1)
 
 
 def test_want_of_memory_is_the_reason_whatever_else_is_said() -> None:
-    kill, exited = entry(Said.OUT_OF_MEMORY, 2), entry(Said.EXITED, 3, killed_by=9)
+    kill, exited = entry(SystemdMessage.OUT_OF_MEMORY, 2), entry(SystemdMessage.EXITED, 3, killed_by=9)
     for order in ([kill, exited], [exited, kill]):
-        told = history(entry(Said.STARTED, 1), *order, entry(Said.FAILURE, 4, result="oom-kill"))
+        told = history(entry(SystemdMessage.STARTED, 1), *order, entry(SystemdMessage.FAILURE, 4, result="oom-kill"))
         assert told.failure == "ended by the kernel for want of memory (killed by SIGKILL)"
 
 
 def test_a_failure_without_a_process_and_a_helper_that_fails() -> None:
-    assert history(entry(Said.FAILURE, 1, result="resources")).failure == "the system could not provide what it needs"
-    assert history(entry(Said.EXITED, 1, exited=1, is_main=False)) == UNKNOWN
+    assert (
+        history(entry(SystemdMessage.FAILURE, 1, result="resources")).failure
+        == "the system could not provide what it needs"
+    )
+    assert history(entry(SystemdMessage.EXITED, 1, exited=1, is_main=False)) == UNKNOWN
 
 
 def test_events_continue_a_history() -> None:

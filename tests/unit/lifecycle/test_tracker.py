@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.lifecycle.events import MESSAGE_IDS, Event, Priority
-from bridge.lifecycle.tracker import Lives, vassal_unit
+from bridge.lifecycle.tracker import LifecycleTracker, vassal_unit
 from bridge.model.unit import UnitState
 from tests.unit.build import ROOT
 
 if TYPE_CHECKING:
-    from bridge.lifecycle.events import Moment
+    from bridge.lifecycle.events import LifecycleEvent
 
 Signal = tuple[str, str, dict[str, Any]]
 
@@ -128,13 +128,13 @@ OF_ONE = {
 }  # fmt: skip
 
 
-def lines(moments: list[Moment]) -> list[str]:
-    return [f"{moment.label} {moment.event}: {moment.text}" for moment in moments]
+def lines(moments: list[LifecycleEvent]) -> list[str]:
+    return [f"{event.label} {event.event}: {event.text}" for event in moments]
 
 
-def feed(lives: Lives, signals: list[Signal], *, times: int = 1) -> list[Moment]:
+def feed(lives: LifecycleTracker, signals: list[Signal], *, times: int = 1) -> list[LifecycleEvent]:
     """Feed signals; each pair, which is what systemd sends, as many times."""
-    moments: list[Moment] = []
+    moments: list[LifecycleEvent] = []
     for _, pair in groupby(enumerate(signals), key=lambda item: item[0] // 2):
         both = [signal for _, signal in pair]
         for _ in range(times):
@@ -144,13 +144,13 @@ def feed(lives: Lives, signals: list[Signal], *, times: int = 1) -> list[Moment]
 
 
 @functools.cache
-def told(*, times: int = 1) -> dict[str, list[Moment]]:
+def told(*, times: int = 1) -> dict[str, list[LifecycleEvent]]:
     """Return what is told of each recorded section, in its place in the whole."""
-    stories: dict[str, list[Moment]] = {}
-    lives = Lives(now=0)
+    stories: dict[str, list[LifecycleEvent]] = {}
+    lives = LifecycleTracker(now=0)
     for section, signals in RECORDED.items():
         if section.endswith(": sync"):
-            lives = Lives(now=0, pause=lambda _: 4.0)
+            lives = LifecycleTracker(now=0, pause=lambda _: 4.0)
         stories[section] = feed(lives, signals, times=times)
     return stories
 
@@ -162,7 +162,7 @@ def test_a_recorded_story(section: str) -> None:
 
 @pytest.mark.parametrize(("section", "label"), OF_ONE)
 def test_a_recorded_story_of_one_among_others(section: str, label: str) -> None:
-    moments = [moment for moment in told()[section] if moment.label == label]
+    moments = [event for event in told()[section] if event.label == label]
     assert lines(moments) == OF_ONE[section, label]
 
 
@@ -197,46 +197,46 @@ def ended(code: int = 1, status: int = 0, at: int = 200) -> dict[str, object]:
 
 
 def test_a_whole_life_in_one_signal_is_told_in_order() -> None:
-    moments = feed(Lives(now=0), service("inactive", "dead", ready=150, **ended()))
-    assert [moment.event for moment in moments] == [Event.STARTING, Event.RUNNING, Event.IDLE_EXIT]
+    moments = feed(LifecycleTracker(now=0), service("inactive", "dead", ready=150, **ended()))
+    assert [event.event for event in moments] == [Event.STARTING, Event.RUNNING, Event.IDLE_EXIT]
 
 
 def test_a_run_that_was_replaced_unseen_is_told_to_have_ended() -> None:
-    lives = Lives(now=0)
+    lives = LifecycleTracker(now=0)
     feed(lives, service("active", "running", ready=150, MainPID=1))
     moments = feed(lives, service("active", "running", began=300, ready=350, MainPID=2))
-    assert [moment.event for moment in moments] == [Event.STOPPED, Event.STARTING, Event.RUNNING]
+    assert [event.event for event in moments] == [Event.STOPPED, Event.STARTING, Event.RUNNING]
 
 
 @pytest.mark.parametrize("status", [{}, ended(2, 9)])
 def test_want_of_memory_is_told_as_such(status: dict[str, object]) -> None:
-    lives = Lives(now=0)
+    lives = LifecycleTracker(now=0)
     feed(lives, service("active", "running", ready=150, MainPID=1))
     moments = feed(lives, service("deactivating", "stop-sigterm", ready=150, Result="oom-kill", MainPID=1, **status))
     moments += feed(lives, service("deactivating", "stop-post", ready=150, Result="oom-kill", **ended(2, 9)))
-    assert [moment.event for moment in moments] == [Event.OOM_KILLED, Event.THROTTLED]
+    assert [event.event for event in moments] == [Event.OOM_KILLED, Event.THROTTLED]
     assert moments[0].text == "ended by the kernel for want of memory (killed by SIGKILL)"
 
 
 def test_a_start_without_a_process_is_told() -> None:
-    lives = Lives(now=0)
+    lives = LifecycleTracker(now=0)
     moments = feed(lives, service("failed", "failed", began=0, Result="resources"))
     assert lines(moments) == ["a failed-start: the system could not provide what it needs"]
 
 
 def test_a_start_that_fails_before_the_main_process_is_told() -> None:
-    lives = Lives(now=0)
+    lives = LifecycleTracker(now=0)
     moments = feed(lives, service("activating", "start-pre", began=0))
     moments += feed(lives, service("failed", "failed", began=0, Result="exit-code"))
-    assert [moment.event for moment in moments] == [Event.STARTING, Event.FAILED_START]
+    assert [event.event for event in moments] == [Event.STARTING, Event.FAILED_START]
 
 
 def test_a_start_with_something_before_the_main_process_is_one_start() -> None:
-    lives = Lives(now=0)
+    lives = LifecycleTracker(now=0)
     moments = feed(lives, service("activating", "start-pre", began=0))
     moments += feed(lives, service("activating", "start", began=100, MainPID=1))
     moments += feed(lives, service("active", "running", began=100, ready=150, MainPID=1))
-    assert [moment.event for moment in moments] == [Event.STARTING, Event.RUNNING]
+    assert [event.event for event in moments] == [Event.STARTING, Event.RUNNING]
 
 
 SEEDS: dict[str, tuple[UnitState, dict[str, Any]]] = {
@@ -258,21 +258,21 @@ SEEDS: dict[str, tuple[UnitState, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", SEEDS)
 def test_what_was_so_before_is_not_told(name: str) -> None:
     state, own = SEEDS[name]
-    lives = Lives(now=1000)
+    lives = LifecycleTracker(now=1000)
     lives.seed({"vassal-a.service": state, "vassal-a.socket": UnitState(load="loaded", active="active", sub="running")})
     assert feed(lives, service(state.active, state.sub, **own), times=2) == []
 
 
 def test_after_a_restart_of_the_bridge_the_story_goes_on() -> None:
-    lives = Lives(now=1000)
+    lives = LifecycleTracker(now=1000)
     lives.seed({"vassal-a.service": SEEDS["running"][0]})
     moments = feed(lives, service("deactivating", "stop-post", ready=150, **ended(at=2000)))
     moments += feed(lives, service("active", "running", began=3000, ready=3100, MainPID=7))
-    assert [moment.event for moment in moments] == [Event.IDLE_EXIT, Event.STARTING, Event.RUNNING]
+    assert [event.event for event in moments] == [Event.IDLE_EXIT, Event.STARTING, Event.RUNNING]
 
 
 def test_other_units_and_half_signals_tell_nothing() -> None:
-    lives = Lives(now=0)
+    lives = LifecycleTracker(now=0)
     for unit in ("ssh.service", "vassals.target", "vassals-0a.slice", "pause-vassal-a.service", "vassal-a", ""):
         assert vassal_unit(unit) is None
         assert lives.feed(unit, "Unit", {"ActiveState": "failed"}) == []
@@ -309,13 +309,13 @@ SIGNALS = st.lists(st.tuples(st.sampled_from(["vassal-a.service", "vassal-a.sock
 
 @given(SIGNALS)
 def test_any_signals_tell_a_story_that_makes_sense(signals: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> None:
-    lives = Lives(now=2)
+    lives = LifecycleTracker(now=2)
     for unit, own, values in signals:
         pair: list[Signal] = [(unit, "Own", own), (unit, "Unit", values)]
         moments = feed(lives, pair)
         # One signal can span the end of a run and the beginning of the next.
         events = [m.event for m in moments if m.event not in {Event.STARTING, Event.STOPPED}]
         assert len(set(events)) == len(events)
-        assert all(moment.text for moment in moments)
+        assert all(event.text for event in moments)
         # Without a change there is no event.
         assert feed(lives, pair) == []

@@ -7,7 +7,7 @@ import pytest
 
 from bridge.diagnostics import BridgeError
 from bridge.model.unit import UnitState
-from bridge.reconcile.apply import SHARE, Applier
+from bridge.reconcile.apply import SHARE, PlanExecutor
 from bridge.systemd.manager import object_path
 from bridge.units.render import TARGET
 from tests.unit.build import (
@@ -21,30 +21,30 @@ from tests.unit.build import (
     WorldManager,
     WorldStore,
     make_desired,
-    make_settled,
+    make_resolved,
     quiet,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bridge.model.vassal import Settled
+    from bridge.model.vassal import ResolvedVassal
 
-ON_DEMAND = make_settled("a.ini", "@a")
-MOVED = make_settled("a.ini", "@b")
-ALWAYS = make_settled("a.ini")
-OTHER = make_settled("b.ini", "@other")
+ON_DEMAND = make_resolved("a.ini", "@a")
+MOVED = make_resolved("a.ini", "@b")
+ALWAYS = make_resolved("a.ini")
+OTHER = make_resolved("b.ini", "@other")
 
 
-def synced(*settled: Settled) -> World:
+def synced(*resolved: ResolvedVassal) -> World:
     world = World()
-    world.sync(make_desired(*settled))
+    world.sync(make_desired(*resolved))
     world.calls.clear()
     return world
 
 
-def calls(world: World, *settled: Settled) -> list[str]:
-    world.sync(make_desired(*settled))
+def calls(world: World, *resolved: ResolvedVassal) -> list[str]:
+    world.sync(make_desired(*resolved))
     return [" ".join((name, *units)) for name, units in world.calls]
 
 
@@ -58,7 +58,7 @@ def test_a_new_vassal_needs_no_reload() -> None:
 
 def test_the_first_sync_starts_the_target_and_then_what_is_new() -> None:
     world = World()
-    assert calls(world, ON_DEMAND, make_settled("c.ini")) == [
+    assert calls(world, ON_DEMAND, make_resolved("c.ini")) == [
         f"start {TARGET}",
         "start vassal-a.socket",
         "start vassal-c.service",
@@ -69,10 +69,10 @@ def test_the_first_sync_starts_the_target_and_then_what_is_new() -> None:
 
 def test_thousands_are_started_in_shares_each_once_it_is_written() -> None:
     world = World()
-    many = [make_settled(f"m{number}.ini", f"@m{number}") for number in range(2 * SHARE + 1)]
+    many = [make_resolved(f"m{number}.ini", f"@m{number}") for number in range(2 * SHARE + 1)]
     made = [name for name in calls(world, *many) if name != f"start {TARGET}"]
     assert [len(call.split()) - 1 for call in made] == [SHARE, SHARE, 1]
-    assert all(world.states[settled.vassal.socket] == LISTENING for settled in many)
+    assert all(world.states[resolved.vassal.socket] == LISTENING for resolved in many)
 
 
 def test_a_changed_address_in_the_order_systemd_needs() -> None:
@@ -165,7 +165,7 @@ def test_what_is_begun_is_noted_before_it_is_done() -> None:
             super().stop(*args, **kwargs)
 
     plan = world.plan(make_desired(MOVED))
-    applier = Applier(
+    applier = PlanExecutor(
         store=WorldStore(world), manager=Manager(world), lock=WorldLock(world), tell=quiet, reason=lambda _: ""
     )
     applier.apply(plan, world.observe().files)
@@ -181,7 +181,7 @@ def test_a_file_system_that_refuses() -> None:
             raise OSError(28, "No space left on device", "/etc/systemd/system/x")
 
     plan = world.plan(make_desired(ON_DEMAND))
-    applier = Applier(
+    applier = PlanExecutor(
         store=FullStore(world), manager=WorldManager(world), lock=WorldLock(world), tell=quiet, reason=lambda _: ""
     )
     with pytest.raises(BridgeError, match="No space left") as caught:
@@ -202,28 +202,28 @@ class AnsweringManager(WorldManager):
         return {} if answer is None else dict.fromkeys(units, answer)
 
 
-def trouble(settled: Settled, manager: AnsweringManager, reason: str = "") -> list[tuple[str, str]]:
+def trouble(resolved: ResolvedVassal, manager: AnsweringManager, reason: str = "") -> list[tuple[str, str]]:
     world = World()
-    applier = Applier(
+    applier = PlanExecutor(
         store=WorldStore(world), manager=manager, lock=WorldLock(world), tell=quiet, reason=lambda _: reason
     )
-    found = applier.check([settled])
-    assert all(d.vassal == settled.vassal.name and "journalctl -u" in d.hint for d in found)
+    found = applier.check([resolved])
+    assert all(d.vassal == resolved.vassal.name and "journalctl -u" in d.hint for d in found)
     return [(d.code, d.message) for d in found]
 
 
 def test_a_socket_that_listens_is_well(tmp_path: Path) -> None:
     assert trouble(ON_DEMAND, AnsweringManager({"vassal-a.socket": LISTENING})) == []
     path = tmp_path / "s"
-    settled = make_settled("a.ini", str(path))
+    resolved = make_resolved("a.ini", str(path))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
-        assert trouble(settled, AnsweringManager({"vassal-a.socket": LISTENING})) == []
+        assert trouble(resolved, AnsweringManager({"vassal-a.socket": LISTENING})) == []
     path.unlink()
     gone = f"its socket file {path} is gone, though systemd still listens on it"
-    assert trouble(settled, AnsweringManager({"vassal-a.socket": LISTENING})) == [("not-listening", gone)]
+    assert trouble(resolved, AnsweringManager({"vassal-a.socket": LISTENING})) == [("not-listening", gone)]
     path.write_text("")
-    assert trouble(settled, AnsweringManager({"vassal-a.socket": LISTENING})) == [("not-listening", gone)]
+    assert trouble(resolved, AnsweringManager({"vassal-a.socket": LISTENING})) == [("not-listening", gone)]
 
 
 def test_why_a_socket_does_not_listen() -> None:

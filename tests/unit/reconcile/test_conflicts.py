@@ -7,41 +7,41 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.diagnostics import Diagnostic, Severity
-from bridge.model.unit import Observed
-from bridge.reconcile.conflicts import Desired, admit
-from tests.unit.build import World, make_desired, make_settled, refuse
+from bridge.model.unit import ActualState
+from bridge.reconcile.conflicts import Desired, find_conflicts
+from tests.unit.build import World, make_desired, make_resolved, refuse
 
 if TYPE_CHECKING:
-    from bridge.model.vassal import Settled
+    from bridge.model.vassal import ResolvedVassal
 
 
-def installed(*settled: Settled) -> World:
+def installed(*resolved: ResolvedVassal) -> World:
     world = World()
-    world.sync(make_desired(*settled))
+    world.sync(make_desired(*resolved))
     return world
 
 
-def admitted(desired: Desired, observed: Observed) -> list[str]:
-    return [s.vassal.name for s in admit(desired, observed).admitted]
+def accepted(desired: Desired, actual: ActualState) -> list[str]:
+    return [s.vassal.name for s in find_conflicts(desired, actual).accepted]
 
 
-def codes(desired: Desired, observed: Observed) -> list[tuple[str | None, str]]:
-    return [(d.vassal, d.code) for d in admit(desired, observed).diagnostics]
+def codes(desired: Desired, actual: ActualState) -> list[tuple[str | None, str]]:
+    return [(d.vassal, d.code) for d in find_conflicts(desired, actual).diagnostics]
 
 
-def only(desired: Desired, observed: Observed) -> Diagnostic:
-    (problem,) = admit(desired, observed).diagnostics
+def only(desired: Desired, actual: ActualState) -> Diagnostic:
+    (problem,) = find_conflicts(desired, actual).diagnostics
     return problem
 
 
-A, B, C = (make_settled(f"{name}.ini", f"/run/{name}") for name in "abc")
-NOTHING = Observed()
+A, B, C = (make_resolved(f"{name}.ini", f"/run/{name}") for name in "abc")
+NOTHING = ActualState()
 
 
 def test_all_are_admitted_where_nothing_is_in_the_way() -> None:
-    admission = admit(make_desired(A, B, make_settled("c.ini")), NOTHING)
-    assert [s.vassal.name for s in admission.admitted] == ["a.ini", "b.ini", "c.ini"]
-    assert (admission.refusals, admission.kept, admission.masked, admission.diagnostics) == (
+    conflicts = find_conflicts(make_desired(A, B, make_resolved("c.ini")), NOTHING)
+    assert [s.vassal.name for s in conflicts.accepted] == ["a.ini", "b.ini", "c.ini"]
+    assert (conflicts.rejections, conflicts.kept, conflicts.masked, conflicts.diagnostics) == (
         (),
         frozenset(),
         frozenset(),
@@ -50,14 +50,14 @@ def test_all_are_admitted_where_nothing_is_in_the_way() -> None:
 
 
 def test_one_name_wanted_twice_refuses_both() -> None:
-    desired = make_desired(make_settled("a.ini", "@1"), make_settled("a.xml", "@2"), B)
-    admission = admit(desired, NOTHING)
-    assert [s.vassal.name for s in admission.admitted] == ["b.ini"]
-    one, other = admission.diagnostics
+    desired = make_desired(make_resolved("a.ini", "@1"), make_resolved("a.xml", "@2"), B)
+    conflicts = find_conflicts(desired, NOTHING)
+    assert [s.vassal.name for s in conflicts.accepted] == ["b.ini"]
+    one, other = conflicts.diagnostics
     assert (one.path, other.path, one.code) == ("/v/a.ini", "/v/a.xml", "name-conflict")
     assert "/v/a.xml" in one.message
     assert "/v/a.ini" in other.message
-    assert {refusal.vassal.config for refusal in admission.refusals} == {"/v/a.ini", "/v/a.xml"}
+    assert {rejection.vassal.config for rejection in conflicts.rejections} == {"/v/a.ini", "/v/a.xml"}
 
 
 @pytest.mark.parametrize(
@@ -71,103 +71,103 @@ def test_one_name_wanted_twice_refuses_both() -> None:
     ],
 )
 def test_one_address_wanted_twice_refuses_both(one: str, other: str) -> None:
-    admission = admit(make_desired(make_settled("a.ini", one), make_settled("b.ini", other), C), NOTHING)
-    assert [s.vassal.name for s in admission.admitted] == ["c.ini"]
-    assert [(d.vassal, d.code) for d in admission.diagnostics] == [
+    conflicts = find_conflicts(make_desired(make_resolved("a.ini", one), make_resolved("b.ini", other), C), NOTHING)
+    assert [s.vassal.name for s in conflicts.accepted] == ["c.ini"]
+    assert [(d.vassal, d.code) for d in conflicts.diagnostics] == [
         ("a.ini", "address-conflict"),
         ("b.ini", "address-conflict"),
     ]
-    assert "/v/b.ini" in admission.diagnostics[0].message
-    assert "/v/a.ini" in admission.diagnostics[1].message
+    assert "/v/b.ini" in conflicts.diagnostics[0].message
+    assert "/v/a.ini" in conflicts.diagnostics[1].message
 
 
 def test_only_those_that_collide_are_refused() -> None:
     vassals = [
-        make_settled("a.ini", "127.0.0.1:80"),
-        make_settled("b.ini", "127.0.0.2:80"),
-        make_settled("c.ini", "0.0.0.0:81"),
-        make_settled("d.ini", "[::1]:80"),
+        make_resolved("a.ini", "127.0.0.1:80"),
+        make_resolved("b.ini", "127.0.0.2:80"),
+        make_resolved("c.ini", "0.0.0.0:81"),
+        make_resolved("d.ini", "[::1]:80"),
     ]
-    assert len(admitted(make_desired(*vassals), NOTHING)) == 4
-    assert admitted(make_desired(*vassals, make_settled("e.ini", ":80")), NOTHING) == ["c.ini", "d.ini"]
+    assert len(accepted(make_desired(*vassals), NOTHING)) == 4
+    assert accepted(make_desired(*vassals, make_resolved("e.ini", ":80")), NOTHING) == ["c.ini", "d.ini"]
 
 
 def test_addresses_are_compared_by_what_they_are_on_this_machine() -> None:
-    through_link = replace(make_settled("b.ini", "/var/run/a"), identity=A.identity)
-    assert admitted(make_desired(A, through_link), NOTHING) == []
+    through_link = replace(make_resolved("b.ini", "/var/run/a"), canonical_address=A.canonical_address)
+    assert accepted(make_desired(A, through_link), NOTHING) == []
 
 
 def test_a_crowd_is_not_named_in_full() -> None:
-    crowd = [make_settled(f"{n}.ini", "@x") for n in range(50)]
-    admission = admit(make_desired(*crowd), NOTHING)
-    assert len(admission.diagnostics) == 50
-    assert all("and others" in d.message and d.message.count("/v/") == 3 for d in admission.diagnostics)
+    crowd = [make_resolved(f"{n}.ini", "@x") for n in range(50)]
+    conflicts = find_conflicts(make_desired(*crowd), NOTHING)
+    assert len(conflicts.diagnostics) == 50
+    assert all("and others" in d.message and d.message.count("/v/") == 3 for d in conflicts.diagnostics)
 
 
 def test_who_is_refused_for_two_reasons_is_refused_once() -> None:
-    desired = make_desired(make_settled("a.ini", "@x"), make_settled("a.xml", "@x"))
-    admission = admit(desired, NOTHING)
-    assert [refusal.vassal.name for refusal in admission.refusals] == ["a.ini", "a.xml"]
-    assert {d.code for d in admission.diagnostics} == {"name-conflict", "address-conflict"}
+    desired = make_desired(make_resolved("a.ini", "@x"), make_resolved("a.xml", "@x"))
+    conflicts = find_conflicts(desired, NOTHING)
+    assert [rejection.vassal.name for rejection in conflicts.rejections] == ["a.ini", "a.xml"]
+    assert {d.code for d in conflicts.diagnostics} == {"name-conflict", "address-conflict"}
 
 
 def test_who_has_the_name_keeps_it_from_a_newcomer() -> None:
-    world = installed(make_settled("a.ini", "@1"))
-    newcomer = make_settled("a.xml", "@2")
+    world = installed(make_resolved("a.ini", "@1"))
+    newcomer = make_resolved("a.xml", "@2")
     # Both want the name now: both are refused, what runs goes on.
-    admission = admit(make_desired(make_settled("a.ini", "@1"), newcomer), world.observe())
-    assert admission.admitted == ()
-    assert admission.kept == {"a"}
+    conflicts = find_conflicts(make_desired(make_resolved("a.ini", "@1"), newcomer), world.observe())
+    assert conflicts.accepted == ()
+    assert conflicts.kept == {"a"}
 
 
 def test_a_refused_vassal_keeps_its_name_and_address() -> None:
     world = installed(A)
-    same_name = make_settled("a.xml", "@other")
-    same_address = make_settled("b.ini", "/run/a")
+    same_name = make_resolved("a.xml", "@other")
+    same_address = make_resolved("b.ini", "/run/a")
     desired = make_desired(same_name, same_address, C, refused=[A])
-    assert admitted(desired, world.observe()) == ["c.ini"]
+    assert accepted(desired, world.observe()) == ["c.ini"]
     assert codes(desired, world.observe()) == [("a.xml", "name-conflict"), ("b.ini", "address-conflict")]
-    assert admit(desired, world.observe()).kept == {"a"}
+    assert find_conflicts(desired, world.observe()).kept == {"a"}
 
 
 def test_a_refused_vassal_without_units_keeps_nothing() -> None:
-    desired = make_desired(make_settled("b.ini", "/run/a"), refused=[A])
-    assert admitted(desired, NOTHING) == ["b.ini"]
-    assert admit(desired, NOTHING).kept == frozenset()
+    desired = make_desired(make_resolved("b.ini", "/run/a"), refused=[A])
+    assert accepted(desired, NOTHING) == ["b.ini"]
+    assert find_conflicts(desired, NOTHING).kept == frozenset()
 
 
 def test_an_unusable_config_keeps_what_it_had() -> None:
     desired = replace(make_desired(B), unusable=frozenset({"/v/a.ini"}))
-    assert admit(desired, installed(A, B).observe()).kept == {"a"}
+    assert find_conflicts(desired, installed(A, B).observe()).kept == {"a"}
 
 
 def test_refusals_go_on_in_a_chain() -> None:
     """Each wants what the one before has: the first is refused, so all keep what they have."""
     names = "abcdefgh"
-    world = installed(*(make_settled(f"{name}.ini", f"/run/{name}") for name in names))
-    moved = [make_settled(f"{b}.ini", f"/run/{a}") for a, b in itertools.pairwise(names)]
+    world = installed(*(make_resolved(f"{name}.ini", f"/run/{name}") for name in names))
+    moved = [make_resolved(f"{b}.ini", f"/run/{a}") for a, b in itertools.pairwise(names)]
     desired = make_desired(*moved, refused=[A])
-    admission = admit(desired, world.observe())
-    assert admission.admitted == ()
-    assert admission.kept == set(names)
-    assert len(admission.refusals) == 7
+    conflicts = find_conflicts(desired, world.observe())
+    assert conflicts.accepted == ()
+    assert conflicts.kept == set(names)
+    assert len(conflicts.rejections) == 7
     # Without the first refusal all of them may move.
-    assert len(admitted(make_desired(*moved), world.observe())) == 7
+    assert len(accepted(make_desired(*moved), world.observe())) == 7
 
 
 def test_an_unreachable_monitor_keeps_its_vassals_and_their_addresses() -> None:
-    world = installed(A, make_settled("x.ini", "@x", folder="/w"))
-    desired = make_desired(make_settled("b.ini", "/run/a", folder="/w"), unreachable=["dir:///v"])
-    admission = admit(desired, world.observe())
-    assert admission.kept == {"a"}
-    assert admission.admitted == ()
+    world = installed(A, make_resolved("x.ini", "@x", folder="/w"))
+    desired = make_desired(make_resolved("b.ini", "/run/a", folder="/w"), unreachable=["dir:///v"])
+    conflicts = find_conflicts(desired, world.observe())
+    assert conflicts.kept == {"a"}
+    assert conflicts.accepted == ()
     assert only(desired, world.observe()).code == "address-conflict"
 
 
 def test_two_may_swap_their_addresses() -> None:
     world = installed(A, B)
     assert (
-        len(admitted(make_desired(make_settled("a.ini", "/run/b"), make_settled("b.ini", "/run/a")), world.observe()))
+        len(accepted(make_desired(make_resolved("a.ini", "/run/b"), make_resolved("b.ini", "/run/a")), world.observe()))
         == 2
     )
 
@@ -178,7 +178,7 @@ def test_a_foreign_unit_refuses(unit: str) -> None:
     problem = only(make_desired(A, B), world.observe())
     assert (problem.vassal, problem.code) == ("a.ini", "unit-foreign")
     assert f"/etc/systemd/system/{unit}" in problem.message
-    assert admitted(make_desired(A, B), world.observe()) == ["b.ini"]
+    assert accepted(make_desired(A, B), world.observe()) == ["b.ini"]
 
 
 def test_a_unit_of_another_folder_refuses() -> None:
@@ -198,11 +198,11 @@ def test_a_masked_vassal_is_left_alone(unit: str) -> None:
     world = installed(A)
     del world.files[unit]
     world.masked.add(unit)
-    for observed in (world.observe(), World(masked={unit}).observe()):
-        admission = admit(make_desired(A, B), observed)
-        assert [s.vassal.name for s in admission.admitted] == ["b.ini"]
-        assert admission.masked == {"a"}
-        (warning,) = admission.diagnostics
+    for actual in (world.observe(), World(masked={unit}).observe()):
+        conflicts = find_conflicts(make_desired(A, B), actual)
+        assert [s.vassal.name for s in conflicts.accepted] == ["b.ini"]
+        assert conflicts.masked == {"a"}
+        (warning,) = conflicts.diagnostics
         assert (warning.code, warning.severity, warning.vassal) == ("masked", Severity.WARNING, "a.ini")
         assert f"systemctl unmask '{unit}'" in warning.hint
 
@@ -211,19 +211,19 @@ def test_nobody_takes_the_address_of_a_masked_vassals_socket() -> None:
     world = installed(A)
     del world.files["vassal-a.service"]
     world.masked.add("vassal-a.service")
-    desired = make_desired(A, make_settled("b.ini", "/run/a"))
+    desired = make_desired(A, make_resolved("b.ini", "/run/a"))
     assert codes(desired, world.observe()) == [("a.ini", "masked"), ("b.ini", "address-conflict")]
 
 
 def test_an_occupied_address_refuses() -> None:
-    assert A.identity is not None
-    observed = replace(NOTHING, occupied={A.identity: "/run/a is there and is not a socket"})
-    problem = only(make_desired(A, B), observed)
+    assert A.canonical_address is not None
+    actual = replace(NOTHING, occupied={A.canonical_address: "/run/a is there and is not a socket"})
+    problem = only(make_desired(A, B), actual)
     assert (problem.vassal, problem.code) == ("a.ini", "address-occupied")
     assert "/run/a is there and is not a socket" in problem.message
-    assert admitted(make_desired(A, B), observed) == ["b.ini"]
+    assert accepted(make_desired(A, B), actual) == ["b.ini"]
 
 
 def test_desired_refusals_are_by_config() -> None:
-    desired = Desired(refusals=(refuse(A),), unusable=frozenset({"/v/x.ini"}))
+    desired = Desired(rejections=(refuse(A),), unusable=frozenset({"/v/x.ini"}))
     assert desired.refused == {"/v/a.ini", "/v/x.ini"}

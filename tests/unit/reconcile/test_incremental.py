@@ -13,15 +13,15 @@ import pytest
 from bridge.config.settings import Settings
 from bridge.model.change import Verb
 from bridge.reconcile import incremental
-from bridge.reconcile.reconciler import Road
-from tests.unit.build import DEAD, LISTENING, RUNNING, make_layout, quiet
+from bridge.reconcile.reconciler import Reconciler
+from tests.unit.build import DEAD, LISTENING, RUNNING, make_paths, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from bridge.model.unit import UnitState
-    from bridge.reconcile.run import Outlook
+    from bridge.reconcile.run import PlannedRun
 
 CONFIG = "[uwsgi]\nmaster = true\n"
 
@@ -89,7 +89,7 @@ class Site:
     def __init__(self, root: Path) -> None:
         self.folder = root / "vassals"
         self.folder.mkdir()
-        self.layout = make_layout(root)
+        self.paths = make_paths(root)
         self.settings = Settings(emperor=(str(self.folder),), emperor_on_demand_extension=".socket")
         self.manager = Kernel(root / "units")
         self.name = f"{os.getpid()}-{root.name}"
@@ -107,16 +107,16 @@ class Site:
         while (left := edge - time.time_ns()) > 0:
             time.sleep(left / 1e9)
 
-    def sync(self) -> Outlook:
+    def sync(self) -> PlannedRun:
         self.manager.calls.clear()
-        road = Road(self.layout, self.settings, quiet)
-        outlook, problems = road.sync(self.manager, waiting=lambda: None)
+        reconciler = Reconciler(self.paths, self.settings, quiet)
+        planned, problems = reconciler.sync(self.manager, waiting=lambda: None)
         assert problems == ()
-        return outlook
+        return planned
 
     def is_done(self) -> bool:
         """Tell whether a look at everything finds nothing left to do."""
-        plan = Road(self.layout, self.settings, quiet).look(self.manager).plan
+        plan = Reconciler(self.paths, self.settings, quiet).look(self.manager).plan
         return not (plan.stop or plan.start or plan.write or plan.remove or plan.link or plan.unlink)
 
 
@@ -133,15 +133,15 @@ def site(tmp_path: Path) -> Iterator[Site]:
     site.manager.close()
 
 
-def verbs(outlook: Outlook) -> dict[str, Verb]:
-    return {change.vassal: change.verb for change in outlook.plan.changes}
+def verbs(planned: PlannedRun) -> dict[str, Verb]:
+    return {change.vassal: change.verb for change in planned.plan.changes}
 
 
 def test_nothing_to_do_asks_systemd_once(site: Site) -> None:
-    outlook = site.sync()
-    assert outlook.part == frozenset()
-    assert outlook.plan.is_empty
-    assert outlook.vassals == 4
+    planned = site.sync()
+    assert planned.part == frozenset()
+    assert planned.plan.is_empty
+    assert planned.vassals == 4
     # The target and what runs always by name; then the target for the plan, and nothing to check.
     assert all(call.startswith("units ") for call in site.manager.calls)
 
@@ -149,19 +149,19 @@ def test_nothing_to_do_asks_systemd_once(site: Site) -> None:
 def test_each_change_is_seen_alone(site: Site) -> None:
     new = site.write("new", "new")
     site.age()
-    outlook = site.sync()
-    assert (outlook.part, verbs(outlook), outlook.vassals) == (frozenset({new}), {"new.ini": Verb.ADDED}, 5)
+    planned = site.sync()
+    assert (planned.part, verbs(planned), planned.vassals) == (frozenset({new}), {"new.ini": Verb.ADDED}, 5)
     assert "start vassal-new.socket" in site.manager.calls
     assert "daemon-reload" not in site.manager.calls
 
     moved = site.write("a", "elsewhere")
     site.age()
-    outlook = site.sync()
-    assert (outlook.part, verbs(outlook), outlook.vassals) == (frozenset({moved}), {"a.ini": Verb.CHANGED}, 5)
+    planned = site.sync()
+    assert (planned.part, verbs(planned), planned.vassals) == (frozenset({moved}), {"a.ini": Verb.CHANGED}, 5)
 
     (site.folder / "b.ini").unlink()
-    outlook = site.sync()
-    assert (verbs(outlook), outlook.vassals) == ({"b.ini": Verb.REMOVED}, 4)
+    planned = site.sync()
+    assert (verbs(planned), planned.vassals) == ({"b.ini": Verb.REMOVED}, 4)
 
     site.manager.stop(["vassal-c.socket"], timeout=0, progress=lambda *_: None)
     assert verbs(site.sync()) == {"c.ini": Verb.STARTED}
@@ -184,10 +184,10 @@ def test_a_conflict_has_the_run_look_at_all_and_is_told_each_time(site: Site) ->
     rivals = frozenset({site.write("rival", "a"), str(site.folder / "a.ini")})
     site.age()
     for part in (None, rivals):
-        outlook = site.sync()
-        assert outlook.part == part
-        assert [d.code for d in outlook.diagnostics] == ["address-conflict"] * 2
-        assert outlook.plan.is_empty
+        planned = site.sync()
+        assert planned.part == part
+        assert [d.code for d in planned.diagnostics] == ["address-conflict"] * 2
+        assert planned.plan.is_empty
     (site.folder / "rival.ini").unlink()
     assert site.sync().diagnostics == ()
     assert site.is_done()
@@ -197,10 +197,10 @@ def test_what_is_refused_is_told_each_time(site: Site) -> None:
     bad = site.write("bad", "bad", "[uwsgi]\ninclude = /nowhere.ini\n")
     site.age()
     for _ in range(2):
-        outlook = site.sync()
-        assert outlook.part == frozenset({bad})
-        assert [d.code for d in outlook.diagnostics] == ["config-unreadable"]
-        assert outlook.vassals == 4
+        planned = site.sync()
+        assert planned.part == frozenset({bad})
+        assert [d.code for d in planned.diagnostics] == ["config-unreadable"]
+        assert planned.vassals == 4
     site.write("bad", "bad")
     site.age()
     assert verbs(site.sync()) == {"bad.ini": Verb.ADDED}
@@ -212,8 +212,8 @@ def test_a_file_that_a_condition_asks_about(site: Site, tmp_path: Path) -> None:
     site.age()
     site.sync()
     flag.touch()
-    outlook = site.sync()
-    assert (outlook.part, verbs(outlook)) == (frozenset({asks}), {"asks.ini": Verb.CHANGED})
+    planned = site.sync()
+    assert (planned.part, verbs(planned)) == (frozenset({asks}), {"asks.ini": Verb.CHANGED})
     assert "Backlog=7" in (tmp_path / "units" / "vassal-asks.socket").read_text()
 
 
@@ -221,8 +221,8 @@ def test_other_settings_or_a_lost_roll_have_the_run_look_at_all(site: Site) -> N
     site.settings = Settings(emperor=site.settings.emperor, emperor_on_demand_extension=".socket", env=("A=b",))
     assert site.sync().part is None
     assert site.sync().part == frozenset()
-    with open(site.layout.roll, "w", encoding="utf-8") as roll:
-        roll.write("{}")
+    with open(site.paths.cache, "w", encoding="utf-8") as cache:
+        cache.write("{}")
     assert site.sync().part is None
 
 
@@ -246,15 +246,15 @@ def test_most_vassals_gone_at_once_are_kept(site: Site) -> None:
     for number in range(8):
         (site.folder / f"m{number}.ini").unlink()
     for _ in range(2):
-        outlook = site.sync()
-        assert [d.code for d in outlook.diagnostics] == ["mass-removal"]
-        assert outlook.plan.is_empty
+        planned = site.sync()
+        assert [d.code for d in planned.diagnostics] == ["mass-removal"]
+        assert planned.plan.is_empty
 
 
 def test_with_many_changes_it_is_quicker_to_look_at_all(site: Site) -> None:
     for number in range(incremental.MOST + 1):
         site.write(f"m{number}", f"m{number}")
     site.age()
-    outlook = site.sync()
-    assert outlook.part is None
-    assert outlook.vassals == incremental.MOST + 5
+    planned = site.sync()
+    assert planned.part is None
+    assert planned.vassals == incremental.MOST + 5

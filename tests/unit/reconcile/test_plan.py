@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.model.change import Verb
 from bridge.model.unit import UnitState
-from bridge.reconcile.conflicts import Desired, admit
+from bridge.reconcile.conflicts import Desired, find_conflicts
 from bridge.reconcile.plan import Plan, plan_removal
 from bridge.units.render import COMMON, TARGET, link_path
 from tests.unit.build import (
@@ -26,23 +26,23 @@ from tests.unit.build import (
     World,
     common_texts,
     make_desired,
-    make_settled,
+    make_resolved,
     texts_of,
 )
 
 if TYPE_CHECKING:
-    from bridge.model.vassal import Settled
+    from bridge.model.vassal import ResolvedVassal
 
 SOCKET_LINK = link_path("vassal-a.socket")
 SERVICE_LINK = "vassals-services.target.wants/vassal-a.service"
-ON_DEMAND = make_settled("a.ini", "/run/a")
-MOVED = make_settled("a.ini", "/run/b")
-ALWAYS = make_settled("a.ini")
+ON_DEMAND = make_resolved("a.ini", "/run/a")
+MOVED = make_resolved("a.ini", "/run/b")
+ALWAYS = make_resolved("a.ini")
 
 
-def synced(*settled: Settled, **more: object) -> World:
+def synced(*resolved: ResolvedVassal, **more: object) -> World:
     world = World()
-    world.sync(make_desired(*settled))
+    world.sync(make_desired(*resolved))
     for name, fact in more.items():
         setattr(world, name, fact)
     return world
@@ -71,18 +71,18 @@ def test_one_that_runs_always_is_started() -> None:
     assert told(plan) == [("a.ini", Verb.ADDED, "runs always")]
 
 
-@pytest.mark.parametrize("settled", [ON_DEMAND, ALWAYS])
-def test_an_unchanged_vassal_is_no_work(settled: Settled) -> None:
-    world = synced(settled)
-    assert world.plan(make_desired(settled)).is_empty
+@pytest.mark.parametrize("resolved", [ON_DEMAND, ALWAYS])
+def test_an_unchanged_vassal_is_no_work(resolved: ResolvedVassal) -> None:
+    world = synced(resolved)
+    assert world.plan(make_desired(resolved)).is_empty
     world.states["vassal-a.service"] = RUNNING
-    plan = world.plan(make_desired(settled))
+    plan = world.plan(make_desired(resolved))
     assert plan.is_empty
     assert plan.changes == ()
 
 
 def test_a_new_vassal_touches_no_other() -> None:
-    plan = synced(make_settled("b.ini", "@b")).plan(make_desired(make_settled("b.ini", "@b"), ON_DEMAND))
+    plan = synced(make_resolved("b.ini", "@b")).plan(make_desired(make_resolved("b.ini", "@b"), ON_DEMAND))
     assert plan == Plan(
         link={SOCKET_LINK: "../vassal-a.socket"},
         write=texts_of(ON_DEMAND),
@@ -145,9 +145,9 @@ def test_an_always_vassals_changed_service_is_started_again() -> None:
 
 
 def test_a_removed_vassal() -> None:
-    world = synced(ON_DEMAND, make_settled("b.ini"))
+    world = synced(ON_DEMAND, make_resolved("b.ini"))
     world.connect("vassal-a.service")
-    plan = world.plan(make_desired(make_settled("b.ini")))
+    plan = world.plan(make_desired(make_resolved("b.ini")))
     assert plan == Plan(
         stop=("vassal-a.service", "vassal-a.socket"),
         unlink=(SOCKET_LINK,),
@@ -180,15 +180,15 @@ def test_a_refused_vassal_keeps_its_units() -> None:
 
 
 def test_an_unreachable_monitors_vassals_stay() -> None:
-    world = synced(ON_DEMAND, make_settled("b.ini", folder="/w"))
+    world = synced(ON_DEMAND, make_resolved("b.ini", folder="/w"))
     plan = world.plan(make_desired(unreachable=["dir:///v"]))
     assert told(plan) == [("b.ini", Verb.REMOVED, "")]
 
 
 def test_foreign_units_are_never_touched() -> None:
     foreign = {"vassal-a.socket": "[Socket]\n", "vassal-x.service": "[Service]\n"}
-    world = synced(make_settled("b.ini"), files={**synced(make_settled("b.ini")).files, **foreign})
-    for desired in (make_desired(ON_DEMAND, make_settled("b.ini")), make_desired(make_settled("b.ini"))):
+    world = synced(make_resolved("b.ini"), files={**synced(make_resolved("b.ini")).files, **foreign})
+    for desired in (make_desired(ON_DEMAND, make_resolved("b.ini")), make_desired(make_resolved("b.ini"))):
         assert world.plan(desired).is_empty
     assert not set(foreign) & set(plan_removal(world.observe(), boot_target=BOOT).remove)
 
@@ -216,8 +216,8 @@ def test_a_masked_vassal_that_is_gone_loses_its_other_unit() -> None:
 
 
 def test_two_swap_their_addresses_in_one_plan() -> None:
-    world = synced(ON_DEMAND, make_settled("b.ini", "/run/b"))
-    desired = make_desired(MOVED, make_settled("b.ini", "/run/a"))
+    world = synced(ON_DEMAND, make_resolved("b.ini", "/run/b"))
+    desired = make_desired(MOVED, make_resolved("b.ini", "/run/a"))
     plan = world.plan(desired)
     assert set(plan.stop) == set(plan.start) == {"vassal-a.socket", "vassal-b.socket"}
     world.apply(plan)
@@ -249,14 +249,14 @@ def test_a_vassal_that_gave_up_is_tried_again_once_its_config_changed() -> None:
     assert told(plan) == [("a.ini", Verb.STARTED, "runs always")]
 
 
-@pytest.mark.parametrize("settled", [ON_DEMAND, ALWAYS])
-def test_what_was_stopped_is_started(settled: Settled) -> None:
-    unit = "vassal-a.socket" if settled.address else "vassal-a.service"
-    world = synced(settled)
+@pytest.mark.parametrize("resolved", [ON_DEMAND, ALWAYS])
+def test_what_was_stopped_is_started(resolved: ResolvedVassal) -> None:
+    unit = "vassal-a.socket" if resolved.address else "vassal-a.service"
+    world = synced(resolved)
     world.states[unit] = DEAD
-    assert world.plan(make_desired(settled)).start == (unit,)
+    assert world.plan(make_desired(resolved)).start == (unit,)
     del world.states[unit]
-    assert world.plan(make_desired(settled)).start == (unit,)
+    assert world.plan(make_desired(resolved)).start == (unit,)
 
 
 def test_a_failed_socket_is_started() -> None:
@@ -314,7 +314,7 @@ def test_a_stopped_target_is_started() -> None:
 
 
 def test_removal_takes_all_of_the_bridges_and_nothing_else() -> None:
-    world = synced(ON_DEMAND, make_settled("b.ini"))
+    world = synced(ON_DEMAND, make_resolved("b.ini"))
     slice_state = UnitState(load="loaded", active="active", sub="active")
     world.states |= {"vassals-2a.slice": slice_state, "vassals.slice": slice_state, "vassals-backup.service": RUNNING}
     world.files["vassal-x.service"] = "[Service]\n"
@@ -337,7 +337,7 @@ def test_removal_where_nothing_is() -> None:
 
 
 def test_changes_are_told_in_the_order_of_names() -> None:
-    plan = synced(make_settled("c.ini")).plan(make_desired(make_settled("b.ini"), make_settled("a.ini")))
+    plan = synced(make_resolved("c.ini")).plan(make_desired(make_resolved("b.ini"), make_resolved("a.ini")))
     assert [c.vassal for c in plan.changes] == ["a.ini", "b.ini", "c.ini"]
 
 
@@ -353,13 +353,13 @@ def wishes(draw: st.DrawFn) -> Desired:
     drawn = draw(st.dictionaries(st.sampled_from(sorted(FOLDERS)), st.tuples(ADDRESSES, st.integers(0, 9))))
     gone = draw(st.sampled_from(["", "", "", "/w"]))
     wanted = [
-        (make_settled(name, address, folder=FOLDERS[name]), luck)
+        (make_resolved(name, address, folder=FOLDERS[name]), luck)
         for name, (address, luck) in sorted(drawn.items())
         if FOLDERS[name] != gone
     ]
     return make_desired(
-        *(settled for settled, luck in wanted if luck),
-        refused=(settled for settled, luck in wanted if not luck),
+        *(resolved for resolved, luck in wanted if luck),
+        refused=(resolved for resolved, luck in wanted if not luck),
         unreachable=[f"dir://{gone}"] if gone else [],
     )
 
@@ -388,14 +388,14 @@ def test_a_second_plan_is_always_empty(history: list[tuple[Desired, set[str]]]) 
     for desired, woken in history:
         world.sync(desired)
         assert_settled(world, desired)
-        for label in woken & {s.vassal.label for s in desired.settled}:
+        for label in woken & {s.vassal.label for s in desired.resolved}:
             world.connect(f"vassal-{label}.service")
         assert_settled(world, desired)
 
 
 def admissible(desired: Desired) -> Desired:
     """Leave out who is refused or cannot be asked: what those keep depends on how far the last run came."""
-    return replace(desired, refusals=(), unreachable=frozenset())
+    return replace(desired, rejections=(), unreachable=frozenset())
 
 
 @settings(max_examples=150, deadline=None)
@@ -406,14 +406,14 @@ def test_from_any_interruption_the_next_plan_reaches_the_same_end(
     world = World()
     world.sync(before)
     if woken:
-        for label in {s.vassal.label for s in before.settled}:
+        for label in {s.vassal.label for s in before.resolved}:
             world.connect(f"vassal-{label}.service")
     final = admissible(final)
     for kill, desired in zip(kills, [meant, final, final], strict=False):
         interrupt(world, desired, kill)
     world.sync(final)
     assert_settled(world, final)
-    if not admit(final, world.observe()).kept:
+    if not find_conflicts(final, world.observe()).kept:
         # Where no conflict keeps something from before, all histories end alike.
         fresh = World()
         fresh.sync(final)

@@ -8,16 +8,16 @@ import pytest
 
 from bridge.model.change import Verb
 from bridge.model.unit import UnitState
-from bridge.reconcile.conflicts import admit
+from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.plan import Plan, make_plan
 from bridge.units.render import TARGET, pause_of
-from tests.unit.build import BOOT, World, common_texts, make_desired, make_settled, texts_of
+from tests.unit.build import BOOT, World, common_texts, make_desired, make_resolved, texts_of
 
 if TYPE_CHECKING:
-    from bridge.model.vassal import Settled
+    from bridge.model.vassal import ResolvedVassal
 
-ON_DEMAND = make_settled("a.ini", "/run/a")
-ALWAYS = make_settled("a.ini")
+ON_DEMAND = make_resolved("a.ini", "/run/a")
+ALWAYS = make_resolved("a.ini")
 PAUSING = UnitState(load="loaded", active="active", sub="running")
 
 
@@ -27,8 +27,8 @@ def synced(count: int = 1) -> World:
     return world
 
 
-def many(count: int) -> list[Settled]:
-    return [ON_DEMAND, *(make_settled(f"v{n}.ini", f"/run/v{n}") for n in range(1, count))]
+def many(count: int) -> list[ResolvedVassal]:
+    return [ON_DEMAND, *(make_resolved(f"v{n}.ini", f"/run/v{n}") for n in range(1, count))]
 
 
 def verbs(plan: Plan) -> list[Verb]:
@@ -62,36 +62,36 @@ def test_what_an_admin_stopped_stays_stopped_until_it_changes() -> None:
     world.take_down(TARGET)
     world.left = frozenset({"vassal-a.socket", TARGET})
     assert world.plan(make_desired(ON_DEMAND)).is_empty
-    plan = world.plan(make_desired(make_settled("a.ini", "/run/b")))
+    plan = world.plan(make_desired(make_resolved("a.ini", "/run/b")))
     assert plan.start == ("vassal-a.socket",)
 
 
-@pytest.mark.parametrize("settled", [ON_DEMAND, ALWAYS], ids=["on demand", "always"])
-def test_a_pause_ends_when_the_config_changes(settled: Settled) -> None:
+@pytest.mark.parametrize("resolved", [ON_DEMAND, ALWAYS], ids=["on demand", "always"])
+def test_a_pause_ends_when_the_config_changes(resolved: ResolvedVassal) -> None:
     world = World()
-    world.sync(make_desired(settled))
+    world.sync(make_desired(resolved))
     world.states["vassal-a.service"] = UnitState(load="loaded", active="deactivating", sub="stop-post")
     world.states[pause_of("vassal-a.service")] = PAUSING
-    assert world.plan(make_desired(settled)).is_empty
+    assert world.plan(make_desired(resolved)).is_empty
     world.outdated = frozenset({"a"})
-    plan = world.plan(make_desired(settled))
+    plan = world.plan(make_desired(resolved))
     assert (plan.retry, plan.reload) == (("vassal-a.service",), ())
 
 
 @pytest.mark.parametrize(("there", "stay", "guarded"), [(10, 4, True), (10, 5, False), (9, 0, False), (12, 0, True)])
 def test_most_vassals_gone_at_once_are_not_removed(there: int, stay: int, *, guarded: bool) -> None:
     world = synced(there)
-    observed = world.observe()
+    actual = world.observe()
     desired = make_desired(*many(there)[:stay])
 
     def plan(*, allow: bool) -> Plan:
-        admission = admit(desired, observed)
-        texts = {s.vassal.label: texts_of(s) for s in admission.admitted}
+        conflicts = find_conflicts(desired, actual)
+        texts = {s.vassal.label: texts_of(s) for s in conflicts.accepted}
         return make_plan(
-            admission=admission,
+            conflicts=conflicts,
             texts=texts,
             common=common_texts(),
-            observed=observed,
+            actual=actual,
             boot_target=BOOT,
             allow_mass_removal=allow,
         )

@@ -7,15 +7,15 @@ import pytest
 
 from bridge.diagnostics import BridgeError
 from bridge.reconcile.drift import config_folders, outdated, stopped_units
-from bridge.reconcile.run import Circumstances
-from bridge.state.last_run import LastRun, Notebook
+from bridge.reconcile.run import RunContext
+from bridge.state.last_run import LastRun, LastRunFile
 from bridge.units.render import TARGET
-from tests.unit.build import World, WorldManager, make_desired, make_settled
+from tests.unit.build import World, WorldManager, make_desired, make_resolved
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-A, B = make_settled("a.ini", "@a"), make_settled("b.ini")
+A, B = make_resolved("a.ini", "@a"), make_resolved("b.ini")
 RUN = LastRun(left=frozenset({"x.socket"}), owed=frozenset({"/etc/\udcff.ini"}), folders={"/etc": 7})
 
 
@@ -27,11 +27,11 @@ def world() -> World:
 
 
 def stopped(world: World, last: LastRun | None = None, *, stamp: int = 1) -> frozenset[str]:
-    return stopped_units(world.observe(), Circumstances(stamp=stamp, last=last or LastRun()))
+    return stopped_units(world.observe(), RunContext(stamp=stamp, last=last or LastRun()))
 
 
 def test_what_is_noted_is_read(tmp_path: Path) -> None:
-    notebook = Notebook(str(tmp_path / "last-run"))
+    notebook = LastRunFile(str(tmp_path / "last-run"))
     assert notebook.read() is None
     notebook.write(RUN)
     assert notebook.read() == RUN
@@ -45,12 +45,12 @@ def test_what_is_noted_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"left": 1, "owed": [], "folders": {}}', "\0"])
 def test_a_note_that_is_none_is_as_good_as_no_note(tmp_path: Path, text: str) -> None:
     (tmp_path / "last-run").write_text(text)
-    assert Notebook(str(tmp_path / "last-run")).read() is None
+    assert LastRunFile(str(tmp_path / "last-run")).read() is None
 
 
 def test_a_note_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(BridgeError, match="cannot be written"):
-        Notebook(str(tmp_path / "none" / "last-run")).write(RUN)
+        LastRunFile(str(tmp_path / "none" / "last-run")).write(RUN)
 
 
 def test_what_is_down_after_a_run_that_ended_was_stopped(world: World) -> None:
@@ -85,23 +85,23 @@ def test_all_configs_are_new_in_a_folder_that_is_another(tmp_path: Path) -> None
     for each in (folder, tmp_path / "new"):
         each.mkdir()
         (each / "a.ini").write_text("[uwsgi]\n")
-    settled = make_settled("a.ini")
-    settled = replace(settled, vassal=replace(settled.vassal, config=str(folder / "a.ini")))
-    world, desired = World(), make_desired(settled)
+    resolved = make_resolved("a.ini")
+    resolved = replace(resolved, vassal=replace(resolved.vassal, config=str(folder / "a.ini")))
+    world, desired = World(), make_desired(resolved)
     world.sync(desired)
-    observed = world.observe()
+    actual = world.observe()
 
     def old(last: LastRun) -> frozenset[str]:
-        return outdated(desired, observed, WorldManager(world), Circumstances(stamp=1 << 62, last=last))
+        return outdated(desired, actual, WorldManager(world), RunContext(stamp=1 << 62, last=last))
 
-    last = LastRun(folders=config_folders(desired, observed, LastRun()))
+    last = LastRun(folders=config_folders(desired, actual, LastRun()))
     assert last.folders == {str(folder): folder.stat().st_ino}
     assert (old(LastRun()), old(last)) == (frozenset(), frozenset())
     folder.rename(tmp_path / "old")
-    assert config_folders(desired, observed, last) == last.folders
+    assert config_folders(desired, actual, last) == last.folders
     folder.mkdir()
     # Empty, as the place of a mount is.
-    assert config_folders(make_desired(), observed, last) == last.folders
+    assert config_folders(make_desired(), actual, last) == last.folders
     folder.rmdir()
     (tmp_path / "new").rename(folder)
     assert old(last) == {"a"}

@@ -13,25 +13,25 @@ from bridge.diagnostics import BridgeError
 from bridge.host.files import TEMPORARY_PREFIX
 from bridge.model.unit import Ownership
 from bridge.state.lock import Lock
-from bridge.units.directory import Store, installed_vassals, is_candidate
+from bridge.units.directory import UnitDirectory, installed_vassals, is_candidate
 from bridge.units.render import TARGET, link_path
-from tests.unit.build import BOOT, BOOT_LINK, ROOT, as_is, common_texts, make_layout, make_settled, texts_of
+from tests.unit.build import BOOT, BOOT_LINK, ROOT, as_is, common_texts, make_paths, make_resolved, texts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-VASSAL = make_settled("a b.ini", "/run/a")
+VASSAL = make_resolved("a b.ini", "/run/a")
 SERVICE, SOCKET = r"vassal-a\x20b.service", r"vassal-a\x20b.socket"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path) -> UnitDirectory:
     for folder in ("units", "run", "lib"):
         (tmp_path / folder).mkdir()
-    return Store(make_layout(tmp_path))
+    return UnitDirectory(make_paths(tmp_path))
 
 
-def ownership(store: Store) -> dict[str, Ownership]:
+def ownership(store: UnitDirectory) -> dict[str, Ownership]:
     return {name: file.ownership for name, file in store.files().items()}
 
 
@@ -52,7 +52,7 @@ def test_names_the_bridge_might_use(name: str, ours: bool) -> None:
     assert is_candidate(name) == ours
 
 
-def test_what_was_written_is_ours(store: Store) -> None:
+def test_what_was_written_is_ours(store: UnitDirectory) -> None:
     texts = {**texts_of(VASSAL), **common_texts()}
     store.write(texts)
     files = store.files()
@@ -60,11 +60,15 @@ def test_what_was_written_is_ours(store: Store) -> None:
     assert set(ownership(store).values()) == {Ownership.OURS}
     (installed,) = installed_vassals(files, as_is).values()
     assert (installed.label, installed.name, installed.config) == (r"a\x20b", "a b.ini", "/v/a b.ini")
-    assert (installed.address, installed.identity, installed.monitor) == (VASSAL.address, VASSAL.address, "dir:///v")
+    assert (installed.address, installed.canonical_address, installed.monitor) == (
+        VASSAL.address,
+        VASSAL.address,
+        "dir:///v",
+    )
     assert set(installed.units) == {SERVICE, SOCKET} == {installed.service, installed.socket}
 
 
-def test_whose_files_they_are(store: Store, tmp_path: Path) -> None:
+def test_whose_files_they_are(store: UnitDirectory, tmp_path: Path) -> None:
     units = tmp_path / "units"
     ours = texts_of(VASSAL)[SERVICE]
     (units / SERVICE).write_text(ours)
@@ -96,7 +100,7 @@ def test_whose_files_they_are(store: Store, tmp_path: Path) -> None:
     assert list(installed_vassals(store.files(), as_is)) == [r"a\x20b"]
 
 
-def test_an_address_in_a_mark_that_is_none_is_no_address(store: Store, tmp_path: Path) -> None:
+def test_an_address_in_a_mark_that_is_none_is_no_address(store: UnitDirectory, tmp_path: Path) -> None:
     text = texts_of(VASSAL)[SERVICE].replace('Address="/run/a"', 'Address="nonsense:"')
     (tmp_path / "units" / SERVICE).write_text(text)
     (installed,) = installed_vassals(store.files(), as_is).values()
@@ -104,7 +108,7 @@ def test_an_address_in_a_mark_that_is_none_is_no_address(store: Store, tmp_path:
 
 
 def test_no_unit_directory_is_no_unit(tmp_path: Path) -> None:
-    store = Store(make_layout(tmp_path))
+    store = UnitDirectory(make_paths(tmp_path))
     assert (store.files(), store.elsewhere(), store.links(BOOT)) == ({}, {}, {})
     store.clean()
     store.remove(["vassal-a.service"])
@@ -112,7 +116,7 @@ def test_no_unit_directory_is_no_unit(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_units_of_other_directories(store: Store, tmp_path: Path) -> None:
+def test_units_of_other_directories(store: UnitDirectory, tmp_path: Path) -> None:
     (tmp_path / "units" / "vassal-own.service").touch()
     for folder in ("run", "lib"):
         (tmp_path / folder / "vassal-a.service").touch()
@@ -124,7 +128,7 @@ def test_units_of_other_directories(store: Store, tmp_path: Path) -> None:
     }
 
 
-def test_links(store: Store, tmp_path: Path) -> None:
+def test_links(store: UnitDirectory, tmp_path: Path) -> None:
     link = link_path(SOCKET)
     store.link({link: f"../{SOCKET}", BOOT_LINK: f"../{TARGET}"})
     assert store.links(BOOT) == {link: f"../{SOCKET}", BOOT_LINK: f"../{TARGET}"}
@@ -138,7 +142,7 @@ def test_links(store: Store, tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "units").iterdir()) == [f"{BOOT}.wants"]
 
 
-def test_what_a_killed_run_left_is_cleaned_away(store: Store, tmp_path: Path) -> None:
+def test_what_a_killed_run_left_is_cleaned_away(store: UnitDirectory, tmp_path: Path) -> None:
     (tmp_path / "units" / f"{TEMPORARY_PREFIX}7").touch()
     (tmp_path / "run" / "vassals-batch-120000.target").touch()
     (tmp_path / "run" / "vassals-batch-mine.target").touch()
@@ -148,14 +152,14 @@ def test_what_a_killed_run_left_is_cleaned_away(store: Store, tmp_path: Path) ->
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["vassals-batch-mine.target"]
 
 
-def test_what_cannot_be_cleaned_away(store: Store, tmp_path: Path) -> None:
+def test_what_cannot_be_cleaned_away(store: UnitDirectory, tmp_path: Path) -> None:
     (tmp_path / "units" / f"{TEMPORARY_PREFIX}7").mkdir()
     with pytest.raises(BridgeError, match=r"what a killed run left cannot be removed") as caught:
         store.clean()
     assert caught.value.diagnostic.path == f"{tmp_path}/units/{TEMPORARY_PREFIX}7"
 
 
-def test_removes_files(store: Store) -> None:
+def test_removes_files(store: UnitDirectory) -> None:
     store.write(texts_of(VASSAL))
     store.remove([SERVICE, "vassal-gone.service"])
     assert list(store.files()) == [SOCKET]

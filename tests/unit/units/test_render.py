@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.model.vassal import Settled, SocketAccess
+from bridge.model.vassal import ResolvedVassal, SocketAccess
 from bridge.units.quoting import EscapeError
 from bridge.units.render import (
     COMMON,
@@ -38,7 +38,7 @@ from bridge.units.render import (
     slice_of,
     starter_of,
 )
-from tests.unit.build import SHIPPED, make_settled, templates
+from tests.unit.build import SHIPPED, make_resolved, templates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,10 +47,10 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = sorted(path.stem for path in GOLDEN.glob("*.json"))
 
 
-def case(name: str) -> Settled:
+def case(name: str) -> ResolvedVassal:
     facts: dict[str, Any] = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
     facts["access"] = SocketAccess(**facts.get("access", {}))
-    return make_settled(facts.pop("name"), **facts)
+    return make_resolved(facts.pop("name"), **facts)
 
 
 def agree(name: str, texts: Mapping[str, str]) -> None:
@@ -131,8 +131,8 @@ def test_what_is_no_mark(text: str) -> None:
 
 
 def test_a_units_mark_says_what_it_was_made_from() -> None:
-    settled = make_settled("a b.ini", ":9000")
-    for unit, text in render(settled, templates()).items():
+    resolved = make_resolved("a b.ini", ":9000")
+    for unit, text in render(resolved, templates()).items():
         assert read_mark(unit, text) == Mark(
             unit=unit, config="/v/a b.ini", name="a b.ini", monitor="dir:///v", address="0.0.0.0:9000"
         )
@@ -146,13 +146,13 @@ def test_a_common_units_mark_names_no_vassal() -> None:
 @pytest.mark.parametrize("folder", ["/v ", "/v\\"])
 def test_a_folder_no_unit_can_hold(folder: str) -> None:
     with pytest.raises(EscapeError):
-        render(make_settled(folder=folder), templates())
+        render(make_resolved(folder=folder), templates())
 
 
 def rendered_with(folder: Path, name: str, text: str) -> str:
     (folder / name).write_text(text, "utf-8")
-    settled = make_settled("app.ini", "@a")
-    return render(settled, make_templates((str(folder), str(SHIPPED))))[name.replace("vassal.", "vassal-app.")[:-3]]
+    resolved = make_resolved("app.ini", "@a")
+    return render(resolved, make_templates((str(folder), str(SHIPPED))))[name.replace("vassal.", "vassal-app.")[:-3]]
 
 
 def test_an_admins_template_wins_and_is_marked(tmp_path: Path) -> None:

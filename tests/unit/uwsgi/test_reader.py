@@ -125,7 +125,7 @@ def test_include_of_something_else_names_the_line(tmp_path: Path) -> None:
         assert (caught.value.path, caught.value.line) == (str(path), 2)
 
 
-def refusal(path: Path | str, **more: int) -> ConfigError:
+def rejection(path: Path | str, **more: int) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
         read(str(path), environ={}, **more)  # type: ignore[arg-type]
     return caught.value
@@ -133,15 +133,15 @@ def refusal(path: Path | str, **more: int) -> ConfigError:
 
 def test_what_is_not_a_config(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.ini")
-    assert "not a regular file" in refusal(tmp_path / "fifo.ini").message
-    assert "not a regular file" in refusal("/dev/zero").message
-    assert "directory" in refusal(tmp_path).message.lower() or "regular" in refusal(tmp_path).message
-    assert "No such file" in refusal(tmp_path / "none.ini").message
-    assert "too long" in refusal(write(tmp_path / "big.ini", "x" * 100), max_bytes=99).message
+    assert "not a regular file" in rejection(tmp_path / "fifo.ini").message
+    assert "not a regular file" in rejection("/dev/zero").message
+    assert "directory" in rejection(tmp_path).message.lower() or "regular" in rejection(tmp_path).message
+    assert "No such file" in rejection(tmp_path / "none.ini").message
+    assert "too long" in rejection(write(tmp_path / "big.ini", "x" * 100), max_bytes=99).message
     loop = tmp_path / "loop.ini"
     loop.symlink_to(loop)
-    assert refusal(loop).hint
-    nul = refusal(write(tmp_path / "nul.ini", "[uwsgi]\na\0b\n"))
+    assert rejection(loop).hint
+    nul = rejection(write(tmp_path / "nul.ini", "[uwsgi]\na\0b\n"))
     assert (nul.line, "NUL" in nul.message) == (2, True)
 
 
@@ -150,7 +150,7 @@ def test_errors_echo_nothing_of_the_file(tmp_path: Path) -> None:
     for extension in ("xml", "yaml", "json"):
         link = tmp_path / f"v.{extension}"
         link.symlink_to(secret)
-        error = refusal(link)
+        error = rejection(link)
         assert "secret" not in f"{error} {error.hint} {error.message} {error.__cause__}"
 
 

@@ -12,7 +12,7 @@ from bridge.config.settings import Settings
 from bridge.diagnostics import BridgeError, Severity
 from bridge.model.address import UnixAddress, parse_address
 from bridge.vassals import on_demand
-from bridge.vassals.on_demand import EXEC_OUTPUT_MAX, RULE_FILE_MAX, Ruling, apply_rule
+from bridge.vassals.on_demand import EXEC_OUTPUT_MAX, RULE_FILE_MAX, RuleResult, apply_on_demand_rule
 from tests.unit.build import make_vassal
 
 if TYPE_CHECKING:
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 BY_EXTENSION = Settings(emperor_on_demand_extension=".socket")
 
 
-def ask(settings: Settings, vassal: Vassal) -> Ruling:
-    (ruling,) = apply_rule(settings, [vassal])
+def ask(settings: Settings, vassal: Vassal) -> RuleResult:
+    (ruling,) = apply_on_demand_rule(settings, [vassal])
     return ruling
 
 
-def rule_file(folder: Path, content: bytes) -> Ruling:
+def rule_file(folder: Path, content: bytes) -> RuleResult:
     (folder / "app.ini.socket").write_bytes(content)
     return ask(BY_EXTENSION, make_vassal(folder=str(folder)))
 
 
-def run(folder: Path, *command: str, name: str = "app.ini") -> Ruling:
+def run(folder: Path, *command: str, name: str = "app.ini") -> RuleResult:
     return ask(Settings(emperor_on_demand_exec=shlex.join(command)), make_vassal(name, folder=str(folder)))
 
 
-def python(folder: Path, code: str) -> Ruling:
+def python(folder: Path, code: str) -> RuleResult:
     return run(folder, sys.executable, "-c", code)
 
 
-def refusal(ruling: Ruling) -> str:
+def rejection(ruling: RuleResult) -> str:
     assert ruling.address is None
     assert ruling.refused
     (problem,) = ruling.diagnostics
@@ -65,7 +65,7 @@ def refusal(ruling: Ruling) -> str:
     ],
 )
 def test_a_rule_files_address(tmp_path: Path, content: bytes, address: str) -> None:
-    assert rule_file(tmp_path, content) == Ruling(address=parse_address(address, base="/"))
+    assert rule_file(tmp_path, content) == RuleResult(address=parse_address(address, base="/"))
 
 
 def test_a_relative_address_is_below_the_vassals_folder(tmp_path: Path) -> None:
@@ -74,11 +74,11 @@ def test_a_relative_address_is_below_the_vassals_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n", b"   ", b"\n \n"])
 def test_an_empty_rule_file_means_always(tmp_path: Path, content: bytes) -> None:
-    assert rule_file(tmp_path, content) == Ruling()
+    assert rule_file(tmp_path, content) == RuleResult()
 
 
 def test_no_rule_file_means_always(tmp_path: Path) -> None:
-    assert ask(BY_EXTENSION, make_vassal(folder=str(tmp_path))) == Ruling()
+    assert ask(BY_EXTENSION, make_vassal(folder=str(tmp_path))) == RuleResult()
 
 
 @pytest.mark.parametrize(("content", "address"), [(b"/run/a\n/run/b\n", "/run/a"), (b"\n/run/b", "")])
@@ -108,24 +108,24 @@ def test_more_lines_are_told_of(tmp_path: Path, content: bytes, address: str) ->
 )
 def test_wrong_rule_files(tmp_path: Path, content: bytes, why: str) -> None:
     ruling = rule_file(tmp_path, content)
-    assert why in refusal(ruling)
+    assert why in rejection(ruling)
     assert ruling.diagnostics[0].path == f"{tmp_path}/app.ini.socket"
     assert str(ruling.diagnostics[0]).isprintable()
 
 
 def test_a_fifo_as_rule_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "app.ini.socket")
-    assert "not a regular file" in refusal(ask(BY_EXTENSION, make_vassal(folder=str(tmp_path))))
+    assert "not a regular file" in rejection(ask(BY_EXTENSION, make_vassal(folder=str(tmp_path))))
 
 
 def test_a_directory_as_rule_file(tmp_path: Path) -> None:
     (tmp_path / "app.ini.socket").mkdir()
-    assert "not a regular file" in refusal(ask(BY_EXTENSION, make_vassal(folder=str(tmp_path))))
+    assert "not a regular file" in rejection(ask(BY_EXTENSION, make_vassal(folder=str(tmp_path))))
 
 
 def test_a_loop_of_links_as_rule_file(tmp_path: Path) -> None:
     (tmp_path / "app.ini.socket").symlink_to("app.ini.socket")
-    assert "symbolic links" in refusal(ask(BY_EXTENSION, make_vassal(folder=str(tmp_path))))
+    assert "symbolic links" in rejection(ask(BY_EXTENSION, make_vassal(folder=str(tmp_path))))
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_a_loop_of_links_as_rule_file(tmp_path: Path) -> None:
 )
 def test_the_directory_rule(directory: str, name: str, address: str) -> None:
     settings = Settings(emperor_on_demand_directory=directory)
-    assert ask(settings, make_vassal(name)) == Ruling(address=UnixAddress(address))
+    assert ask(settings, make_vassal(name)) == RuleResult(address=UnixAddress(address))
 
 
 def test_the_directory_rule_with_too_long_a_path() -> None:
-    assert "bytes" in refusal(ask(Settings(emperor_on_demand_directory="/" + "d" * 100), make_vassal()))
+    assert "bytes" in rejection(ask(Settings(emperor_on_demand_directory="/" + "d" * 100), make_vassal()))
 
 
 def test_the_rules_come_in_the_emperors_order(tmp_path: Path) -> None:
@@ -160,18 +160,18 @@ def test_the_rules_come_in_the_emperors_order(tmp_path: Path) -> None:
     assert str(ask(extension, vassal).address) == "@extension"
     assert str(ask(directory, vassal).address) == "/d/app.socket"
     assert str(ask(Settings(emperor_on_demand_exec=command), vassal).address) == f"@exec {vassal.config}"
-    assert ask(Settings(), vassal) == Ruling()
+    assert ask(Settings(), vassal) == RuleResult()
     # Only one is used, even where it says nothing.
     (tmp_path / "app.ini.socket").unlink()
-    assert ask(extension, vassal) == Ruling()
+    assert ask(extension, vassal) == RuleResult()
 
 
 def test_a_commands_address(tmp_path: Path) -> None:
-    assert python(tmp_path, "print('/run/a.sock')") == Ruling(address=UnixAddress("/run/a.sock"))
+    assert python(tmp_path, "print('/run/a.sock')") == RuleResult(address=UnixAddress("/run/a.sock"))
 
 
 def test_a_command_that_prints_nothing_means_always(tmp_path: Path) -> None:
-    assert run(tmp_path, "true") == Ruling()
+    assert run(tmp_path, "true") == RuleResult()
 
 
 def test_no_shell_reads_the_vassals_name(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_no_shell_reads_the_command(tmp_path: Path) -> None:
 def test_the_answers_are_in_the_order_of_the_vassals(tmp_path: Path) -> None:
     vassals = [make_vassal(f"{n}.ini", folder=str(tmp_path)) for n in range(20)]
     code = "import sys; print('@' + sys.argv[1].rpartition('/')[2])"
-    rulings = apply_rule(Settings(emperor_on_demand_exec=shlex.join([sys.executable, "-Sc", code])), vassals)
+    rulings = apply_on_demand_rule(Settings(emperor_on_demand_exec=shlex.join([sys.executable, "-Sc", code])), vassals)
     assert [str(r.address) for r in rulings] == [f"@{n}.ini" for n in range(20)]
 
 
@@ -210,14 +210,14 @@ def test_the_answers_are_in_the_order_of_the_vassals(tmp_path: Path) -> None:
     ],
 )
 def test_commands_that_fail(tmp_path: Path, code: str, why: str) -> None:
-    assert why in refusal(python(tmp_path, code))
+    assert why in rejection(python(tmp_path, code))
 
 
 @pytest.mark.parametrize(
     ("command", "why"), [("/nowhere/cmd", "No such file"), ("/etc", "Permission denied"), ("a\0b", "null byte")]
 )
 def test_commands_that_cannot_be_started(tmp_path: Path, command: str, why: str) -> None:
-    message = refusal(run(tmp_path, command))
+    message = rejection(run(tmp_path, command))
     assert "cannot be started" in message
     assert why in message
 
@@ -236,7 +236,7 @@ def test_commands_that_cannot_be_started(tmp_path: Path, command: str, why: str)
 def test_commands_that_take_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setattr(on_demand, "EXEC_TIMEOUT", 0.2)
     began = time.monotonic()
-    assert "did not end within 0.2 s" in refusal(run(tmp_path, "sh", "-c", command))
+    assert "did not end within 0.2 s" in rejection(run(tmp_path, "sh", "-c", command))
     assert time.monotonic() - began < 2
 
 
@@ -248,5 +248,5 @@ def test_a_background_child_is_no_obstacle_without_the_output(tmp_path: Path) ->
 @pytest.mark.parametrize(("command", "why"), [("'", "cannot be split"), ("   ", "is empty")])
 def test_a_command_that_is_none(command: str, why: str) -> None:
     with pytest.raises(BridgeError, match=why) as caught:
-        apply_rule(Settings(emperor_on_demand_exec=command), [make_vassal()])
+        apply_on_demand_rule(Settings(emperor_on_demand_exec=command), [make_vassal()])
     assert caught.value.diagnostic.code == "settings"

@@ -7,9 +7,9 @@ import pytest
 
 from bridge.config.settings import Settings
 from bridge.model.address import parse_address
-from bridge.model.vassal import Owner, Settled
-from bridge.vassals.resolve import settle
-from bridge.vassals.spawn import Terms
+from bridge.model.vassal import Owner, ResolvedVassal
+from bridge.vassals.resolve import resolve
+from bridge.vassals.spawn import SpawnDefaults
 from tests.unit.build import make_vassal
 
 if TYPE_CHECKING:
@@ -21,16 +21,16 @@ STAYS = ("--log-reopen", "--safe-fd", "3")
 AS_RELOADED = "UWSGI_RELOADS=-1"
 
 
-def decide(folder: Path, lines: str, settings: Settings | None = None) -> Settled | Diagnostic:
+def decide(folder: Path, lines: str, settings: Settings | None = None) -> ResolvedVassal | Diagnostic:
     (folder / "app.ini").write_text(f"[uwsgi]\n{lines}\n", "utf-8")
     vassal = replace(make_vassal(folder=str(folder)), owner=Owner(1000, 1000))
-    terms = Terms(settings=settings or Settings(), program="/usr/bin/uwsgi")
-    return settle(vassal, None, terms=terms, identity=lambda address: address)
+    defaults = SpawnDefaults(settings=settings or Settings(), program="/usr/bin/uwsgi")
+    return resolve(vassal, None, defaults=defaults, canonical_address=lambda address: address)
 
 
-def settled(folder: Path, lines: str, settings: Settings | None = None) -> Settled:
+def resolved(folder: Path, lines: str, settings: Settings | None = None) -> ResolvedVassal:
     found = decide(folder, lines, settings)
-    assert isinstance(found, Settled), found
+    assert isinstance(found, ResolvedVassal), found
     return found
 
 
@@ -39,23 +39,23 @@ def settled(folder: Path, lines: str, settings: Settings | None = None) -> Settl
     ["daemonize = app.log", "daemonize2 = app.log", "if-hostname-match = ^web\ndaemonize = app.log\nend-if ="],
 )
 def test_a_daemon_stays_in_its_service(tmp_path: Path, lines: str) -> None:
-    execution = settled(tmp_path, lines).execution
-    assert execution.argv[-3:] == STAYS
-    assert execution.environment == (AS_RELOADED,)
+    spawn = resolved(tmp_path, lines).spawn
+    assert spawn.argv[-3:] == STAYS
+    assert spawn.environment == (AS_RELOADED,)
 
 
 @pytest.mark.parametrize("lines", ["logto = app.log", "if-env = NOWHERE\ndaemonize = app.log\nend-if ="])
 def test_what_is_no_daemon_is_started_as_ever(tmp_path: Path, lines: str) -> None:
-    execution = settled(tmp_path, lines).execution
-    assert execution.argv[-1] == "app.ini"
-    assert execution.environment == ()
+    spawn = resolved(tmp_path, lines).spawn
+    assert spawn.argv[-1] == "app.ini"
+    assert spawn.environment == ()
 
 
 def test_the_log_of_a_daemon_that_drops_root_can_be_reopened(tmp_path: Path) -> None:
     lines = "daemonize = app.log\nuid = www-data"
-    assert settled(tmp_path, lines).execution.argv[-1] == "--logfile-chown"
+    assert resolved(tmp_path, lines).spawn.argv[-1] == "--logfile-chown"
     tenant = Settings(emperor_tyrant=True)
-    assert settled(tmp_path, lines, tenant).execution.argv[-3:] == STAYS
+    assert resolved(tmp_path, lines, tenant).spawn.argv[-3:] == STAYS
 
 
 @pytest.mark.parametrize(
@@ -70,21 +70,21 @@ def test_the_log_of_a_daemon_that_drops_root_can_be_reopened(tmp_path: Path) -> 
 )
 def test_what_only_a_first_start_does_is_refused(tmp_path: Path, lines: str, line: int, settings: Settings) -> None:
     found = decide(tmp_path, f"daemonize = app.log\n{lines}", settings)
-    assert not isinstance(found, Settled)
+    assert not isinstance(found, ResolvedVassal)
     assert (found.code, found.line) == ("daemonize-reload", line)
     assert "write logto = app.log" in found.hint
-    assert isinstance(decide(tmp_path, f"logto = app.log\n{lines}", settings), Settled)
+    assert isinstance(decide(tmp_path, f"logto = app.log\n{lines}", settings), ResolvedVassal)
 
 
 def test_a_root_of_its_own_goes_with_a_daemon_of_roots(tmp_path: Path) -> None:
-    assert settled(tmp_path, "daemonize = app.log\nchroot = /srv").execution.argv[-3:] == STAYS
+    assert resolved(tmp_path, "daemonize = app.log\nchroot = /srv").spawn.argv[-3:] == STAYS
 
 
 def test_an_address_in_a_file_is_a_conflict_too(tmp_path: Path) -> None:
     (tmp_path / "address").write_text("/run/app.sock\n", "utf-8")
     (tmp_path / "app.ini").write_text("[uwsgi]\nsocket = @(address)\n", "utf-8")
     address = parse_address("/run/app.sock", base="/")
-    terms = Terms(settings=Settings(), program="/usr/bin/uwsgi")
-    found = settle(make_vassal(folder=str(tmp_path)), address, terms=terms, identity=lambda one: one)
-    assert not isinstance(found, Settled)
+    defaults = SpawnDefaults(settings=Settings(), program="/usr/bin/uwsgi")
+    found = resolve(make_vassal(folder=str(tmp_path)), address, defaults=defaults, canonical_address=lambda one: one)
+    assert not isinstance(found, ResolvedVassal)
     assert (found.code, found.line) == ("socket-is-rules", 2)

@@ -8,10 +8,10 @@ import pytest
 
 from bridge.config.settings import Settings
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.model.vassal import Execution, Owner
+from bridge.model.vassal import Owner, SpawnSpec
 from bridge.units.render import SUB_SLICE, render, slice_of
-from bridge.vassals.spawn import Terms, execution_of, find_binary, make_terms
-from tests.unit.build import make_settled, make_vassal, templates
+from bridge.vassals.spawn import SpawnDefaults, find_binary, spawn_defaults, spawn_spec
+from tests.unit.build import make_resolved, make_vassal, templates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,17 +20,17 @@ UWSGI = "/usr/bin/uwsgi"
 TENANT = Owner(1000, 1001)
 
 
-def execute(settings: Settings, *, owner: Owner = TENANT, name: str = "app.ini", program: str = UWSGI) -> Execution:
+def execute(settings: Settings, *, owner: Owner = TENANT, name: str = "app.ini", program: str = UWSGI) -> SpawnSpec:
     vassal = replace(make_vassal(name), owner=owner)
-    found = execution_of(vassal, Terms(settings=settings, program=program))
-    assert isinstance(found, Execution), found
+    found = spawn_spec(vassal, SpawnDefaults(settings=settings, program=program))
+    assert isinstance(found, SpawnSpec), found
     return found
 
 
 def service(settings: Settings) -> list[str]:
     """Return the lines of the service unit of a vassal of these settings."""
-    settled = replace(make_settled("app.ini", "/run/app.sock"), execution=execute(settings))
-    return render(settled, templates())["vassal-app.service"].splitlines()
+    resolved = replace(make_resolved("app.ini", "/run/app.sock"), spawn=execute(settings))
+    return render(resolved, templates())["vassal-app.service"].splitlines()
 
 
 def test_the_command_line_is_the_emperors() -> None:
@@ -85,7 +85,7 @@ def test_a_tenant_with_all_groups() -> None:
 @pytest.mark.parametrize(("owner", "what"), [(Owner(0, 5), "owner"), (Owner(5, 0), "group"), (Owner(0, 0), "owner")])
 def test_root_is_no_tenant(owner: Owner, what: str) -> None:
     vassal = replace(make_vassal(), owner=owner)
-    found = execution_of(vassal, Terms(settings=Settings(emperor_tyrant=True), program=UWSGI))
+    found = spawn_spec(vassal, SpawnDefaults(settings=Settings(emperor_tyrant=True), program=UWSGI))
     assert isinstance(found, Diagnostic)
     assert found.code == "tyrant-root"
     assert found.message.startswith(f"its {what} is root")
@@ -134,19 +134,19 @@ def test_capabilities() -> None:
 )
 def test_settings_that_cannot_be_used(settings: Settings, why: str) -> None:
     with pytest.raises(BridgeError, match=why):
-        make_terms(settings, user_manager=False)
+        spawn_defaults(settings, user_manager=False)
 
 
 @pytest.mark.parametrize("settings", [Settings(emperor_tyrant=True), Settings(uid="root"), Settings(gid="root")])
 def test_a_users_manager_is_no_tyrant(settings: Settings) -> None:
     with pytest.raises(BridgeError, match="--user"):
-        make_terms(settings, user_manager=True)
+        spawn_defaults(settings, user_manager=True)
 
 
 def test_the_wrapper_is_started_in_uwsgis_place() -> None:
-    terms = make_terms(Settings(emperor_wrapper="sh"), user_manager=False)
-    assert os.path.basename(terms.program) == "sh"
-    assert os.path.isabs(terms.program)
+    defaults = spawn_defaults(Settings(emperor_wrapper="sh"), user_manager=False)
+    assert os.path.basename(defaults.program) == "sh"
+    assert os.path.isabs(defaults.program)
 
 
 def test_a_binary_with_an_odd_path(tmp_path: Path) -> None:

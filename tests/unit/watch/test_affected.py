@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from bridge.config.settings import Settings
-from bridge.state.cache import Record, Roll
+from bridge.state.cache import CachedVassal, VassalCache
 from bridge.watch.affected import configs_of
 
 FOLDER = Settings(emperor=("dir:///v",), emperor_on_demand_extension=".socket")
 PATTERN = Settings(emperor=("glob:///v/*/app.ini",), emperor_on_demand_extension=".socket")
-ROLL = Roll({"/v/a.ini": Record(label="a", files=("/v/a.ini", "/v/shared.ini", "/v/a.ini.socket"))})
+ROLL = VassalCache({"/v/a.ini": CachedVassal(label="a", files=("/v/a.ini", "/v/shared.ini", "/v/a.ini.socket"))})
 
 
 @pytest.mark.parametrize(

@@ -95,8 +95,8 @@ def test_a_file_somebody_has_open_for_writing_is_not_settled(watch: FileWatch, t
         file.write("[uwsgi]\n")
         file.flush()
         assert not changed(watch)
-        assert not watch.settle()
+        assert not watch.resolve()
         assert watch.open == {str(path)}
     watch.open.add(str(path))
-    assert watch.settle()
+    assert watch.resolve()
     assert watch.open == set()
