@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,6 +20,7 @@ from bridge.vassals.daemonize import find_daemonize
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+    from bridge.check.nginx import ProxyPass
     from bridge.model.address import Address
     from bridge.model.vassal import ResolvedVassal, Vassal
     from bridge.uwsgi.options import Config, Option
@@ -36,16 +37,6 @@ _PIDFILES = ("pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2")
 _UNKNOWN_MAX = 100
 """How many unknown options of one config are compared with all that uWSGI has."""
 _NUMBER = re.compile(r"[0-9]{1,6}")
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyPass:
-    """A line of a web server's configuration that hands requests to an app."""
-
-    address: Address
-    protocol: str
-    path: str
-    line: int
 
 
 def lint(resolved: ResolvedVassal, config: Config, spellings: Spellings) -> Iterator[Diagnostic]:

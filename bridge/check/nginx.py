@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.check.lint import ProxyPass
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bridge.model.address import Address
+
+
+from typing import TYPE_CHECKING
+
 from bridge.model.address import parse_uwsgi_socket
 
 if TYPE_CHECKING:
@@ -43,3 +51,13 @@ def find_passes(texts: Mapping[str, str]) -> Iterator[ProxyPass]:
                     address = address.partition("/")[0]
                 if parsed := parse_uwsgi_socket(address, base="/"):
                     yield ProxyPass(parsed, protocol, path, line)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyPass:
+    """A line of a web server's configuration that hands requests to an app."""
+
+    address: Address
+    protocol: str
+    path: str
+    line: int

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bridge.check.known_options import _Options
 from bridge.check.limits import find_limits, read_limits
 from bridge.check.lint import (
     by_collision,
@@ -22,7 +23,6 @@ from bridge.check.lint import (
 from bridge.check.nginx import CONFIGS, find_passes
 from bridge.host.files import read_regular
 from bridge.host.listeners import make_canonical_address
-from bridge.host.process import CommandError, output_of
 from bridge.host.users import spellings
 
 if TYPE_CHECKING:
@@ -36,11 +36,6 @@ if TYPE_CHECKING:
 
 _RUNTIME = re.compile(r"^RuntimeDirectory=(?P<names>.+)$", re.MULTILINE)
 _KEPT = re.compile(r"^RuntimeDirectoryPreserve=(yes|true|1|on)\s*$", re.MULTILINE)
-_OPTION = re.compile(r"^ +(?:-.\|)?--(?P<name>[a-z0-9-]+)", re.MULTILINE)
-_PLUGIN = re.compile(r"[a-z0-9_]{1,40}")
-"""A plugin's name, and no path: this uWSGI runs as root."""
-_PLUGINS_MAX = 32
-_HELP_MAX = 1024 * 1024
 _FILE_MAX = 1024 * 1024
 
 
@@ -64,39 +59,6 @@ def check_vassals(
             yield from find_misspelt(one.vassal, config, known, partial(_texts, one.sources))
     yield from find_pidfile_clashes(read)
     yield from find_limits(read, read_limits())
-
-
-class _Options:
-    """The options of the installed uWSGI, by its own ``--help``, with the plugins that a config loads."""
-
-    def __init__(self, program: str) -> None:
-        self._program = program
-        self._known: dict[str, frozenset[str]] = {}
-        self._together: dict[frozenset[str], frozenset[str]] = {}
-
-    def known(self, config: Config) -> frozenset[str]:
-        """Return the names a config may use; none if that cannot be known."""
-        loaded = frozenset(
-            name.strip()
-            for option in config.all("plugin", "plugins", "need-plugin", "need-plugins")
-            for name in option.value.split(",")
-        )
-        if not self._program or config.last("plugins-dir", "plugin-dir") or not all(map(_PLUGIN.fullmatch, loaded)):
-            return frozenset()
-        if loaded not in self._together:
-            each = [self._ask(name) for name in ("", *sorted(loaded))]
-            self._together[loaded] = frozenset().union(*each) if all(each) else frozenset()
-        return self._together[loaded]
-
-    def _ask(self, plugin: str) -> frozenset[str]:
-        if plugin not in self._known and len(self._known) < _PLUGINS_MAX:
-            loading = ("--plugin", plugin) if plugin else ()
-            try:
-                shown = output_of((self._program, *loading, "--help"), timeout=10, max_bytes=_HELP_MAX, cwd="/")
-            except CommandError:
-                shown = b""
-            self._known[plugin] = frozenset(_OPTION.findall(shown.decode(errors="replace")))
-        return self._known.get(plugin, frozenset())
 
 
 def _runtime_directories(paths: Paths) -> dict[str, str]:

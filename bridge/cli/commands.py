@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge import __version__
-from bridge.config.load import resolve, settings_options
+from bridge.cli.options import settings_options
+from bridge.config.load import resolve
 from bridge.diagnostics import BridgeError, Diagnostic, count, errors, printable
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
     from bridge.model.vassal import Vassal
-    from bridge.reconcile.apply import Progress
+    from bridge.progress import Progress
     from bridge.reconcile.reconciler import Reconciler
     from bridge.uwsgi.options import Config
 
@@ -53,7 +54,7 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
     """Bring systemd's units in line with the vassals and rules."""
     from bridge.cli import output
     from bridge.lifecycle.journal import tell_run
-    from bridge.reconcile.reconciler import connected
+    from bridge.systemd.manager import connected
 
     invocation = resolve(given)
     paths, settings = invocation.paths, invocation.settings
@@ -99,7 +100,7 @@ def check(*, as_json: bool, **given: Any) -> None:
     """Say what is wrong with the vassals and rules; change nothing."""
     from bridge.check.run import check_vassals
     from bridge.cli import output
-    from bridge.reconcile.reconciler import connected
+    from bridge.systemd.manager import connected
     from bridge.vassals.spawn import spawn_defaults
 
     invocation = resolve(given)
@@ -137,9 +138,10 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
     """Show every vassal: where it waits, whether it runs, since when."""
     from functools import partial
 
+    from bridge.cli import follow as live
     from bridge.cli import output
-    from bridge.reconcile.reconciler import connected
-    from bridge.status import live as following
+    from bridge.status.live import look as read_status
+    from bridge.systemd.manager import connected
 
     if as_json and follow:
         raise click.UsageError("--json does not go with --follow")
@@ -148,10 +150,10 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
     with connected(paths) as manager:
         reconciler = _road(paths, settings, output.ProgressBar())
         look = partial(
-            following.look, manager, reconciler, has_sources=bool(settings.emperor), user_manager=paths.user_manager
+            read_status, manager, reconciler, has_sources=bool(settings.emperor), user_manager=paths.user_manager
         )
         if follow:
-            following.follow(manager, look)
+            live.follow(manager, look)
             return
         sight = look()
     if as_json:
@@ -187,8 +189,8 @@ def remove(*, yes: bool, **given: Any) -> None:
     """Stop all vassals and take away every unit the bridge made, and nothing else."""
     from bridge.cli import output
     from bridge.lifecycle.journal import tell_run
-    from bridge.reconcile.reconciler import connected
     from bridge.reconcile.remove import plan_way_back, remove_all, tidy
+    from bridge.systemd.manager import connected
 
     invocation = resolve(given, needs_vassals=False, looks_for_emperor=False)
     paths, settings = invocation.paths, invocation.settings
@@ -220,7 +222,7 @@ def retry(*, vassal: str, **given: Any) -> None:
     """Try a VASSAL at once that failed, or that asked not to be started again."""
     from bridge.cli import output
     from bridge.lifecycle.journal import tell_run
-    from bridge.reconcile.reconciler import connected
+    from bridge.systemd.manager import connected
 
     invocation = resolve(given, needs_vassals=False, looks_for_emperor=False)
     with connected(invocation.paths) as manager:
@@ -236,8 +238,8 @@ def retry(*, vassal: str, **given: Any) -> None:
 @settings_options
 def watch(**given: Any) -> None:
     """Keep systemd true to the vassals, and tell their lives to the journal; until stopped."""
-    from bridge.reconcile.reconciler import connected
-    from bridge.units.directory import pause_reader
+    from bridge.state.pauses import pause_reader
+    from bridge.systemd.manager import connected
     from bridge.watch.daemon import Daemon, LoadedConfig
     from bridge.watch.notifier import Notifier
 

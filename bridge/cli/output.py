@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.change import Change
-    from bridge.model.unit import ActualState
+    from bridge.reconcile.actual import ActualState
     from bridge.reconcile.plan import Plan
     from bridge.status.table import Row
 

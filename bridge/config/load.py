@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from bridge.config.paths import Paths, make_paths
-from bridge.config.settings import SETTINGS, Settings, merge, read_toml
+from bridge.config.settings import Settings, merge, read_toml
 from bridge.diagnostics import BridgeError, Diagnostic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 
 PLACES = ("/etc/uwsgi-emperor/emperor.ini", "/etc/uwsgi.ini", "/etc/uwsgi/emperor.ini")
@@ -31,25 +29,6 @@ class Invocation:
     """The files the settings came from, or might come from once they are there."""
     notices: tuple[Diagnostic, ...] = ()
     """What of the configuration has no effect."""
-
-
-def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that serve all commands, under uWSGI's own names."""
-    for setting in reversed(SETTINGS):
-        names = [f"--{name}" for name in (setting.name, *setting.aliases)]
-        kind: dict[str, Any] = {"is_flag": True}
-        if not setting.flag:
-            kind = {"metavar": setting.metavar, "type": click.IntRange(min=1) if setting.number else str}
-        command = click.option(*names, setting.field, multiple=setting.multiple, help=setting.help, **kind)(command)
-    for option in (
-        click.option("--runtime", is_flag=True, help="Write units to /run, to be gone after a reboot."),
-        click.option("--user", is_flag=True, help="Work on your own service manager instead of the system's."),
-        click.option("--emperor-ini", metavar="FILE", help="Read these settings from an Emperor's own config."),
-        click.option("--config", metavar="FILE", help="The bridge's configuration; flags win over it.  "
-                     "[default: /etc/emperor-bridge/bridge.toml]"),
-    ):  # fmt: skip
-        command = option(command)
-    return command
 
 
 def resolve(given: Mapping[str, Any], *, needs_vassals: bool = True, looks_for_emperor: bool = True) -> Invocation:

@@ -16,6 +16,12 @@ ended by the OOM killer             ``oom-killed``    ``throttled``, then listen
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
 import signal
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -223,3 +229,19 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+CHANGE_IDS = {
+    "added": "4a72bd53435d465c96077ae4642a6ab9",
+    "changed": "3ea6dcce21e64deb9072580cf8663234",
+    "started": "4be2b93657e248e3873698ab7202a978",
+    "reloaded": "79fdda5ead7b457486a470aa87499e26",
+    "retried": "8edb1b3b67f24f99b3f82df933dca156",
+    "mended": "3efd2ea022ce4d68a214de9ae7dcc46b",
+    "removed": "729daf4141b54efa99736ec7b358f0b3",
+}
+"""The journal's ``MESSAGE_ID=`` of what the bridge itself does to a vassal; they never change."""
+
+
+PROBLEM_ID = "8ca7e53a54524f68a4a53c6f0d9444f7"
+"""The journal's ``MESSAGE_ID=`` of a problem: why a vassal's config is not in force."""

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.lifecycle.events import Ending, Event
-from bridge.lifecycle.tracker import vassal_unit
+from bridge.model.unit_names import vassal_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -159,3 +168,79 @@ def advance(history: History, event: Event, text: str, at: int) -> History:
         case Event.CRASHED | Event.FAILED_START | Event.EXILED | Event.OOM_KILLED:
             return replace(history, last_failure=at, failure=text)
     return history
+
+
+NEWEST = 10_000
+"""Entries of the manager's that are read at most, the newest: some 40 µs each."""
+
+
+_NEVER = 2**62
+
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def read_histories(*, user_manager: bool) -> tuple[dict[str, History], int | None]:
+    """Return what became of each vassal since boot, by the name of its service; one pass, with or without a daemon.
+
+    Only what the manager itself said counts. Where it said more than :data:`NEWEST` things, the older are left out:
+    then the second value is when the oldest was said that was read, in µs since the epoch. Empty where the journal
+    cannot be read.
+    """
+    try:
+        entries, since = _entries(user_manager=user_manager)
+    except OSError:
+        return {}, None
+    return make_histories(entries), since
+
+
+def _entries(*, user_manager: bool) -> tuple[deque[Entry], int | None]:
+    """Return the manager's newest entries in the order of their time, and since when, if there may be older ones."""
+    from cysystemd.reader import JournalOpenMode, JournalReader, Rule
+
+    reader = JournalReader()
+    # Without a journal on disk, a user's entries are among the system's, for those who may read it.
+    reader.open(JournalOpenMode.LOCAL_ONLY if user_manager else JournalOpenMode.SYSTEM)
+    # The journal vouches for names that begin with an underscore. A user's manager has the pid that it happens to get.
+    trusted = {"_SYSTEMD_USER_UNIT": "init.scope", "_UID": str(os.getuid())} if user_manager else {"_PID": "1"}
+    trusted["_BOOT_ID"] = _BOOT_ID.read_text(encoding="ascii").strip().replace("-", "")
+    # In a chain of rules "or" binds closer than "and", whatever the parentheses; a rule serves once.
+    first, *more = (Rule("MESSAGE_ID", str(said)) for said in SystemdMessage)
+    rules = first
+    for rule in more:
+        rules |= rule
+    for name, value in trusted.items():
+        rules &= Rule(name, value)
+    reader.add_filter(rules)
+    # Not seek_tail(): where a filter is set, previous() then leaves out the newest entry. Seen with cysystemd 2.0.5.
+    reader.seek_realtime_usec(_NEVER)
+    newest: deque[Entry] = deque()
+    oldest = None
+    for _ in range(NEWEST):
+        if (found := reader.previous()) is None:
+            return newest, None
+        oldest = found.get_realtime_usec()
+        if (entry := _entry(found.data, oldest, user_manager=user_manager)) is not None:
+            newest.appendleft(entry)
+    return newest, oldest
+
+
+def _entry(data: Mapping[str, Any], written: int, *, user_manager: bool) -> Entry | None:
+    unit = str(data.get("USER_UNIT" if user_manager else "UNIT", ""))
+    if not unit.startswith("vassal-") or not unit.endswith(".service"):
+        return None
+    status = _number(data.get("EXIT_STATUS"))
+    has_exited = data.get("EXIT_CODE") == "exited"
+    return Entry(
+        said=SystemdMessage(str(data["MESSAGE_ID"])),
+        unit=unit,
+        at=_number(data.get("_SOURCE_REALTIME_TIMESTAMP")) or written,
+        result=str(data.get("UNIT_RESULT", "")),
+        exited=status if has_exited else None,
+        killed_by=None if has_exited else status,
+        is_main=data.get("COMMAND") == "ExecStart",
+    )
+
+
+def _number(text: object) -> int | None:
+    return int(text) if isinstance(text, str) and text.isdecimal() else None

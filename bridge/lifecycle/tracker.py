@@ -15,6 +15,7 @@ from enum import IntFlag
 from typing import TYPE_CHECKING, Any
 
 from bridge.lifecycle.events import Ending, Event, LifecycleEvent, explain
+from bridge.model.unit_names import vassal_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -186,14 +187,6 @@ class LifecycleTracker:
         if facts.sub in _PREPARES and life.told & _Told.ENDED:
             life.told = _Told.PREPARING | _Told.STARTING
             yield Event.STARTING, _why_started(life, facts), {}
-
-
-def vassal_unit(unit: str) -> tuple[str, str] | None:
-    """Return the label and kind of a vassal's unit, or None if the name is not of one."""
-    stem, _, kind = unit.rpartition(".")
-    if stem.startswith(_PREFIX) and kind in {"service", "socket"}:
-        return stem.removeprefix(_PREFIX), kind
-    return None
 
 
 def _told_before(state: UnitState) -> _Told:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias
 
-from bridge.units.quoting import EscapeError, value
+from bridge.model.unit_names import EscapeError
+from bridge.units.quoting import value
 
 SUN_PATH_MAX = 107
 """Bytes that fit in ``sun_path`` beside its terminating NUL (unix(7))."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
     from bridge.model.address import Address
-    from bridge.units.render import Mark
 
 
 class Ownership(StrEnum):
@@ -99,35 +104,16 @@ class InstalledVassal:
         return self.socket if self.address else self.service
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ActualState:
-    """Everything planning needs to know about the present."""
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a unit file says of itself: that it is the bridge's, and what it was made from."""
 
-    files: Mapping[str, UnitFile] = field(default_factory=dict)
-    """Unit files in the bridge's own directory, by unit name."""
-    elsewhere: Mapping[str, str] = field(default_factory=dict)
-    """Paths of files of such names in the manager's other directories, by unit name."""
-    links: Mapping[str, str] = field(default_factory=dict)
-    """The links that pull units in, by their path below the unit directory, with what they point to."""
-    installed: Mapping[str, InstalledVassal] = field(default_factory=dict)
-    """The vassals on disk, by label."""
-    states: Mapping[str, UnitState] = field(default_factory=dict)
-    """Units the manager has loaded, by name."""
-    members: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """What runs in each slice of the vassals, anybody's; only asked for when slices are to be stopped."""
-    stale: frozenset[str] = frozenset()
-    """Units that an interrupted run was about to stop and start again."""
-    outdated: frozenset[str] = frozenset()
-    """Labels of running vassals that were started or reloaded before their config last changed."""
-    lost: frozenset[str] = frozenset()
-    """Labels of vassals whose socket systemd holds while its file is gone or somebody else's."""
-    exiled: frozenset[str] = frozenset()
-    """Labels of vassals that asked not to be started again, by exit code 26."""
-    left: frozenset[str] = frozenset()
-    """Units that somebody else stopped, and that are to be left so."""
-    occupied: Mapping[Address, str] = field(default_factory=dict)
-    """Addresses that cannot be listened on, each with the reason."""
-
-    def state(self, unit: str) -> UnitState:
-        """Return the state of a unit, loaded or not."""
-        return self.states.get(unit, DOWN)
+    unit: str
+    config: str = ""
+    """The vassal's config; empty for the units of all vassals together."""
+    name: str = ""
+    """The vassal's name."""
+    monitor: str = ""
+    """The monitor that reported the vassal."""
+    address: str = ""
+    """The address of its rule; empty if it runs always."""

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bridge.diagnostics import Diagnostic
+    from bridge.model.unit import InstalledVassal
+
+
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -170,3 +179,9 @@ class RejectedVassal:
     mode: Mode
     address: Address | None = None
     """The address its rule gives, if that much is known."""
+
+
+def names_of(vassal: Vassal | InstalledVassal) -> set[str]:
+    """Return the names a vassal answers to on the command line: its name, config, stem and units."""
+    stem = vassal.config.rpartition("/")[2].rpartition(".")[0]
+    return {vassal.name, vassal.config, stem, vassal.service, vassal.socket}

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.diagnostics import Diagnostic
+from bridge.model.unit_names import UNIT_NAME_MAX, EscapeError
 from bridge.model.vassal import CONFIG_OPTIONS, Owner, option_for
-from bridge.units.quoting import UNIT_NAME_MAX, EscapeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable

@@ -8,9 +8,9 @@ import os
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic
+from bridge.model.unit_names import path_label
 from bridge.model.vassal import Vassal, option_for, stem_of
 from bridge.monitors.base import Report, collect
-from bridge.units.quoting import path_label
 
 if TYPE_CHECKING:
     from collections.abc import Collection

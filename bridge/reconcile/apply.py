@@ -8,27 +8,20 @@ from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.address import UnixAddress
+from bridge.model.unit_names import TARGET, link_path, pause_of, service_of
 from bridge.model.vassal import Mode
 from bridge.systemd.manager import needs_reload
-from bridge.units.render import TARGET, link_path, pause_of, service_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
-    from typing import Protocol
 
     from bridge.model.unit import UnitState
     from bridge.model.vassal import ResolvedVassal
+    from bridge.progress import Progress
     from bridge.reconcile.plan import Plan
     from bridge.state.lock import Lock
     from bridge.systemd.manager import Manager
     from bridge.units.directory import UnitDirectory
-
-    class Progress(Protocol):
-        """Is told how far the work has come."""
-
-        def __call__(self, stage: str, done: int, total: int) -> None:
-            """Report one stage's progress."""
-
 
 STOP_TIMEOUT = 300.0
 """Seconds the stop of all affected units may take; a vassal is killed after systemd's own 90 s."""

@@ -19,29 +19,13 @@ if TYPE_CHECKING:
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.address import Address
-    from bridge.model.unit import ActualState, InstalledVassal
+    from bridge.model.unit import InstalledVassal
     from bridge.model.vassal import ResolvedVassal, Vassal
+    from bridge.reconcile.actual import ActualState
+    from bridge.reconcile.desired import Desired
 
 _NAMED = 3
 """Rivals that a message names: a rule that gives 8,000 vassals one address must not fill the journal."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Desired:
-    """What monitors, rules and configs ask for."""
-
-    resolved: tuple[ResolvedVassal, ...] = ()
-    rejections: tuple[RejectedVassal, ...] = ()
-    unusable: frozenset[str] = frozenset()
-    """Configs that are there but whose names or files cannot be a vassal's."""
-    unreachable: frozenset[str] = frozenset()
-    """Monitors that could not be asked."""
-    diagnostics: tuple[Diagnostic, ...] = ()
-
-    @property
-    def refused(self) -> frozenset[str]:
-        """Configs that are there but cannot be served as they are now: what ran for them goes on."""
-        return self.unusable | {rejection.vassal.config for rejection in self.rejections}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.model.vassal import RejectedVassal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bridge.diagnostics import Diagnostic
+    from bridge.model.address import Address
+    from bridge.model.vassal import ResolvedVassal, Vassal
+
+
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic
-from bridge.model.vassal import Mode, RejectedVassal, ResolvedVassal
+from bridge.model.vassal import Mode, ResolvedVassal
 from bridge.monitors import monitor_for
-from bridge.reconcile.conflicts import Desired
 from bridge.vassals.on_demand import apply_on_demand_rule
 
 if TYPE_CHECKING:
@@ -68,3 +80,21 @@ def desire(
 def _distinct(reports: list[Report]) -> list[Vassal]:
     """Return all vassals, one that two monitors report alike only once."""
     return list({(v.label, v.config): v for report in reports for v in report.vassals}.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Desired:
+    """What monitors, rules and configs ask for."""
+
+    resolved: tuple[ResolvedVassal, ...] = ()
+    rejections: tuple[RejectedVassal, ...] = ()
+    unusable: frozenset[str] = frozenset()
+    """Configs that are there but whose names or files cannot be a vassal's."""
+    unreachable: frozenset[str] = frozenset()
+    """Monitors that could not be asked."""
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """Configs that are there but cannot be served as they are now: what ran for them goes on."""
+        return self.unusable | {rejection.vassal.config for rejection in self.rejections}

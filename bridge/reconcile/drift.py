@@ -13,12 +13,12 @@ from bridge.host.path_watch import WatchList
 from bridge.host.sock_diag import INODE_MASK, bound_files, file_of
 from bridge.model.address import UnixAddress
 from bridge.model.unit import Ownership
-from bridge.units.render import COMMON, TARGET, pause_of
+from bridge.model.unit_names import COMMON, TARGET, pause_of
 
 if TYPE_CHECKING:
     from bridge.model.address import Address
-    from bridge.model.unit import ActualState
-    from bridge.reconcile.conflicts import Desired
+    from bridge.reconcile.actual import ActualState
+    from bridge.reconcile.desired import Desired
     from bridge.reconcile.run import RunContext
     from bridge.state.last_run import LastRun
     from bridge.systemd.manager import Manager

@@ -7,9 +7,25 @@ the run looks at everything.
 
 from __future__ import annotations
 
+from sys import intern
+from typing import TYPE_CHECKING
+
+from bridge.model.address import UnixAddress, collision_key
+from bridge.model.unit_names import link_path
+from bridge.model.vassal import Mode
+from bridge.state.cache import CachedVassal, VassalCache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bridge.diagnostics import Diagnostic
+    from bridge.model.address import Address
+    from bridge.model.vassal import ResolvedVassal
+    from bridge.reconcile.run import PlannedRun
+
+
 import json
 import os
-import stat
 from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -17,10 +33,9 @@ from typing import TYPE_CHECKING
 from bridge import __version__
 from bridge.host.files import remove_if_there, write_all
 from bridge.host.listeners import listening
-from bridge.model.address import collision_key
+from bridge.model.unit_names import COMMON, TARGET
 from bridge.monitors import monitor_for
-from bridge.state.cache import CachedVassal, VassalCache
-from bridge.units.render import COMMON, TARGET
+from bridge.state import fingerprint
 from bridge.vassals.spawn import spawn_defaults
 
 if TYPE_CHECKING:
@@ -33,8 +48,6 @@ if TYPE_CHECKING:
 
 MOST = 200
 """Vassals that may have changed for a run to look at them alone: with more it is quicker to look at all."""
-_TICK = 100_000_000
-"""Nanoseconds by which the time of a file may lag behind the clock, and more."""
 _USERS = ("/etc/passwd", "/etc/group")
 
 
@@ -80,7 +93,7 @@ class ChangeDetector:
         found = {
             config
             for config, record in cache.records.items()
-            if not record.files or digests[config] != digest((*record.files, *record.made))
+            if not record.files or digests[config] != fingerprint.digest((*record.files, *record.made))
         }
         for spec in self._settings.emperor:
             if (configs := monitor_for(spec, self._settings).configs()) is None:
@@ -117,8 +130,8 @@ class ChangeDetector:
         for config, record in cache.records.items():
             state = before.get(config, 0)
             if config in fresh:
-                is_settled = record.files and not any(_changed_since(path, began - _TICK) for path in record.files)
-                state = digest((*record.files, *record.made)) if is_settled else 0
+                is_settled = record.files and not any(fingerprint.changed_since(path, began) for path in record.files)
+                state = fingerprint.digest((*record.files, *record.made)) if is_settled else 0
             vassals[config] = (state, *record)
         folder, name = os.path.split(self._layout.cache)
         write_all(folder, {name: json.dumps({"basis": self._basis(), "vassals": vassals})})
@@ -136,38 +149,70 @@ class ChangeDetector:
         common = [f"{self._layout.unit_directory}/{unit}" for unit in COMMON]
         templates = [entry for folder in self._layout.templates for entry in _entries(folder)]
         defaults = spawn_defaults(self._settings, user_manager=self._layout.user_manager)
-        facts = (__version__, self._layout.unit_directory, defaults, digest((*_USERS, *common, *templates)))
+        facts = (__version__, self._layout.unit_directory, defaults, fingerprint.digest((*_USERS, *common, *templates)))
         return blake2b(repr(facts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-
-
-def digest(files: Iterable[str]) -> int:
-    """Return a number that is another once any of the files has changed, come or gone; 0 if there are none."""
-    facts: list[int] = []
-    for path in files:
-        try:
-            info = os.lstat(path)
-            if stat.S_ISSOCK(info.st_mode):
-                # uWSGI sets a socket's mode each time it starts.
-                facts += (info.st_dev, info.st_ino)
-                continue
-            if stat.S_ISLNK(info.st_mode):
-                facts += (info.st_ino, info.st_ctime_ns)
-                info = os.stat(path)
-        except OSError as error:
-            facts.append(-(error.errno or 1))
-        else:
-            facts += (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-    # Of numbers, and so the same in each process.
-    return hash(tuple(facts)) if facts else 0
-
-
-def _changed_since(path: str, when: int) -> bool:
-    with suppress(OSError):
-        return max(os.lstat(path).st_ctime_ns, os.stat(path).st_ctime_ns) >= when
-    return False
 
 
 def _entries(folder: str) -> list[str]:
     with suppress(OSError):
         return [f"{folder}/{name}" for name in sorted(os.listdir(folder))]
     return []
+
+
+def records_of(
+    planned: PlannedRun, problems: Iterable[Diagnostic], *, extension: str, unit_directory: str
+) -> dict[str, CachedVassal]:
+    """Return what a run found of the vassals it looked at; ``extension`` is that of the rule's files, if it has any."""
+    told = {d.config for d in (*planned.diagnostics, *problems)}
+    meant_down = planned.meant_down
+    records: dict[str, CachedVassal] = {}
+    for resolved in planned.conflicts.accepted:
+        config, label = resolved.vassal.config, resolved.vassal.label
+        is_well = config not in told and label not in meant_down
+        records[config] = CachedVassal(
+            name=resolved.vassal.name,
+            label=label,
+            keys=_keys(resolved.canonical_address),
+            waits=intern(str(resolved.address or "")),
+            is_served=True,
+            files=_files(resolved, extension) if is_well else (),
+            made=_made(resolved, unit_directory) if is_well else (),
+        )
+    for rejection in planned.rejections:
+        vassal = rejection.vassal
+        _add(records, vassal.config, CachedVassal(name=vassal.name, label=vassal.label, keys=_keys(rejection.address)))
+    for config in planned.desired.unusable:
+        _add(records, config, CachedVassal())
+    gone = {f"vassal-{label}.service" for label in planned.actual.installed} & set(planned.plan.remove)
+    for label, installed in planned.actual.installed.items():
+        known = records.get(installed.config)
+        if installed.service not in gone and (known is None or not known.is_served):
+            keys = _keys(installed.canonical_address)
+            _add(records, installed.config, CachedVassal(name=installed.name, label=label, keys=keys, is_served=True))
+    return records
+
+
+def _add(records: dict[str, CachedVassal], config: str, record: CachedVassal) -> None:
+    """Add what else a config has or wants; such a one is looked at each time."""
+    if (known := records.get(config)) is not None:
+        keys = (*known.keys, *record.keys)
+        is_served = known.is_served or record.is_served
+        record = CachedVassal(known.name or record.name, known.label or record.label, keys, "", is_served)
+    records[config] = record
+
+
+def _keys(address: Address | None) -> tuple[str, ...]:
+    return (intern(collision_key(address)),) if address else ()
+
+
+def _files(resolved: ResolvedVassal, extension: str) -> tuple[str, ...]:
+    return (*resolved.sources, resolved.vassal.config + extension) if extension else resolved.sources
+
+
+def _made(resolved: ResolvedVassal, unit_directory: str) -> tuple[str, ...]:
+    vassal = resolved.vassal
+    waits = resolved.mode is Mode.ON_DEMAND
+    link = link_path(vassal.socket if waits else vassal.service)
+    units = (vassal.service, vassal.socket, link) if waits else (vassal.service, link)
+    socket = (resolved.address.path,) if isinstance(resolved.address, UnixAddress) else ()
+    return (*(f"{unit_directory}/{unit}" for unit in units), *socket)

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import Diagnostic
 from bridge.model.change import Change, Verb
 from bridge.model.unit import Ownership
+from bridge.model.unit_names import COMMON, SUB_SLICE, TARGET, link_path, pause_of
 from bridge.model.vassal import Mode
-from bridge.units.render import COMMON, SUB_SLICE, TARGET, link_path, pause_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from bridge.model.unit import ActualState, InstalledVassal
+    from bridge.model.unit import InstalledVassal
     from bridge.model.vassal import ResolvedVassal, Vassal
+    from bridge.reconcile.actual import ActualState
     from bridge.reconcile.conflicts import ConflictResult
 
 MASS_LEAST = 10

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from bridge.host.listeners import make_canonical_address
-from bridge.model.unit import ActualState
+from bridge.model.unit_names import TARGET, EscapeError, boot_target, pause_of
 from bridge.model.vassal import RejectedVassal
-from bridge.reconcile.conflicts import Desired, find_conflicts
-from bridge.reconcile.desired import desire
+from bridge.reconcile.actual import ActualState
+from bridge.reconcile.conflicts import find_conflicts
+from bridge.reconcile.desired import Desired, desire
 from bridge.reconcile.drift import lost_sockets, occupied_addresses, outdated, refuse_foreign_common, stopped_units
 from bridge.reconcile.plan import make_plan
-from bridge.reconcile.run import PlannedRun, RunContext
+from bridge.reconcile.run import Part, PlannedRun, RunContext
 from bridge.units.directory import installed_vassals
-from bridge.units.quoting import EscapeError
-from bridge.units.render import TARGET, Throttle, boot_target, make_templates, pause_of, render, render_common
+from bridge.units.render import Throttle, make_templates, render, render_common
 from bridge.vassals.resolve import resolve
 from bridge.vassals.spawn import spawn_defaults
 
@@ -30,22 +30,10 @@ if TYPE_CHECKING:
     from bridge.diagnostics import Diagnostic
     from bridge.model.address import Address
     from bridge.model.vassal import ResolvedVassal, Vassal
-    from bridge.reconcile.apply import Progress
-    from bridge.state.cache import VassalCache
+    from bridge.progress import Progress
     from bridge.systemd.manager import Manager
     from bridge.units.directory import UnitDirectory
     from bridge.uwsgi.options import Config
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The vassals a run looks at, where it does not look at all."""
-
-    configs: frozenset[str]
-    cache: VassalCache
-    """What is known of all of them, and of the others."""
-    sees_sockets: bool = True
-    """Whether it is to be seen if their sockets were lost."""
 
 
 class Lookout:

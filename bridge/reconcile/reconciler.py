@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.host.listeners import make_canonical_address
 from bridge.model.change import Change, Verb
+from bridge.model.unit_names import TARGET, EscapeError, boot_target
+from bridge.model.vassal import names_of
 from bridge.reconcile.apply import SERVICE_PATIENCE, PlanExecutor
 from bridge.reconcile.drift import config_folders
-from bridge.reconcile.incremental import ChangeDetector
-from bridge.reconcile.planner import Lookout, Part, unwritable
-from bridge.reconcile.run import PlannedRun, RunContext
-from bridge.state.cache import VassalCache, records_of
+from bridge.reconcile.incremental import ChangeDetector, records_of
+from bridge.reconcile.planner import Lookout, unwritable
+from bridge.reconcile.run import Part, PlannedRun, RunContext
+from bridge.state.cache import VassalCache
 from bridge.state.last_run import LastRun, LastRunFile
 from bridge.state.lock import Lock
 from bridge.systemd.journal import failure_reason
-from bridge.systemd.manager import SystemdManager
 from bridge.units.directory import UnitDirectory
-from bridge.units.quoting import EscapeError
-from bridge.units.render import TARGET, boot_target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
     from bridge.diagnostics import Diagnostic
-    from bridge.model.unit import ActualState, InstalledVassal
     from bridge.model.vassal import Vassal
-    from bridge.reconcile.apply import Progress
+    from bridge.progress import Progress
+    from bridge.reconcile.actual import ActualState
     from bridge.systemd.manager import Manager
     from bridge.uwsgi.options import Config
 
@@ -279,23 +278,3 @@ class Reconciler:
         """Return who carries plans out."""
         reason = failure_reason(user_manager=self._layout.user_manager)
         return PlanExecutor(store=self.store, manager=manager, lock=self.lock, tell=self._tell, reason=reason)
-
-
-@contextmanager
-def connected(paths: Paths) -> Iterator[SystemdManager]:
-    """Yield a connection to the layout's service manager.
-
-    Raises:
-        BridgeError: there is none.
-    """
-    manager = SystemdManager(paths)
-    try:
-        yield manager
-    finally:
-        manager.close()
-
-
-def names_of(vassal: Vassal | InstalledVassal) -> set[str]:
-    """Return the names a vassal answers to on the command line: its name, config, stem and units."""
-    stem = vassal.config.rpartition("/")[2].rpartition(".")[0]
-    return {vassal.name, vassal.config, stem, vassal.service, vassal.socket}

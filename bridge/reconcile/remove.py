@@ -10,7 +10,7 @@ from bridge.reconcile.plan import Plan, plan_removal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bridge.model.unit import ActualState
+    from bridge.reconcile.actual import ActualState
     from bridge.reconcile.reconciler import Reconciler
     from bridge.systemd.manager import Manager
 

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.model.vassal import RejectedVassal
+from bridge.reconcile.actual import ActualState
+from bridge.reconcile.desired import Desired
+
+if TYPE_CHECKING:
+    from bridge.diagnostics import Diagnostic
+    from bridge.state.cache import VassalCache
+
+
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from bridge.state.last_run import LastRun
 
 if TYPE_CHECKING:
     from bridge.diagnostics import Diagnostic
-    from bridge.model.unit import ActualState
     from bridge.model.vassal import RejectedVassal
-    from bridge.reconcile.conflicts import ConflictResult, Desired
+    from bridge.reconcile.actual import ActualState
+    from bridge.reconcile.conflicts import ConflictResult
+    from bridge.reconcile.desired import Desired
     from bridge.reconcile.plan import Plan
 
 
@@ -69,3 +82,14 @@ class RunContext:
     unfinished: frozenset[str] = frozenset()
     """Files that somebody is just writing."""
     allow_mass_removal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The vassals a run looks at, where it does not look at all."""
+
+    configs: frozenset[str]
+    cache: VassalCache
+    """What is known of all of them, and of the others."""
+    sees_sockets: bool = True
+    """Whether it is to be seen if their sockets were lost."""

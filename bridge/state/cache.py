@@ -5,21 +5,15 @@ Pure. Whoever is not looked at again has what the roll says: a name and addresse
 
 from __future__ import annotations
 
-from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.model.address import UnixAddress, collision_key, parse_address
+from bridge.model.address import collision_key, parse_address
 from bridge.model.unit import InstalledVassal
-from bridge.model.vassal import Mode
-from bridge.units.render import link_path
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from bridge.diagnostics import Diagnostic
     from bridge.model.address import Address
-    from bridge.model.vassal import ResolvedVassal
-    from bridge.reconcile.run import PlannedRun
 
 
 class CachedVassal(NamedTuple):
@@ -111,62 +105,3 @@ class VassalCache:
 def _leave(claims: dict[str, tuple[str, ...]], claim: str, config: str) -> None:
     if left := tuple(other for other in claims.pop(claim, ()) if other != config):
         claims[claim] = left
-
-
-def records_of(
-    planned: PlannedRun, problems: Iterable[Diagnostic], *, extension: str, unit_directory: str
-) -> dict[str, CachedVassal]:
-    """Return what a run found of the vassals it looked at; ``extension`` is that of the rule's files, if it has any."""
-    told = {d.config for d in (*planned.diagnostics, *problems)}
-    meant_down = planned.meant_down
-    records: dict[str, CachedVassal] = {}
-    for resolved in planned.conflicts.accepted:
-        config, label = resolved.vassal.config, resolved.vassal.label
-        is_well = config not in told and label not in meant_down
-        records[config] = CachedVassal(
-            name=resolved.vassal.name,
-            label=label,
-            keys=_keys(resolved.canonical_address),
-            waits=intern(str(resolved.address or "")),
-            is_served=True,
-            files=_files(resolved, extension) if is_well else (),
-            made=_made(resolved, unit_directory) if is_well else (),
-        )
-    for rejection in planned.rejections:
-        vassal = rejection.vassal
-        _add(records, vassal.config, CachedVassal(name=vassal.name, label=vassal.label, keys=_keys(rejection.address)))
-    for config in planned.desired.unusable:
-        _add(records, config, CachedVassal())
-    gone = {f"vassal-{label}.service" for label in planned.actual.installed} & set(planned.plan.remove)
-    for label, installed in planned.actual.installed.items():
-        known = records.get(installed.config)
-        if installed.service not in gone and (known is None or not known.is_served):
-            keys = _keys(installed.canonical_address)
-            _add(records, installed.config, CachedVassal(name=installed.name, label=label, keys=keys, is_served=True))
-    return records
-
-
-def _add(records: dict[str, CachedVassal], config: str, record: CachedVassal) -> None:
-    """Add what else a config has or wants; such a one is looked at each time."""
-    if (known := records.get(config)) is not None:
-        keys = (*known.keys, *record.keys)
-        is_served = known.is_served or record.is_served
-        record = CachedVassal(known.name or record.name, known.label or record.label, keys, "", is_served)
-    records[config] = record
-
-
-def _keys(address: Address | None) -> tuple[str, ...]:
-    return (intern(collision_key(address)),) if address else ()
-
-
-def _files(resolved: ResolvedVassal, extension: str) -> tuple[str, ...]:
-    return (*resolved.sources, resolved.vassal.config + extension) if extension else resolved.sources
-
-
-def _made(resolved: ResolvedVassal, unit_directory: str) -> tuple[str, ...]:
-    vassal = resolved.vassal
-    waits = resolved.mode is Mode.ON_DEMAND
-    link = link_path(vassal.socket if waits else vassal.service)
-    units = (vassal.service, vassal.socket, link) if waits else (vassal.service, link)
-    socket = (resolved.address.path,) if isinstance(resolved.address, UnixAddress) else ()
-    return (*(f"{unit_directory}/{unit}" for unit in units), *socket)

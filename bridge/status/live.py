@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.cli import output
-from bridge.lifecycle import journal as lifecycle_journal
-from bridge.lifecycle.history import UNKNOWN, advance
-from bridge.lifecycle.tracker import LifecycleTracker, vassal_unit
+from bridge.lifecycle.history import UNKNOWN, advance, read_histories
+from bridge.lifecycle.tracker import LifecycleTracker
 from bridge.model.unit import UnitState
+from bridge.model.unit_names import vassal_unit
 from bridge.status.table import State, refreshed, table, told
 
 if TYPE_CHECKING:
@@ -50,33 +47,9 @@ def look(manager: SystemdManager, reconciler: Reconciler, *, has_sources: bool, 
     planned = reconciler.overlook(manager) if has_sources else None
     actual = planned.actual if planned else reconciler.observe(manager)
     rejections, diagnostics = (planned.rejections, planned.diagnostics) if planned else ((), ())
-    histories, since = lifecycle_journal.history(user_manager=user_manager)
+    histories, since = read_histories(user_manager=user_manager)
     rows = table(actual, rejections, diagnostics, manager, histories, histories_since=since)
     return StatusReport(rows=rows, states=dict(actual.states), histories=histories, diagnostics=diagnostics)
-
-
-def follow(manager: SystemdManager, look: Callable[[], StatusReport]) -> None:
-    """Show all vassals and then every change, asleep in between, until interrupted.
-
-    Raises:
-        BridgeError: systemd cannot be asked any more.
-    """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        manager.listen()
-        board = LiveStatus(look)
-        if sys.stdout.isatty():
-            with output.live_table() as draw:
-                while True:
-                    draw(board.rows)
-                    board.take(manager)
-        else:
-            output.print_table(board.rows)
-            while True:
-                for event in board.take(manager):
-                    output.print_event(board.name(event), event.event, event.text)
-    except KeyboardInterrupt:
-        pass
 
 
 class LiveStatus:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from bridge.diagnostics import Diagnostic
     from bridge.lifecycle.history import History
-    from bridge.model.unit import ActualState, UnitState
+    from bridge.model.unit import UnitState
     from bridge.model.vassal import RejectedVassal
+    from bridge.reconcile.actual import ActualState
     from bridge.systemd.manager import Manager
 
 

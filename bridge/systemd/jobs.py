@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bridge.systemd.bus import Bus
 
     Note = Callable[[str, str, tuple[Any, ...]], None]
-    Progress = Callable[[int, int], None]
+    from bridge.progress import StageProgress
 
 _ROOT = "/org/freedesktop/systemd1"
 _MANAGER = "org.freedesktop.systemd1.Manager"
@@ -56,7 +56,7 @@ class JobBatches:
         self._launched: deque[_Batch] = deque()
         self._is_watched = sys.stderr.isatty()
 
-    def run(self, relation: str, units: Collection[str], *, timeout: float, progress: Progress) -> None:
+    def run(self, relation: str, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
         """Start (``Wants``) or stop (``Conflicts``) units, and wait for it.
 
         Raises:
@@ -73,7 +73,7 @@ class JobBatches:
         """Have units started, and do not wait. Raises as :meth:`run`."""
         self._launched.append(self._begin("Wants", units))
 
-    def join(self, *, timeout: float, progress: Progress) -> None:
+    def join(self, *, timeout: float, progress: StageProgress) -> None:
         """Wait for all that was launched. Raises as :meth:`run`."""
         while self._launched:
             self._wait(self._launched.popleft(), time.monotonic() + timeout, progress)
@@ -101,7 +101,7 @@ class JobBatches:
         self._bus.match(_MANAGER, _DONE, unit=name)
         return _Batch(name, self._bus.begin(_ROOT, _MANAGER, "StartUnit", "ss", name, "replace"), len(units))
 
-    def _wait(self, batch: _Batch, deadline: float, progress: Progress) -> None:
+    def _wait(self, batch: _Batch, deadline: float, progress: StageProgress) -> None:
         try:
             while (now := time.monotonic()) < deadline:
                 until = min(deadline, now + _GLANCE) if self._is_watched else deadline

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.config.paths import Paths
+    from bridge.diagnostics import Diagnostic
+    from bridge.progress import StageProgress
+
+
 import re
 from collections import deque
-from contextlib import contextmanager
 from functools import cache
 from sys import intern
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.unit import WATCHED_PROPERTIES, UnitChange, UnitState
+from bridge.model.unit_names import PAUSE_PREFIX
 from bridge.systemd.bus import Bus, CallError
 from bridge.systemd.jobs import JobBatches
-from bridge.units.render import PAUSE_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bridge.config.paths import Paths
 
-    Progress = Callable[[int, int], None]
 
 _SERVICE = "org.freedesktop.systemd1"
 _ROOT = "/org/freedesktop/systemd1"
@@ -43,16 +52,16 @@ class Manager(Protocol):
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         """Return one property of each of these units; a unit that cannot be asked is left out."""
 
-    def start(self, units: Collection[str], *, timeout: float, progress: Progress) -> None:
+    def start(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
         """Start units as one job, and wait for them so long; whether each is up, :meth:`units` tells."""
 
-    def stop(self, units: Collection[str], *, timeout: float, progress: Progress) -> None:
+    def stop(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
         """Stop units as one job, in the order their dependencies ask for, and wait for them so long."""
 
     def launch(self, units: Collection[str]) -> None:
         """Have units started as one job, and do not wait: :meth:`join` does."""
 
-    def join(self, *, timeout: float, progress: Progress) -> None:
+    def join(self, *, timeout: float, progress: StageProgress) -> None:
         """Wait so long for all that was launched."""
 
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
@@ -134,7 +143,7 @@ class SystemdManager:
             unit: answer[0][1] for unit, answer in zip(units, answers, strict=True) if not isinstance(answer, CallError)
         }
 
-    def start(self, units: Collection[str], *, timeout: float, progress: Progress) -> None:
+    def start(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
         """Start units as one job.
 
         Raises:
@@ -143,7 +152,7 @@ class SystemdManager:
         with _told("StartUnit"):
             self._batches.run("Wants", units, timeout=timeout, progress=progress)
 
-    def stop(self, units: Collection[str], *, timeout: float, progress: Progress) -> None:
+    def stop(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
         """Stop units as one job.
 
         Raises:
@@ -182,7 +191,7 @@ class SystemdManager:
         with _told("StartUnit"):
             self._batches.launch(units)
 
-    def join(self, *, timeout: float, progress: Progress) -> None:
+    def join(self, *, timeout: float, progress: StageProgress) -> None:
         """Wait so long for all that was launched.
 
         Raises:
@@ -255,3 +264,17 @@ def _trouble(method: str, error: CallError) -> BridgeError:
         )
     hint = "run as root, or use --user" if "AccessDenied" in error.name or "InteractiveAuth" in error.name else ""
     return BridgeError(Diagnostic(code="manager", message=f"systemd refuses {method}: {error}", hint=hint))
+
+
+@contextmanager
+def connected(paths: Paths) -> Iterator[SystemdManager]:
+    """Yield a connection to the layout's service manager.
+
+    Raises:
+        BridgeError: there is none.
+    """
+    manager = SystemdManager(paths)
+    try:
+        yield manager
+    finally:
+        manager.close()

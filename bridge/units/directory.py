@@ -11,7 +11,9 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.files import TEMPORARY_PREFIX, read_regular, remove_if_there, write_all
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit import InstalledVassal, Ownership, UnitFile
-from bridge.units.render import COMMON, SERVICES, SHARES, SOCKETS, link_path, read_mark
+from bridge.model.unit_names import COMMON, SERVICES, SHARES, SOCKETS, link_path
+from bridge.state.pauses import _NOTE_MAX
+from bridge.units.marker import read_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from bridge.model.address import Address
 
 _UNIT_MAX = 1 << 20
-_NOTE_MAX = 64
 _VASSAL_UNIT = re.compile(r"vassal-(?P<label>.+)\.(service|socket)")
 _LINKS = (f"{SERVICES}.wants", *(f"{SOCKETS}.wants".replace("@", f"@{share}") for share in SHARES))
 BATCH_UNIT = re.compile(r"vassals-batch-\d+\.target")
@@ -224,15 +225,3 @@ def _address(text: str) -> Address | None:
         return parse_address(text, base="/") if text else None
     except AddressError:
         return None
-
-
-def pause_reader(paths: Paths) -> Callable[[str], float | None]:
-    """Return a function that tells for how many seconds a vassal, by its label, pauses now, if that is known."""
-
-    def pause(label: str) -> float | None:
-        try:
-            return float(read_regular(f"{paths.pauses}/vassal-{label}.service", max_bytes=_NOTE_MAX))
-        except (OSError, ValueError):
-            return None
-
-    return pause

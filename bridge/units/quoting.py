@@ -6,58 +6,13 @@ never a shell's.
 
 from __future__ import annotations
 
-import os
 import re
-from string import ascii_letters, digits
 
-UNIT_NAME_MAX = 255
-"""Bytes a whole unit name may have, its suffix included (systemd.unit(5))."""
+from bridge.model.unit_names import EscapeError
 
-_UNIT_CHARS = frozenset((ascii_letters + digits + ":_.").encode())
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_/.,:=@+-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_PLAIN_LABEL = re.compile(rb"[A-Za-z0-9:_][A-Za-z0-9:_.]*")
 _WORD_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-
-
-class EscapeError(ValueError):
-    """A value that no quoting of systemd's can express; the message is for admins."""
-
-
-def unit_label(text: str) -> str:
-    """Escape any string for use inside a unit name, as ``systemd-escape TEXT`` does.
-
-    Raises:
-        EscapeError: the text is empty; a unit needs a name.
-    """
-    if not text:
-        raise EscapeError("it has no name before its extension, and a unit needs one")
-    return _escape_label(os.fsencode(text))
-
-
-def path_label(path: str) -> str:
-    """Escape an absolute, normalised path for use inside a unit name, as ``systemd-escape --path`` does.
-
-    Raises:
-        EscapeError: the path is relative or not normalised.
-    """
-    if not path.startswith("/") or os.path.normpath(path).lstrip("/") != path.strip("/"):
-        raise EscapeError("only an absolute path without '.' and '..' can name a unit")
-    return _escape_label(os.fsencode(path.strip("/"))) or "-"
-
-
-def _escape_label(raw: bytes) -> str:
-    if _PLAIN_LABEL.fullmatch(raw):
-        return raw.decode()
-    out = []
-    for at, byte in enumerate(raw):
-        if byte == ord("/"):
-            out.append("-")
-        elif byte in _UNIT_CHARS and not (at == 0 and byte == ord(".")):
-            out.append(chr(byte))
-        else:
-            out.append(f"\\x{byte:02x}")
-    return "".join(out)
 
 
 def value(text: str) -> str:

@@ -6,45 +6,31 @@ the mark that makes a file the bridge's is put in front here, so that no templat
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
-from hashlib import blake2b
 from traceback import extract_tb
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic, printable
 from bridge.model.address import InetAddress, UnixAddress
-from bridge.units.quoting import UNIT_NAME_MAX, EscapeError, argument, value, word
+from bridge.model.unit import Mark
+from bridge.model.unit_names import (
+    COMMON,
+    PAUSE_PREFIX,
+    EscapeError,
+    boot_target,
+    pause_of,
+    slice_of,
+    starter_of,
+)
+from bridge.units.marker import _marked
+from bridge.units.quoting import argument, value, word
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from jinja2 import Environment
 
     from bridge.model.vassal import ResolvedVassal
-
-SLICES = 128
-"""Sub-slices the vassals are spread over: daemon-reload is quadratic in the units of one slice."""
-SHARES = tuple("0123456789abcdef")
-"""Shares in which all sockets are started, one after the other: a transaction of thousands leaves PID 1 fragmented."""
-PAUSE_PREFIX = "pause-"
-"""What the name of a vassal's service gets in front for the unit that is its pause after a failure."""
-
-TARGET = "vassals.target"
-STARTER = "vassals-start.service"
-SOCKETS = "vassals-sockets@.target"
-SERVICES = "vassals-services.target"
-SLICE = "vassals.slice"
-PAUSE_SCRIPT = "vassals-pause"
-"""What every vassal's service runs when it has ended; no unit, but it lives and goes with them."""
-COMMON = (TARGET, STARTER, SOCKETS, SERVICES, SLICE, PAUSE_SCRIPT)
-"""The files that are there once, whatever the number of vassals."""
-
-SUB_SLICE = re.compile(r"vassals-[0-9a-f]{2}(-[0-9]+)?\.slice")
-"""The names :func:`slice_of` gives; these slices have no files."""
-
-_MARK = "X-EmperorBridge"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,21 +45,6 @@ class Throttle:
     def memory(self) -> int:
         """Minutes after which an earlier failure is forgotten: more than the longest pause and a slow start."""
         return self.longest // 30 + 2
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What a unit file says of itself: that it is the bridge's, and what it was made from."""
-
-    unit: str
-    config: str = ""
-    """The vassal's config; empty for the units of all vassals together."""
-    name: str = ""
-    """The vassal's name."""
-    monitor: str = ""
-    """The monitor that reported the vassal."""
-    address: str = ""
-    """The address of its rule; empty if it runs always."""
 
 
 DEFAULT_THROTTLE = Throttle()
@@ -147,71 +118,6 @@ def render_common(
     }
 
 
-def boot_target(*, user_manager: bool) -> str:
-    """Return the target that pulls the vassals in at boot, or at the start of a user's manager."""
-    return "default.target" if user_manager else "multi-user.target"
-
-
-def starter_of(unit: str) -> str:
-    """Return the target that wants this unit of a vassal: where its link belongs."""
-    if not unit.endswith(".socket"):
-        return SERVICES
-    label = unit.removeprefix("vassal-").removesuffix(".socket")
-    return SOCKETS.replace("@", f"@{SHARES[_spread(label) % len(SHARES)]}")
-
-
-def service_of(socket: str) -> str:
-    """Return the service that a vassal's socket starts."""
-    return socket.removesuffix(".socket") + ".service"
-
-
-def link_path(unit: str) -> str:
-    """Return where the link belongs that has a unit of a vassal started, below the unit directory."""
-    return f"{starter_of(unit)}.wants/{unit}"
-
-
-def pause_of(service: str) -> str:
-    """Return the unit that is a service's pause after a failure; it is there while the pause lasts."""
-    name = PAUSE_PREFIX + service
-    if len(name) <= UNIT_NAME_MAX:
-        return name
-    return f"{PAUSE_PREFIX}vassal-{blake2b(service.encode(), digest_size=16).hexdigest()}.service"
-
-
-def slice_of(label: str, tenant: int | None = None) -> str:
-    """Return the sub-slice a vassal lives in: by its name, or one for each tenant, by uid, within such a sub-slice."""
-    key = label if tenant is None else str(tenant)
-    spread = f"{_spread(key) % SLICES:02x}"
-    return f"vassals-{spread}.slice" if tenant is None else f"vassals-{spread}-{tenant}.slice"
-
-
-def _spread(key: str) -> int:
-    return blake2b(key.encode(), digest_size=2).digest()[0]
-
-
-def read_mark(unit: str, text: str) -> Mark | None:
-    """Return the mark of a unit file, or None if it is not the bridge's.
-
-    A marked file copied to another name is not the bridge's either.
-    """
-    lines = [line.removeprefix(_comment(unit)) for line in text.split("\n", 8)[1:7]]
-    if f"[{_MARK}]" not in lines:
-        return None
-    facts: dict[str, str] = {}
-    for line in lines[lines.index(f"[{_MARK}]") + 1 :]:
-        key, equals, quoted = line.partition("=")
-        try:
-            fact = json.loads(quoted) if equals else None
-        except ValueError:
-            break
-        if not isinstance(fact, str):
-            break
-        facts[key.lower()] = fact
-    if facts.get("unit") != unit:
-        return None
-    return Mark(**{key: fact for key, fact in facts.items() if key in Mark.__dataclass_fields__})
-
-
 def make_templates(folders: Sequence[str]) -> Environment:
     """Return the templates, each taken from the first folder that has a file of its name."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -258,22 +164,3 @@ def _fill(templates: Environment, template: str, /, **values: object) -> str:
             hint="mend it or remove it",
         )
         raise BridgeError(problem) from error
-
-
-def _marked(unit: str, text: str, mark: Mark) -> str:
-    facts: Mapping[str, str] = {
-        "Unit": unit,
-        "Config": mark.config,
-        "Name": mark.name,
-        "Monitor": mark.monitor,
-        "Address": mark.address,
-    }
-    comment = _comment(unit)
-    written = "".join(f"{comment}{key}={json.dumps(fact)}\n" for key, fact in facts.items() if fact)
-    instead = "" if comment else f" Use a drop-in instead: systemctl edit '{unit}'"
-    return f"# Made by emperor-bridge; edits are overwritten.{instead}\n{comment}[{_MARK}]\n{written}\n{text}"
-
-
-def _comment(unit: str) -> str:
-    """Return what makes a line of the mark a comment, where it is not a section that systemd passes over."""
-    return "# " if unit == PAUSE_SCRIPT else ""

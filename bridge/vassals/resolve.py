@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, printable
-from bridge.host.users import missing_owner, open_folder
+from bridge.host.path_security import open_folder
+from bridge.host.users import missing_owner
 from bridge.model.address import InetAddress, UnixAddress, overlaps, parse_uwsgi_socket
 from bridge.model.vassal import ResolvedVassal, SocketAccess
 from bridge.uwsgi.options import ConfigError

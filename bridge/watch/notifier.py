@@ -13,7 +13,7 @@ from bridge.diagnostics import count, errors, printable
 from bridge.lifecycle.events import Event
 from bridge.lifecycle.journal import tell, tell_run
 from bridge.lifecycle.tracker import LifecycleTracker
-from bridge.units.render import PAUSE_PREFIX, pause_of
+from bridge.model.unit_names import PAUSE_PREFIX, pause_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

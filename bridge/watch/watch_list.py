@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bridge.config.settings import Settings
     from bridge.model.vassal import Vassal
-    from bridge.reconcile.conflicts import Desired
+    from bridge.reconcile.desired import Desired
 
 
 def places(settings: Settings, configuration: Iterable[str]) -> WatchList:

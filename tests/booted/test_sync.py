@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.units.render import link_path
+from bridge.model.unit_names import link_path
 
 from .bridge import VASSALS, config
 

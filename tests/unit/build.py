@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.config.paths import Paths
 from bridge.model.address import Address, parse_address
-from bridge.model.unit import ActualState, Ownership, UnitFile, UnitState
+from bridge.model.unit import Ownership, UnitFile, UnitState
+from bridge.model.unit_names import TARGET, boot_target, unit_label
 from bridge.model.vassal import CONFIG_OPTIONS, RejectedVassal, ResolvedVassal, SocketAccess, SpawnSpec, Vassal
+from bridge.reconcile.actual import ActualState
 from bridge.reconcile.apply import PlanExecutor
-from bridge.reconcile.conflicts import ConflictResult, Desired, find_conflicts
+from bridge.reconcile.conflicts import ConflictResult, find_conflicts
+from bridge.reconcile.desired import Desired
 from bridge.reconcile.plan import Plan, make_plan
 from bridge.state.lock import Lock
 from bridge.units.directory import UnitDirectory, installed_vassals, is_candidate
-from bridge.units.quoting import unit_label
-from bridge.units.render import TARGET, boot_target, make_templates, read_mark, render, render_common
+from bridge.units.marker import read_mark
+from bridge.units.render import make_templates, render, render_common
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from bridge.lifecycle.events import EXILE, MESSAGE_IDS
-from bridge.lifecycle.journal import CHANGE_IDS, PROBLEM_ID
+from bridge.lifecycle.events import CHANGE_IDS, EXILE, MESSAGE_IDS, PROBLEM_ID
 from bridge.model.change import Verb
 from tests.unit.build import ROOT
 

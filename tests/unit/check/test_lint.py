@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.check.lint import (
-    ProxyPass,
     by_collision,
     find_misspelt,
     find_open_config,
@@ -15,6 +14,7 @@ from bridge.check.lint import (
     find_removed_folders,
     lint,
 )
+from bridge.check.nginx import ProxyPass
 from bridge.model.address import parse_address
 from bridge.uwsgi.reader import interpret
 from tests.unit.build import make_resolved, make_vassal

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.host.users import missing_owner, open_folder, spellings
+from bridge.host.path_security import open_folder
+from bridge.host.users import missing_owner, spellings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.lifecycle.events import MESSAGE_IDS, Event, Priority
-from bridge.lifecycle.tracker import LifecycleTracker, vassal_unit
+from bridge.lifecycle.tracker import LifecycleTracker
 from bridge.model.unit import UnitState
+from bridge.model.unit_names import vassal_unit
 from tests.unit.build import ROOT
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import pytest
 
 from bridge.diagnostics import BridgeError
 from bridge.model.unit import UnitState
+from bridge.model.unit_names import TARGET
 from bridge.reconcile.apply import SHARE, PlanExecutor
 from bridge.systemd.manager import object_path
-from bridge.units.render import TARGET
 from tests.unit.build import (
     DEAD,
     FAILED,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.diagnostics import Diagnostic, Severity
-from bridge.model.unit import ActualState
-from bridge.reconcile.conflicts import Desired, find_conflicts
+from bridge.reconcile.actual import ActualState
+from bridge.reconcile.conflicts import find_conflicts
+from bridge.reconcile.desired import Desired
 from tests.unit.build import World, make_desired, make_resolved, refuse
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from bridge.config.settings import Settings
 from bridge.model.change import Verb
 from bridge.reconcile import incremental
 from bridge.reconcile.reconciler import Reconciler
+from bridge.state import fingerprint
 from tests.unit.build import DEAD, LISTENING, RUNNING, make_paths, quiet
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Site:
 
     def age(self) -> None:
         """Return when the files are so old that a run can trust their times."""
-        edge = max(entry.stat().st_ctime_ns for entry in os.scandir(self.folder)) + 2 * incremental._TICK
+        edge = max(entry.stat().st_ctime_ns for entry in os.scandir(self.folder)) + 2 * fingerprint._TICK
         while (left := edge - time.time_ns()) > 0:
             time.sleep(left / 1e9)
 
@@ -228,7 +229,7 @@ def test_other_settings_or_a_lost_roll_have_the_run_look_at_all(site: Site) -> N
 
 def test_a_file_that_changes_while_it_is_read_is_looked_at_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     # However slow the machine, it was written this very moment: its time tells nothing.
-    monkeypatch.setattr(incremental, "_TICK", 10**12)
+    monkeypatch.setattr(fingerprint, "_TICK", 10**12)
     young = site.write("young", "young")
     site.sync()
     assert young in (site.sync().part or ())

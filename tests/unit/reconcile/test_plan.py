@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from bridge.model.change import Verb
 from bridge.model.unit import UnitState
-from bridge.reconcile.conflicts import Desired, find_conflicts
+from bridge.model.unit_names import COMMON, TARGET, link_path
+from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.plan import Plan, plan_removal
-from bridge.units.render import COMMON, TARGET, link_path
 from tests.unit.build import (
     BOOT,
     BOOT_LINK,
@@ -32,6 +32,7 @@ from tests.unit.build import (
 
 if TYPE_CHECKING:
     from bridge.model.vassal import ResolvedVassal
+    from bridge.reconcile.desired import Desired
 
 SOCKET_LINK = link_path("vassal-a.socket")
 SERVICE_LINK = "vassals-services.target.wants/vassal-a.service"

@@ -8,9 +8,9 @@ import pytest
 
 from bridge.model.change import Verb
 from bridge.model.unit import UnitState
+from bridge.model.unit_names import TARGET, pause_of
 from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.plan import Plan, make_plan
-from bridge.units.render import TARGET, pause_of
 from tests.unit.build import BOOT, World, common_texts, make_desired, make_resolved, texts_of
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.diagnostics import BridgeError
+from bridge.model.unit_names import TARGET
 from bridge.reconcile.drift import config_folders, outdated, stopped_units
 from bridge.reconcile.run import RunContext
 from bridge.state.last_run import LastRun, LastRunFile
-from bridge.units.render import TARGET
 from tests.unit.build import World, WorldManager, make_desired, make_resolved
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import pytest
 from bridge.diagnostics import BridgeError
 from bridge.host.files import TEMPORARY_PREFIX
 from bridge.model.unit import Ownership
+from bridge.model.unit_names import TARGET, link_path
 from bridge.state.lock import Lock
 from bridge.units.directory import UnitDirectory, installed_vassals, is_candidate
-from bridge.units.render import TARGET, link_path
 from tests.unit.build import BOOT, BOOT_LINK, ROOT, as_is, common_texts, make_paths, make_resolved, texts_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from bridge.units.quoting import EscapeError, argument, path_label, unit_label, value, word
+from bridge.model.unit_names import EscapeError, path_label, unit_label
+from bridge.units.quoting import argument, value, word
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TEXT = st.text(CHARACTERS)

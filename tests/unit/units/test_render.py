@@ -23,21 +23,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.model.unit import Mark
+from bridge.model.unit_names import COMMON, PAUSE_SCRIPT, SUB_SLICE, EscapeError, slice_of, starter_of
 from bridge.model.vassal import ResolvedVassal, SocketAccess
-from bridge.units.quoting import EscapeError
-from bridge.units.render import (
-    COMMON,
-    PAUSE_SCRIPT,
-    SUB_SLICE,
-    Mark,
-    _marked,
-    make_templates,
-    read_mark,
-    render,
-    render_common,
-    slice_of,
-    starter_of,
-)
+from bridge.units.marker import _marked, read_mark
+from bridge.units.render import make_templates, render, render_common
 from tests.unit.build import SHIPPED, make_resolved, templates
 
 if TYPE_CHECKING:

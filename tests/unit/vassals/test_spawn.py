@@ -8,8 +8,9 @@ import pytest
 
 from bridge.config.settings import Settings
 from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.model.unit_names import SUB_SLICE, slice_of
 from bridge.model.vassal import Owner, SpawnSpec
-from bridge.units.render import SUB_SLICE, render, slice_of
+from bridge.units.render import render
 from bridge.vassals.spawn import SpawnDefaults, find_binary, spawn_defaults, spawn_spec
 from tests.unit.build import make_resolved, make_vassal, templates
 

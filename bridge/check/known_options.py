@@ -1,0 +1,56 @@
+"""The options the installed uWSGI knows, by its own help text."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from bridge.host.process import CommandError, output_of
+
+if TYPE_CHECKING:
+    from bridge.uwsgi.options import Config
+
+_OPTION = re.compile(r"^ +(?:-.\|)?--(?P<name>[a-z0-9-]+)", re.MULTILINE)
+
+
+_PLUGIN = re.compile(r"[a-z0-9_]{1,40}")
+"""A plugin's name, and no path: this uWSGI runs as root."""
+
+
+_PLUGINS_MAX = 32
+
+
+_HELP_MAX = 1024 * 1024
+
+
+class _Options:
+    """The options of the installed uWSGI, by its own ``--help``, with the plugins that a config loads."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+        self._known: dict[str, frozenset[str]] = {}
+        self._together: dict[frozenset[str], frozenset[str]] = {}
+
+    def known(self, config: Config) -> frozenset[str]:
+        """Return the names a config may use; none if that cannot be known."""
+        loaded = frozenset(
+            name.strip()
+            for option in config.all("plugin", "plugins", "need-plugin", "need-plugins")
+            for name in option.value.split(",")
+        )
+        if not self._program or config.last("plugins-dir", "plugin-dir") or not all(map(_PLUGIN.fullmatch, loaded)):
+            return frozenset()
+        if loaded not in self._together:
+            each = [self._ask(name) for name in ("", *sorted(loaded))]
+            self._together[loaded] = frozenset().union(*each) if all(each) else frozenset()
+        return self._together[loaded]
+
+    def _ask(self, plugin: str) -> frozenset[str]:
+        if plugin not in self._known and len(self._known) < _PLUGINS_MAX:
+            loading = ("--plugin", plugin) if plugin else ()
+            try:
+                shown = output_of((self._program, *loading, "--help"), timeout=10, max_bytes=_HELP_MAX, cwd="/")
+            except CommandError:
+                shown = b""
+            self._known[plugin] = frozenset(_OPTION.findall(shown.decode(errors="replace")))
+        return self._known.get(plugin, frozenset())
