@@ -108,6 +108,14 @@ def _not_a_socket(path: str) -> str:
     return "" if stat.S_ISSOCK(mode) else f"{path} is there and is not a socket"
 
 
+def is_socket(path: str) -> bool:
+    """Tell whether a socket is at this path, symlinks followed."""
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
 def _is_alive(path: str) -> bool:
     """Tell whether some process has this socket, of whatever type and in whatever network namespace.
 

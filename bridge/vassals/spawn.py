@@ -89,14 +89,14 @@ def spawn_defaults(settings: Settings, *, user_manager: bool) -> SpawnDefaults:
 
 def spawn_spec(vassal: Vassal, defaults: SpawnDefaults) -> SpawnSpec | Diagnostic:
     """Decide how a vassal is started, or say why in tyrant mode it cannot be."""
-    settings, owner = defaults.settings, vassal.owner
+    settings, owner = defaults.settings, vassal.config.owner
     user, group = settings.uid, settings.gid
     if settings.emperor_tyrant:
         if not owner.uid or not owner.gid:
             return vassal.problem(
                 "tyrant-root",
                 f"its {'owner' if not owner.uid else 'group'} is root, and in tyrant mode a vassal runs as its owner",
-                f"chown USER:GROUP {printable(vassal.config)}",
+                f"chown USER:GROUP {printable(vassal.config.path)}",
             )
         user, group = str(owner.uid), str(owner.gid)
     drops_groups = settings.emperor_tyrant and not settings.emperor_tyrant_initgroups
