@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from bridge.diagnostics import BridgeError, Diagnostic
@@ -82,6 +83,23 @@ _KINDS = {
 }
 
 
+class RuleKind(Enum):
+    """The on-demand rules of an Emperor, by what gives a vassal's address."""
+
+    NONE = "none"
+    EXTENSION = "extension"
+    DIRECTORY = "directory"
+    EXEC = "exec"
+
+
+@dataclass(frozen=True, slots=True)
+class OnDemandRule:
+    """The one on-demand rule in force; ``value`` is its extension, its directory or its command."""
+
+    kind: RuleKind
+    value: str = ""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """The values in force, from the flags, bridge.toml and emperor.ini together."""
@@ -112,6 +130,22 @@ class Settings:
     chdir: str = ""
     binary_path: str = ""
     """The uWSGI binary; empty: the one in PATH."""
+
+    @property
+    def on_demand_rule(self) -> OnDemandRule:
+        """The rule in force: the extension, else the directory, else the command.
+
+        core/emperor.c, ``emperor_check_on_demand_socket``: the Emperor never asks the next one, even if the first
+        gives no address.
+        """
+        for kind, value in (
+            (RuleKind.EXTENSION, self.emperor_on_demand_extension),
+            (RuleKind.DIRECTORY, self.emperor_on_demand_directory),
+            (RuleKind.EXEC, self.emperor_on_demand_exec),
+        ):
+            if value:
+                return OnDemandRule(kind, value)
+        return OnDemandRule(RuleKind.NONE)
 
 
 def merge(layers: Sequence[Mapping[str, Any]]) -> Settings:
