@@ -13,7 +13,7 @@ from bridge.host.users import missing_owner
 from bridge.model.address import InetAddress, UnixAddress, overlaps, parse_uwsgi_socket
 from bridge.model.vassal import ResolvedVassal, SocketAccess
 from bridge.uwsgi.options import ConfigError
-from bridge.uwsgi.reader import read
+from bridge.uwsgi.reader import ProcessView, read
 from bridge.uwsgi.socket_options import DATAGRAM, sockets
 from bridge.vassals.daemonize import AS_RELOADED, find_daemonize, find_first_start, in_service
 from bridge.vassals.spawn import spawn_spec
@@ -82,7 +82,8 @@ def read_as_started(vassal: Vassal, defaults: SpawnDefaults, *more: str) -> Conf
         ConfigError: uWSGI would not start with it.
     """
     environ = dict(one.split("=", 1) for one in (*defaults.environment, *more))
-    return read(vassal.config, environ=environ, cwd=vassal.directory, before=defaults.before, after=defaults.after)
+    view = ProcessView(environ=environ, cwd=vassal.directory, before=defaults.before, after=defaults.after)
+    return read(vassal.config, view)
 
 
 def find_own_socket(
