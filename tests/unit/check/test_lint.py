@@ -108,7 +108,7 @@ def test_one_pidfile_for_two() -> None:
     one, other = config("pidfile = app.pid"), config("chdir = /srv\nsafe-pidfile = ./app.pid")
     found = list(find_pidfile_clashes([(first, one), (second, other), (third, config("pidfile = /c.pid"))]))
     assert [(d.vassal, d.code, d.line) for d in found] == [("a.ini", "pidfile-clash", 2), ("b.ini", "pidfile-clash", 3)]
-    assert "by b.ini" in found[0].message
+    assert "by vassal b.ini" in found[0].message
     after = config("chdir = /srv\npidfile2 = app.pid")
     assert list(find_pidfile_clashes([(first, one), (second, after)])) == []
     assert len(list(find_pidfile_clashes([(first, config("pidfile = /srv/app.pid")), (second, after)]))) == 2
