@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.host.listeners import is_socket
+from bridge.host.files import is_socket
 from bridge.model.address import UnixAddress
 from bridge.model.unit_names import TARGET, link_path, pause_of, service_of
 from bridge.model.vassal import Mode

@@ -16,7 +16,7 @@ from bridge.model.unit_names import EscapeError
 from bridge.model.vassal import ResolvedVassal, SocketAccess
 from bridge.units.quoting import argument, value, word
 from bridge.uwsgi.options import ConfigError
-from bridge.uwsgi.reader import read
+from bridge.uwsgi.reader import ProcessView, read
 from bridge.uwsgi.socket_options import DATAGRAM, sockets
 from bridge.vassals.daemonize import AS_RELOADED, find_daemonize, find_first_start, in_service
 from bridge.vassals.spawn import spawn_spec
@@ -95,7 +95,8 @@ def read_as_started(vassal: Vassal, defaults: SpawnDefaults, *more: str) -> Conf
         ConfigError: uWSGI would not start with it.
     """
     environ = dict(one.split("=", 1) for one in (*defaults.environment, *more))
-    return read(vassal.config.path, environ=environ, cwd=vassal.directory, before=defaults.before, after=defaults.after)
+    view = ProcessView(environ=environ, cwd=vassal.directory, before=defaults.before, after=defaults.after)
+    return read(vassal.config.path, view)
 
 
 def find_own_socket(
