@@ -23,7 +23,7 @@ CONFIG_OPTIONS = {
     ".js": "--json",
     ".json": "--json",
 }
-"""The option by which the Emperor gives uWSGI a config, by the file's extension (core/emperor.c, ``vassal_new_argv``)."""
+"""The option by which the Emperor gives uWSGI a config, by its extension (core/emperor.c, ``vassal_new_argv``)."""
 
 
 def option_for(name: str, extra_extensions: Iterable[str]) -> str | None:

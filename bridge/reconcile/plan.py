@@ -37,7 +37,7 @@ class Plan:
     write: Mapping[str, str] = field(default_factory=dict)
     """Unit files to write."""
     keep_running: frozenset[str] = frozenset()
-    """Those of the written units whose text alone is new: it takes effect at their next start, and nothing is stopped."""
+    """Those of the written units that run on: only their text is new, and it takes effect at their next start."""
     reread: tuple[str, ...] = ()
     """Units in the manager's memory whose files an interrupted run may have changed already."""
     renew: tuple[str, ...] = ()

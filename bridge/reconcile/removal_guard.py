@@ -1,4 +1,4 @@
-"""The mass-removal guard: a folder emptied by mistake, or not mounted, looks like many vassals removed at once. Pure."""
+"""The mass-removal guard: a folder that is emptied or not mounted looks like many vassals removed at once. Pure."""
 
 from __future__ import annotations
 

@@ -54,26 +54,20 @@ class Resolution:
 
 def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolution | Diagnostic:
     """Read a vassal's config and decide what its units are made from, or say why there can be none."""
-    defaults, address = context.defaults, rule.address
-    spawn = spawn_spec(vassal, defaults)
+    address = rule.address
+    spawn = spawn_spec(vassal, context.defaults)
     if isinstance(spawn, Diagnostic):
         return spawn
-    try:
-        config = read_as_started(vassal, defaults)
-        if find_daemonize(config):
-            spawn = in_service(spawn, config)
-            again = read_as_started(vassal, defaults, AS_RELOADED)
-            if lost := find_first_start(vassal, config, again, spawn):
-                return lost
-    except ConfigError as error:
-        return vassal.problem("config-unreadable", error.message, error.hint, at=(error.path, error.line))
-    if address and (problem := _find_address_problem(config, vassal, address, spawn, context)):
+    started = _read(vassal, spawn, context.defaults)
+    if isinstance(started, Diagnostic):
+        return started
+    config, spawn = started
+    problem = _find_address_problem(config, vassal, address, spawn, context) if address else None
+    if problem := problem or _find_unwritable(vassal, spawn):
         return problem
     access = _access(config, vassal, SocketAccess(user=spawn.user, group=spawn.group))
     if isinstance(access, Diagnostic):
         return access
-    if unwritable := _find_unwritable(vassal, spawn):
-        return unwritable
     resolved = ResolvedVassal(
         vassal=vassal,
         address=address,
@@ -84,6 +78,19 @@ def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolu
         sources=_sources(vassal, config, rule),
     )
     return Resolution(resolved, config)
+
+
+def _read(vassal: Vassal, spawn: SpawnSpec, defaults: SpawnDefaults) -> tuple[Config, SpawnSpec] | Diagnostic:
+    """Read a vassal's config; return with it how the vassal is started so that ``daemonize`` leaves it in its unit."""
+    try:
+        config = read_as_started(vassal, defaults)
+        if not find_daemonize(config):
+            return config, spawn
+        spawn = in_service(spawn, config)
+        again = read_as_started(vassal, defaults, AS_RELOADED)
+        return find_first_start(vassal, config, again, spawn) or (config, spawn)
+    except ConfigError as error:
+        return vassal.problem("config-unreadable", error.message, error.hint, at=(error.path, error.line))
 
 
 def read_as_started(vassal: Vassal, defaults: SpawnDefaults, *more: str) -> Config:
