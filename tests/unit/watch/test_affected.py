@@ -9,7 +9,7 @@ import pytest
 
 from bridge.config.settings import Settings
 from bridge.monitors.directory import DirectoryMonitor
-from bridge.monitors.glob import PatternMonitor
+from bridge.monitors.glob import GlobMonitor
 from bridge.reconcile.run import Scope
 from bridge.state.cache import VassalCache
 from bridge.watch.affected import scope_of
@@ -45,7 +45,7 @@ def folder(settings: Settings = EXTENSION) -> Case:
 
 
 def pattern(settings: Settings = EXTENSION) -> Case:
-    return Case((PatternMonitor("/v/*/app.ini", settings),), settings)
+    return Case((GlobMonitor("/v/*/app.ini", settings),), settings)
 
 
 INCLUDED = ("shared.ini",)
@@ -88,7 +88,7 @@ def test_one_path_that_can_affect_all_is_enough() -> None:
 
 def test_a_path_can_be_a_config_of_two_monitors() -> None:
     settings = Settings()
-    case = Case((DirectoryMonitor("/v/x", settings), PatternMonitor("/v/*/app.ini", settings)), settings)
+    case = Case((DirectoryMonitor("/v/x", settings), GlobMonitor("/v/*/app.ini", settings)), settings)
     scope = case.scope(["/v/x/app.ini"])
     assert scope == case.keys(["/v/x/app.ini"])
     assert scope != Case(case.monitors[:1], settings).keys(["/v/x/app.ini"])
