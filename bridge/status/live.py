@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from bridge.diagnostics import Diagnostic
     from bridge.lifecycle.events import LifecycleEvent
-    from bridge.lifecycle.history import History
+    from bridge.lifecycle.history import Histories, History
     from bridge.model.unit import UnitChange
     from bridge.reconcile.reconciler import Reconciler
     from bridge.status.table import Row
@@ -34,7 +34,7 @@ class StatusReport:
 
     rows: list[Row]
     states: dict[str, UnitState]
-    histories: dict[str, History]
+    histories: Histories
     diagnostics: Sequence[Diagnostic] = ()
 
 
@@ -47,8 +47,8 @@ def look(manager: SystemdManager, reconciler: Reconciler, *, has_sources: bool, 
     planned = reconciler.overlook(manager) if has_sources else None
     actual = planned.actual if planned else reconciler.observe(manager)
     rejections, diagnostics = (planned.rejections, planned.diagnostics) if planned else ((), ())
-    histories, since = read_histories(user_manager=user_manager)
-    rows = table(actual, rejections, diagnostics, manager, histories, histories_since=since)
+    histories = read_histories(user_manager=user_manager)
+    rows = table(actual, rejections, diagnostics, manager, histories)
     return StatusReport(rows=rows, states=dict(actual.states), histories=histories, diagnostics=diagnostics)
 
 
@@ -93,7 +93,7 @@ class LiveStatus:
     def _begin(self) -> None:
         sight = self._look()
         # What was seen to happen may not be in the journal yet.
-        self._histories = {**sight.histories, **self._histories}
+        self._histories = {**sight.histories.by_service, **self._histories}
         self._rows = [told(row, self._histories.get(row.unit, UNKNOWN)) if row.unit else row for row in sight.rows]
         self._places = {row.unit: place for place, row in enumerate(sight.rows) if row.unit}
         self._names |= {row.unit: row.vassal for row in sight.rows if row.unit}

@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import errors
-from bridge.lifecycle.history import UNKNOWN
 from bridge.model.address import UnixAddress
 from bridge.model.vassal import Mode
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from bridge.diagnostics import Diagnostic
-    from bridge.lifecycle.history import History
+    from bridge.lifecycle.history import Histories, History
     from bridge.model.unit import UnitState
     from bridge.model.vassal import RejectedVassal
     from bridge.reconcile.actual import ActualState
@@ -79,14 +78,12 @@ def table(
     rejections: Iterable[RejectedVassal],
     diagnostics: Iterable[Diagnostic],
     manager: Manager,
-    histories: Mapping[str, History],
-    *,
-    histories_since: int | None = None,
+    histories: Histories,
 ) -> list[Row]:
     """Return a row for each installed vassal and each refused one, ordered by name.
 
-    ``rejections`` and ``diagnostics`` are those of a look at the sources, ``histories`` those of services by name,
-    which begin at ``histories_since`` if not at boot. Raises nothing: what cannot be asked is null.
+    ``rejections`` and ``diagnostics`` are those of a look at the sources, ``histories`` those of services by name.
+    Raises nothing: what cannot be asked is null.
     """
     problems = _problems(diagnostics)
     decisive = {
@@ -106,9 +103,9 @@ def table(
                 pid=pids.get(installed.service) or None,
                 since=_iso(since.get(decisive[label])),
                 problem=problems.pop(installed.config, None),
-                history_since=_iso(histories_since),
+                history_since=_iso(histories.since),
             ),
-            histories.get(installed.service, UNKNOWN),
+            histories.of(installed.service),
         )
         for label, installed in actual.installed.items()
     ]  # fmt: skip
@@ -129,9 +126,7 @@ def table(
     return sorted(rows, key=lambda row: row.vassal)
 
 
-def _since(
-    actual: ActualState, decisive: Mapping[str, str], manager: Manager, histories: Mapping[str, History]
-) -> dict[str, int]:
+def _since(actual: ActualState, decisive: Mapping[str, str], manager: Manager, histories: Histories) -> dict[str, int]:
     """Return since when each decisive unit is in its state, in µs since the epoch.
 
     Of a vassal that waits at a path, its socket's file and the journal tell: to ask systemd of each takes seconds.
@@ -141,7 +136,7 @@ def _since(
     for label, unit in decisive.items():
         installed = actual.installed[label]
         if isinstance(installed.address, UnixAddress) and actual.state(unit).sub == "listening":
-            history = histories.get(installed.service, UNKNOWN)
+            history = histories.of(installed.service)
             with suppress(OSError):
                 bound = os.lstat(installed.address.path).st_mtime_ns // 1000
                 found[unit] = max(bound, history.last_idle_exit or 0, history.last_failure or 0)
