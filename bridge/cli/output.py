@@ -65,8 +65,7 @@ def row_json(row: Row) -> dict[str, object]:
 def print_changes(changes: Sequence[Change], *, planned: bool) -> None:
     """Print a line for each vassal that changed."""
     for change in changes:
-        verb = f"would be {change.verb}" if planned else change.verb
-        print_line(f"{printable(change.vassal)}: {verb}{f', {printable(change.detail)}' if change.detail else ''}")
+        print_line(printable(change.planned if planned else str(change)))
 
 
 def summary(changes: Sequence[Change], diagnostics: Sequence[Diagnostic], vassals: int) -> str:

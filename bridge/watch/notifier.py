@@ -85,7 +85,7 @@ class Notifier:
         # How their units end is told after this.
         self._gone = gone
         for change in planned.plan.changes:
-            self._say(f"{change.vassal}: {change.verb}{f', {change.detail}' if change.detail else ''}")
+            self._say(str(change))
         tell_run(planned.plan.changes, (), user_manager=self._user_manager)
         before = [d for d in self._problems if planned.part is not None and d.config not in planned.part]
         self.failed([*before, *planned.diagnostics, *problems])
