@@ -9,7 +9,6 @@ import os
 from collections import deque
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.lifecycle.events import Ending, Event
@@ -183,7 +182,7 @@ def advance(history: History, event: Event, text: str, at: int) -> History:
 
 NEWEST = 10_000
 """Entries of the manager that are read at most, the newest. Each takes some 40 µs."""
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 def read_histories(*, user_manager: bool) -> Histories:
@@ -197,7 +196,8 @@ def read_histories(*, user_manager: bool) -> Histories:
     entries: deque[Entry] = deque()
     read, oldest = 0, None
     try:
-        boot = _BOOT_ID.read_text(encoding="ascii").strip().replace("-", "")
+        with open(_BOOT_ID, encoding="ascii") as file:
+            boot = file.read().strip().replace("-", "")
         wanted = JournalFilter(
             alternatives=("MESSAGE_ID", map(str, SystemdMessage)),
             required={**sender, "_BOOT_ID": boot},
