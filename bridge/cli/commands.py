@@ -42,7 +42,7 @@ def cli() -> None:
 
 @cli.command(epilog=_EPILOG_SYNC)
 @settings_options
-@click.option("--dry-run", is_flag=True, help="Show what would be done, with a diff of the units, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what sync would do, with a diff of the units, and change nothing.")
 @click.option(
     "--allow-mass-removal", is_flag=True, help="Remove vassals even if more than half of at least ten are gone at once."
 )
@@ -83,7 +83,7 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each problem.")
 def check(*, as_json: bool, **given: Any) -> None:
-    """Say what is wrong with the vassals and rules; change nothing."""
+    """Report what is wrong with the vassals and rules; change nothing."""
     from bridge.check.run import check_vassals
     from bridge.cli import output
     from bridge.reconcile.run import RunOptions

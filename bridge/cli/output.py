@@ -40,7 +40,7 @@ def print_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
 
 
 def print_found_ini(path: str | None) -> None:
-    """Print to standard error that an Emperor's config is read which nothing named."""
+    """Print to standard error which emperor.ini is read because it was found in a usual place."""
     if path is not None:
         sys.stderr.write(f"reading {printable(path)} (no bridge.toml names vassals)\n")
 

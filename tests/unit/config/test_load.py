@@ -8,6 +8,7 @@ import pytest
 
 from bridge.config import load
 from bridge.config.load import load_invocation
+from bridge.config.paths import make_paths as real_paths
 from bridge.diagnostics import BridgeError
 
 if TYPE_CHECKING:
@@ -22,12 +23,11 @@ def debians(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "emperor.ini"
     path.write_text("[uwsgi]\nemperor = /found\nmaster = true\nworkers = 2\n")
     monkeypatch.setattr(load, "USUAL_EMPEROR_INIS", (str(tmp_path / "none.ini"), str(path)))
-    real = load.make_paths
 
     def make_paths(**given: bool) -> Paths:
         from dataclasses import replace
 
-        return replace(real(**given), config=str(tmp_path / "bridge.toml"))
+        return replace(real_paths(**given), config=str(tmp_path / "bridge.toml"))
 
     monkeypatch.setattr(load, "make_paths", make_paths)
     return path
