@@ -19,8 +19,8 @@ unit: $(VENV)/ready
 beside: packages $(VENV)/ready
 	$(RUN) -m pytest tests/booted/test_beside.py
 
-# The bridge beside the Emperor and beside bare systemd; it writes README's section "How fast".
-# Less: make bench SIZES="1 100" (ROUNDS=1, MEASURES=up,one), which leaves README alone.
+# The bridge beside the Emperor and beside bare systemd; it writes tests/bench/README.md, and one line of README.md.
+# Less: make bench SIZES="1 100" (ROUNDS=1, MEASURES=up,one), which leaves both alone.
 bench: packages $(VENV)/ready-bench
 	@sh packaging/install-packages bench-packages.txt
 	$(RUN) -m tests.bench --sizes "$(SIZES)" --measures "$(MEASURES)" $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -38,7 +38,9 @@ class Diagnostic:
     vassal: str | None = None
     """The name of the vassal it concerns."""
     config: str | None = None
-    """That vassal's config: what tells it from all others."""
+    """The path of that vassal's config."""
+    key: str | None = None
+    """That vassal's key, which tells it from all others."""
     severity: Severity = Severity.ERROR
 
     def __str__(self) -> str:

@@ -1,1 +1,1 @@
-"""What `check` looks for beyond what a plan needs: the lint rules and the machine's limits."""
+"""The checks of ``check`` that go beyond planning: lint rules, nginx, limits of the machine."""

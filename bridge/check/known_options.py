@@ -1,4 +1,4 @@
-"""The options the installed uWSGI knows, by its own help text."""
+"""Reads which options the installed uWSGI has from its ``--help``."""
 
 from __future__ import annotations
 
@@ -11,20 +11,14 @@ if TYPE_CHECKING:
     from bridge.uwsgi.options import Config
 
 _OPTION = re.compile(r"^ +(?:-.\|)?--(?P<name>[a-z0-9-]+)", re.MULTILINE)
-
-
 _PLUGIN = re.compile(r"[a-z0-9_]{1,40}")
-"""A plugin's name, and no path: this uWSGI runs as root."""
-
-
+"""A plugin's name and no path: uWSGI loads it as root here."""
 _PLUGINS_MAX = 32
-
-
 _HELP_MAX = 1024 * 1024
 
 
-class _Options:
-    """The options of the installed uWSGI, by its own ``--help``, with the plugins that a config loads."""
+class KnownOptions:
+    """The options of the installed uWSGI and its plugins; each ``--help`` is run once."""
 
     def __init__(self, program: str) -> None:
         self._program = program
@@ -32,7 +26,7 @@ class _Options:
         self._together: dict[frozenset[str], frozenset[str]] = {}
 
     def known(self, config: Config) -> frozenset[str]:
-        """Return the names a config may use; none if that cannot be known."""
+        """Return the options of uWSGI with the plugins that a config loads; none if they cannot be determined."""
         loaded = frozenset(
             name.strip()
             for option in config.all("plugin", "plugins", "need-plugin", "need-plugins")

@@ -1,4 +1,4 @@
-"""The limits of the kernel and of PID 1 that many vassals can reach, read as they are now."""
+"""Warns of the limits of the kernel and of PID 1 that many vassals can reach."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, Severity
+from bridge.host.files import read_text
 from bridge.model.vassal import Mode
 
 if TYPE_CHECKING:
@@ -17,33 +18,34 @@ if TYPE_CHECKING:
     from bridge.model.vassal import ResolvedVassal
     from bridge.uwsgi.options import Config
 
-_OWN = 200
-"""Descriptors that PID 1 has for itself, and more."""
-_EACH = 2
-"""Processes of a vassal that runs with one worker: its master, and that. Also: to reload, PID 1 needs its descriptors
-twice (seen on systemd 252)."""
-_NOTHING = 1 << 62
+FD_HEADROOM = 200
+"""File descriptors that PID 1 needs for itself, with a margin."""
+FD_FACTOR_ON_RELOAD = 2
+"""During daemon-reload, PID 1 has each descriptor twice (systemd 252)."""
+PROCESSES_PER_VASSAL = 2
+"""Processes of a running vassal with one worker: its master and that worker."""
+_UNLIMITED = 1 << 62
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What the machine allows; what cannot be read is no limit."""
+    """Limits of the machine; one that cannot be read counts as unlimited."""
 
-    descriptors: int = _NOTHING
-    """Files that PID 1 may have open (``LimitNOFILE=`` in systemd-system.conf(5); proc_pid_limits(5))."""
-    backlog: int = _NOTHING
-    """Connections that may wait in one socket's queue (``net.core.somaxconn``, listen(2))."""
-    watches: int = _NOTHING
-    """Folders that a user may watch (``fs.inotify.max_user_watches``, inotify(7))."""
-    processes: int = _NOTHING
-    """Processes there may be at once (``kernel.pid_max`` and ``kernel.threads-max``, proc(5))."""
+    descriptors: int = _UNLIMITED
+    """Open files of PID 1 (``LimitNOFILE=`` in systemd-system.conf(5); proc_pid_limits(5))."""
+    backlog: int = _UNLIMITED
+    """Connections in the queue of one socket (``net.core.somaxconn``, listen(2))."""
+    watches: int = _UNLIMITED
+    """Inotify watches of a user (``fs.inotify.max_user_watches``, inotify(7))."""
+    processes: int = _UNLIMITED
+    """Processes on the machine (``kernel.pid_max`` and ``kernel.threads-max``, proc(5))."""
 
 
 def read_limits() -> Limits:
     """Read the limits of this machine."""
-    found = re.search(r"^Max open files\s+(\d+)", _text("/proc/1/limits"), re.MULTILINE)
+    found = re.search(r"^Max open files\s+(\d+)", read_text("/proc/1/limits"), re.MULTILINE)
     return Limits(
-        descriptors=int(found[1]) if found else _NOTHING,
+        descriptors=int(found[1]) if found else _UNLIMITED,
         backlog=_number("/proc/sys/net/core/somaxconn"),
         watches=_number("/proc/sys/fs/inotify/max_user_watches"),
         processes=min(_number("/proc/sys/kernel/pid_max"), _number("/proc/sys/kernel/threads-max")),
@@ -51,38 +53,36 @@ def read_limits() -> Limits:
 
 
 def find_limits(read: Sequence[tuple[ResolvedVassal, Config]], limits: Limits) -> Iterator[Diagnostic]:
-    """Yield a problem for each limit that these vassals come near or go beyond."""
+    """Yield a warning for each limit that these vassals reach."""
     waiting = sum(resolved.mode is Mode.ON_DEMAND for resolved, _ in read)
-    if (needed := _EACH * (waiting + _OWN)) > limits.descriptors:
+    if (needed := FD_FACTOR_ON_RELOAD * (waiting + FD_HEADROOM)) > limits.descriptors:
         yield _near(
             "limit-descriptors",
-            f"systemd may have {limits.descriptors} files open, and to reload with {waiting} sockets it needs "
-            f"about {needed}",
-            "raise what PID 1 is started with: fs.nr_open, or in a container its own limit (systemd-nspawn --rlimit=)",
+            f"PID 1 may open {limits.descriptors} files, and daemon-reload with {waiting} sockets needs about {needed}",
+            "raise the limit that PID 1 is started with: fs.nr_open, or in a container systemd-nspawn --rlimit=",
         )
-    if (needed := _EACH * len(read)) > limits.processes:
+    if (needed := PROCESSES_PER_VASSAL * len(read)) > limits.processes:
         yield _near(
             "limit-processes",
-            f"there may be {limits.processes} processes, and {len(read)} vassals that all run need at least {needed}",
-            "raise kernel.pid_max and kernel.threads-max, or let more of them wait (idle, die-on-idle)",
+            f"the kernel allows {limits.processes} processes, and all {len(read)} vassals need at least {needed}",
+            "raise kernel.pid_max and kernel.threads-max, or stop idle vassals (idle, die-on-idle)",
         )
     folders = {
-        os.path.dirname(path) for resolved, _ in read for path in (resolved.vassal.config, str(resolved.address))
+        os.path.dirname(path) for resolved, _ in read for path in (resolved.vassal.config.path, str(resolved.address))
     }
     if len(folders) > limits.watches:
         yield _near(
             "limit-watches",
-            f"{limits.watches} folders may be watched, and the vassals and their sockets are in {len(folders)}",
+            f"the kernel allows {limits.watches} inotify watches; configs and sockets are in {len(folders)} folders",
             "raise fs.inotify.max_user_watches",
         )
     for resolved, config in read:
         if (resolved.backlog or 0) > limits.backlog and (option := config.last("listen")):
             yield resolved.vassal.problem(
                 "listen-too-long",
-                f"listen = {resolved.backlog} is more than net.core.somaxconn: no more than {limits.backlog} can wait",
-                "raise net.core.somaxconn and restart the socket, or write a lower number",
-                path=option.path,
-                line=option.line,
+                f"listen = {resolved.backlog} exceeds net.core.somaxconn: the queue holds {limits.backlog} connections",
+                "raise net.core.somaxconn and restart the socket unit, or write a lower number",
+                at=(option.path, option.line),
                 severity=Severity.WARNING,
             )
 
@@ -93,13 +93,5 @@ def _near(code: str, message: str, hint: str) -> Diagnostic:
 
 def _number(path: str) -> int:
     with suppress(ValueError):
-        return int(_text(path))
-    return _NOTHING
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="ascii") as file:
-            return file.read()
-    except OSError:
-        return ""
+        return int(read_text(path))
+    return _UNLIMITED

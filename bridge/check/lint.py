@@ -1,6 +1,6 @@
-"""What uWSGI will take without a word and an admin will regret: the warnings of ``check``. Pure.
+"""Warnings on options that uWSGI accepts but that do not what the admin wants. Pure.
 
-Each says what happens and what to write instead; a sane config gets none.
+Each warning says what happens and what to write instead; a correct config gets none.
 """
 
 from __future__ import annotations
@@ -30,39 +30,39 @@ JOBS = frozenset(
     | {"mule", "mules", "farm", "attach-daemon", "attach-daemon2", "attach-control-daemon", "smart-attach-daemon"}
     | {"smart-attach-daemon2", "legion-attach-daemon", "legion-smart-attach-daemon"}
 )
-"""What a master runs beside its workers, and takes with it when it ends (core/uwsgi.c, ``uwsgi_base_options``)."""
+"""Options for what the master runs beside its workers and stops when it ends (``uwsgi_base_options``)."""
 Spellings: TypeAlias = "Callable[[str, str], Collection[str]]"
-"""Returns all ways to name a user (``uid``) or a group (``gid``)."""
+"""Returns the name and the number of a user (``uid``) or group (``gid``) that is given by either."""
 _PIDFILES = ("pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2")
 _UNKNOWN_MAX = 100
-"""How many unknown options of one config are compared with all that uWSGI has."""
+"""Unknown options of one config that are compared with all known ones."""
 _NUMBER = re.compile(r"[0-9]{1,6}")
 
 
 def lint(resolved: ResolvedVassal, config: Config, spellings: Spellings) -> Iterator[Diagnostic]:
-    """Yield what is hazardous in one vassal's config, by itself."""
+    """Yield the warnings on one vassal's config that need no other file."""
     yield from _idle(resolved.vassal, config)
     if resolved.address is not None:
         yield from _other_sockets(resolved, config)
     yield from _user(resolved, config, spellings)
     yield from _daemonize(resolved.vassal, config)
     if config.flag("lazy") and (lazy := config.last("lazy")):
-        # core/master_utils.c, ``grace_them_all``; an Emperor has the vassal leave the mode at its first reload.
+        # core/master_utils.c, ``grace_them_all``; under an Emperor, the first reload ends this mode.
         yield _warn(
             resolved.vassal,
             lazy,
             "lazy-reload",
-            "with lazy, a reload only starts new workers: a changed config is not in force until the app starts anew",
-            "write lazy-apps = true instead, which loads apps in the workers too, and reloads all",
+            "with lazy, a reload starts only new workers: a changed config takes effect at the next start",
+            "write lazy-apps = true: it also loads apps in the workers, and a reload reads the config",
         )
 
 
 def find_misspelt(
     vassal: Vassal, config: Config, known: frozenset[str], text: Callable[[], str]
 ) -> Iterator[Diagnostic]:
-    """Yield options that the installed uWSGI does not know but that are nearly one it knows: it passes over them.
+    """Yield a warning for each option that uWSGI does not know and that resembles a known one.
 
-    ``text`` returns what the config was written as: a name used as a placeholder is meant to be one.
+    ``text`` returns the config's text: a name that it uses as a placeholder is no misspelt option.
     """
     unknown = [option for option in config.options if option.key not in known]
     if not unknown:
@@ -77,14 +77,14 @@ def find_misspelt(
                 vassal,
                 option,
                 "unknown-option",
-                f"uWSGI has no option {printable(option.key)}, and passes over it in silence",
+                f"uWSGI has no option {printable(option.key)} and ignores it",
                 f"did you mean {close}?",
             )
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4096)
 def _closest(name: str, known: frozenset[str]) -> str:
-    """Return the known name that is nearly this one: slow, and asked for each vassal that shares a template."""
+    """Return the known name most similar to this one; slow, so cached for vassals that share a template."""
     longest = max(map(len, known), default=0) + 2
     return next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), "") if len(name) <= longest else ""
 
@@ -92,7 +92,7 @@ def _closest(name: str, known: frozenset[str]) -> str:
 def by_collision(
     passes: Iterable[ProxyPass], canonical_address: Callable[[Address], Address]
 ) -> dict[str, list[ProxyPass]]:
-    """Sort lines of web servers' by what their addresses share with all others that might be the same."""
+    """Group nginx's lines by the collision key of their addresses."""
     found: dict[str, list[ProxyPass]] = {}
     for one in passes:
         known = replace(one, address=canonical_address(one.address))
@@ -103,7 +103,7 @@ def by_collision(
 def find_other_protocol(
     resolved: ResolvedVassal, config: Config, passes: Mapping[str, list[ProxyPass]]
 ) -> Iterator[Diagnostic]:
-    """Yield a problem if a web server speaks another protocol to the address than the app does."""
+    """Yield a warning for each line by which nginx speaks another protocol to the address than the app."""
     if resolved.canonical_address is None:
         return
     option = config.last("protocol", "socket-protocol")
@@ -113,19 +113,18 @@ def find_other_protocol(
             yield resolved.vassal.problem(
                 "protocol-mismatch",
                 f"{printable(one.path)}:{one.line} speaks {one.protocol} to {resolved.address}, and the app {speaks}",
-                f"write protocol = {one.protocol}, or mend the web server's line",
-                path=option.path if option else None,
-                line=option.line if option else None,
+                f"write protocol = {one.protocol}, or correct that line of nginx",
+                at=(option.path, option.line) if option else (None, None),
                 severity=Severity.WARNING,
             )
 
 
 def find_pidfile_clashes(configs: Iterable[tuple[ResolvedVassal, Config]]) -> Iterator[Diagnostic]:
-    """Yield a problem for each vassal that writes a file of process IDs which another one writes, too."""
+    """Yield a warning for each vassal that writes the same pidfile as another."""
     writers: dict[str, list[tuple[Vassal, Option]]] = {}
     for resolved, config in configs:
         for option in config.all(*_PIDFILES):
-            # Only the second of each kind is written after the change of directory: core/uwsgi.c, ``uwsgi_start``.
+            # uWSGI changes its directory before it writes pidfile2 and safe-pidfile2 (core/uwsgi.c, ``uwsgi_start``).
             folder = config.last("chdir") if option.key.endswith("2") else None
             base = os.path.join(resolved.vassal.directory, folder.value if folder else "")
             path = os.path.normpath(os.path.join(base, option.value))
@@ -138,15 +137,15 @@ def find_pidfile_clashes(configs: Iterable[tuple[ResolvedVassal, Config]]) -> It
                 vassal,
                 option,
                 "pidfile-clash",
-                f"{option.key} {printable(path)} is also written by {printable(other)}",
-                "leave it out: systemctl show -P MainPID knows the process",
+                f"{option.key} {printable(path)} is also written by vassal {printable(other)}",
+                "remove it: systemctl show -P MainPID prints the process",
             )
 
 
 def find_removed_folders(resolved: ResolvedVassal, runtime_directories: Mapping[str, str]) -> Iterator[Diagnostic]:
-    """Yield a problem if the socket is in a folder that systemd removes with another unit.
+    """Yield a warning if the socket is in a folder that systemd removes with another unit.
 
-    ``runtime_directories`` are the units by the folders their ``RuntimeDirectory=`` makes (systemd.exec(5)).
+    ``runtime_directories`` has by folder the unit whose ``RuntimeDirectory=`` creates it (systemd.exec(5)).
     """
     if not isinstance(resolved.address, UnixAddress):
         return
@@ -161,19 +160,19 @@ def find_removed_folders(resolved: ResolvedVassal, runtime_directories: Mapping[
 
 
 def find_open_config(vassal: Vassal, modes: Mapping[str, int]) -> Iterator[Diagnostic]:
-    """Yield a problem if others than a tenant can change its config; ``modes`` are those of the file and its folder."""
+    """Yield a warning if other users than the tenant can change its config; ``modes`` has its file and its folder."""
     for path, mode in modes.items():
         if mode & 0o022 and not mode & 0o1000:
             yield vassal.problem(
                 "writable-by-others",
-                f"{printable(path)} can be written by others than its owner, who could so run programs as the tenant",
+                f"other users than its owner can write to {printable(path)}, and so run programs as the tenant",
                 f"chmod go-w {printable(path)}",
                 severity=Severity.WARNING,
             )
 
 
 def _idle(vassal: Vassal, config: Config) -> Iterator[Diagnostic]:
-    """What idle does, and takes with it (core/master_checks.c, ``uwsgi_master_check_idle``)."""
+    """Check ``idle`` and ``die-on-idle`` (core/master_checks.c, ``uwsgi_master_check_idle``)."""
     idle = config.last("idle")
     dies = config.last("die-on-idle") if config.flag("die-on-idle") else None
     option = dies or idle
@@ -183,8 +182,8 @@ def _idle(vassal: Vassal, config: Config) -> Iterator[Diagnostic]:
             vassal,
             option,
             "idle-no-master",
-            f"{option.key} has no effect: master is off, in line {master.line} of {printable(master.path)}",
-            "remove that line: it is the master that finds the app idle",
+            f"{option.key} has no effect: line {master.line} of {printable(master.path)} turns the master off",
+            "remove that line: the master checks whether the app is idle",
         )
     if dies and not idle:
         yield _warn(
@@ -197,8 +196,8 @@ def _idle(vassal: Vassal, config: Config) -> Iterator[Diagnostic]:
             vassal,
             job,
             "idle-jobs",
-            f"{job.key} stops with the app whenever it ends idle (line {dies.line}), until the next connection",
-            "leave out die-on-idle, or give the job a unit or a vassal of its own",
+            f"{job.key} stops when the app ends idle (line {dies.line}), until the next connection",
+            "remove die-on-idle, or run the job in a unit or vassal of its own",
         )
     threads = config.last("threads")
     if threads and _NUMBER.fullmatch(threads.value) and int(threads.value) > 1:
@@ -206,8 +205,8 @@ def _idle(vassal: Vassal, config: Config) -> Iterator[Diagnostic]:
             vassal,
             threads,
             "idle-threads",
-            f"with {threads.value} threads, a few requests that meet the end of an idle app get an empty reply",
-            "use processes in place of threads, or leave out die-on-idle; it is the same under the Emperor",
+            f"with {threads.value} threads, a few requests that arrive while the idle app ends get an empty reply",
+            "use processes instead of threads, or remove die-on-idle; under the Emperor it is the same",
         )
 
 
@@ -220,8 +219,8 @@ def _other_sockets(resolved: ResolvedVassal, config: Config) -> Iterator[Diagnos
             vassal,
             option,
             "socket-extra",
-            f"{option.key} = {printable(option.value)} is there only while the app runs: nothing waits on it",
-            f"let clients use {resolved.address}, or give the address a vassal of its own",
+            f"{option.key} = {printable(option.value)} listens only while the app runs, and does not start the app",
+            f"have clients connect to {resolved.address}, or give this address a vassal of its own",
         )
     for option in config.unread:
         if option.key in ALL:
@@ -229,14 +228,14 @@ def _other_sockets(resolved: ResolvedVassal, config: Config) -> Iterator[Diagnos
                 vassal,
                 option,
                 "socket-hidden",
-                f"whether {option.key} = {printable(option.value)} is in force only uWSGI will know; if it is "
-                f"{resolved.address}, the app is woken once and never again",
-                "take it out of the condition, or leave it out: uWSGI gets the socket as file descriptor 0",
+                f"only uWSGI can decide whether {option.key} = {printable(option.value)} is in force; if it binds "
+                f"{resolved.address}, connections start the app once and never again",
+                "remove its condition, or remove it: uWSGI gets the socket as file descriptor 0",
             )
 
 
 def _user(resolved: ResolvedVassal, config: Config, spellings: Spellings) -> Iterator[Diagnostic]:
-    """A process that is not root's stays what it is: setuid(2)."""
+    """Check ``uid`` and ``gid``: only a process of root's can change its user (setuid(2))."""
     spawn = resolved.spawn
     for key, own in (("uid", spawn.user), ("gid", spawn.group)):
         option = config.last(key)
@@ -245,8 +244,8 @@ def _user(resolved: ResolvedVassal, config: Config, spellings: Spellings) -> Ite
                 resolved.vassal,
                 option,
                 f"{key}-impossible",
-                f"{key} = {printable(option.value)} cannot be had: the service runs as {own}",
-                f"leave {key} out",
+                f"{key} = {printable(option.value)} is impossible: the service runs as {own}",
+                f"remove {key}",
             )
 
 
@@ -259,19 +258,19 @@ def _daemonize(vassal: Vassal, config: Config) -> Iterator[Diagnostic]:
         vassal,
         option,
         "daemonize",
-        f"{option.key} only has uWSGI log to {written}, as under an Emperor: it stays in its service, "
-        "and calls even its first start a reload",
-        f"write logto = {written}, which means just that, or nothing: the journal",
+        f"{option.key} only makes uWSGI log to {written}, as under an Emperor: uWSGI stays in its service, "
+        "and logs its first start as a reload",
+        f"write logto = {written}, which does the same, or remove it to log to the journal",
     )
     for pidfile in config.all(*_PIDFILES):
         yield _warn(
             vassal,
             pidfile,
             "daemonize",
-            f"beside {option.key}, uWSGI does not write {pidfile.key} {printable(pidfile.value)}",
-            f"write logto in place of {option.key}; systemctl show -P MainPID knows the process",
+            f"with {option.key}, uWSGI does not write {pidfile.key} {printable(pidfile.value)}",
+            f"write logto instead of {option.key}; systemctl show -P MainPID prints the process",
         )
 
 
 def _warn(vassal: Vassal, option: Option, code: str, message: str, hint: str) -> Diagnostic:
-    return vassal.problem(code, message, hint, path=option.path, line=option.line, severity=Severity.WARNING)
+    return vassal.problem(code, message, hint, at=(option.path, option.line), severity=Severity.WARNING)

@@ -1,4 +1,9 @@
-"""Where nginx hands requests to: ngx_http_uwsgi_module, -fastcgi-, -scgi-, -proxy- and -upstream-."""
+"""Finds the addresses to which nginx passes requests: a heuristic.
+
+It searches the files of Debian's layout with patterns for ``uwsgi_pass``, ``fastcgi_pass``, ``scgi_pass``,
+``proxy_pass`` and ``upstream``. It follows no ``include`` and no variable, so it can miss a line, or take one that is
+not in force.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +11,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from bridge.model.address import Address
-
-
-from typing import TYPE_CHECKING
-
 from bridge.model.address import parse_uwsgi_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from bridge.model.address import Address
 
 CONFIGS = ("/etc/nginx/nginx.conf", "/etc/nginx/conf.d/*.conf", "/etc/nginx/sites-enabled/*")
 _PASS = re.compile(
@@ -27,8 +26,18 @@ _UPSTREAM = re.compile(r"^[^#\n]*?\bupstream\s+(?P<name>[^\s{]+)\s*\{(?P<body>[^
 _SERVER = re.compile(r"^(?:[^#\n]*?[\s;])?server\s+(?P<where>[^;\s]+)", re.MULTILINE)
 
 
+@dataclass(frozen=True, slots=True)
+class ProxyPass:
+    """A line of nginx's configuration that passes requests to an address."""
+
+    address: Address
+    protocol: str
+    path: str
+    line: int
+
+
 def find_passes(texts: Mapping[str, str]) -> Iterator[ProxyPass]:
-    """Yield the addresses that nginx's configuration, by file, hands requests to, through an ``upstream`` or not."""
+    """Yield the addresses to which the files, by path, pass requests, also those of an ``upstream``."""
     upstreams: dict[str, list[str]] = {}
     for text in texts.values():
         for match in _UPSTREAM.finditer(text):
@@ -38,7 +47,7 @@ def find_passes(texts: Mapping[str, str]) -> Iterator[ProxyPass]:
         for match in _PASS.finditer(text):
             if match["how"] == "proxy" and not match["http"]:
                 continue
-            # proxy_pass takes a path after the address: behind a colon where that is a unix socket's.
+            # proxy_pass may have a URI after the address; after that of a unix socket a colon precedes it.
             proxied = match["how"] == "proxy"
             protocol = "http" if proxied else match["how"]
             name = match["where"].split("/")[0] if proxied else match["where"]
@@ -51,13 +60,3 @@ def find_passes(texts: Mapping[str, str]) -> Iterator[ProxyPass]:
                     address = address.partition("/")[0]
                 if parsed := parse_uwsgi_socket(address, base="/"):
                     yield ProxyPass(parsed, protocol, path, line)
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyPass:
-    """A line of a web server's configuration that hands requests to an app."""
-
-    address: Address
-    protocol: str
-    path: str
-    line: int

@@ -1,4 +1,4 @@
-"""What ``check`` looks at beyond the road: the configs once more, and what on this machine can spoil them."""
+"""Runs the checks of ``check`` that go beyond planning: on the configs and on the machine around them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bridge.check.known_options import _Options
+from bridge.check.known_options import KnownOptions
 from bridge.check.limits import find_limits, read_limits
 from bridge.check.lint import (
     by_collision,
@@ -21,7 +21,7 @@ from bridge.check.lint import (
     lint,
 )
 from bridge.check.nginx import CONFIGS, find_passes
-from bridge.host.files import read_regular
+from bridge.host.files import read_text
 from bridge.host.listeners import make_canonical_address
 from bridge.host.users import spellings
 
@@ -30,31 +30,30 @@ if TYPE_CHECKING:
 
     from bridge.config.paths import Paths
     from bridge.diagnostics import Diagnostic
-    from bridge.model.vassal import ResolvedVassal, Vassal
+    from bridge.model.vassal import ResolvedVassal
     from bridge.uwsgi.options import Config
     from bridge.vassals.spawn import SpawnDefaults
 
 _RUNTIME = re.compile(r"^RuntimeDirectory=(?P<names>.+)$", re.MULTILINE)
 _KEPT = re.compile(r"^RuntimeDirectoryPreserve=(yes|true|1|on)\s*$", re.MULTILINE)
-_FILE_MAX = 1024 * 1024
 
 
 def check_vassals(
-    resolved: Sequence[ResolvedVassal], configs: Mapping[Vassal, Config], defaults: SpawnDefaults, paths: Paths
+    resolved: Sequence[ResolvedVassal], configs: Mapping[str, Config], defaults: SpawnDefaults, paths: Paths
 ) -> Iterator[Diagnostic]:
-    """Yield the hazards in the vassals' configs; each file of the machine's is read once, whatever their number."""
+    """Yield the warnings on the vassals' configs; nginx's files and the unit files are read once for all vassals."""
     directories = _runtime_directories(paths)
-    nginx = {path: _text(path) for path in sorted(path for pattern in CONFIGS for path in glob.glob(pattern))}
+    nginx = {path: read_text(path) for path in sorted(path for pattern in CONFIGS for path in glob.glob(pattern))}
     passes = by_collision(find_passes(nginx), make_canonical_address())
-    read = [(one, configs[one.vassal]) for one in resolved]
-    # A wrapper is not uWSGI: what it does when asked for help nobody knows.
-    options = _Options("" if defaults.settings.emperor_wrapper else defaults.program)
+    read = [(one, configs[one.vassal.key]) for one in resolved]
+    # A wrapper is not uWSGI: it may not know --help, and might start something.
+    options = KnownOptions("" if defaults.settings.emperor_wrapper else defaults.program)
     for one, config in read:
         yield from lint(one, config, spellings)
         yield from find_removed_folders(one, directories)
         yield from find_other_protocol(one, config, passes)
         if one.spawn.tenant is not None:
-            yield from find_open_config(one.vassal, _modes(one.vassal.config))
+            yield from find_open_config(one.vassal, _modes(one.vassal.config.path))
         if known := options.known(config):
             yield from find_misspelt(one.vassal, config, known, partial(_texts, one.sources))
     yield from find_pidfile_clashes(read)
@@ -62,7 +61,7 @@ def check_vassals(
 
 
 def _runtime_directories(paths: Paths) -> dict[str, str]:
-    """Return the units by the folders in /run that systemd removes when they stop."""
+    """Return by folder in /run the unit with which systemd removes it (``RuntimeDirectory=``)."""
     found: dict[str, str] = {}
     seen: set[str] = set()
     for folder in paths.unit_path:
@@ -71,7 +70,7 @@ def _runtime_directories(paths: Paths) -> dict[str, str]:
             if unit in seen or unit.startswith("vassal-"):
                 continue
             seen.add(unit)
-            text = _text(path)
+            text = read_text(path)
             if not _KEPT.search(text):
                 names = [name for line in _RUNTIME.findall(text) for name in line.split()]
                 found |= {f"/run/{name}": unit for name in names}
@@ -87,11 +86,4 @@ def _modes(config: str) -> dict[str, int]:
 
 
 def _texts(paths: Sequence[str]) -> str:
-    return "".join(map(_text, paths))
-
-
-def _text(path: str) -> str:
-    try:
-        return read_regular(path, max_bytes=_FILE_MAX).decode(errors="replace")
-    except OSError:
-        return ""
+    return "".join(map(read_text, paths))

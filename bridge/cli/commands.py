@@ -224,7 +224,8 @@ def retry(*, vassal: str, **given: Any) -> None:
 @settings_options
 def watch(**given: Any) -> None:
     """Keep systemd in line with the vassals, and write their events to the journal, until stopped."""
-    from bridge.state.pauses import pause_reader
+    from bridge.model.unit_names import PREFIX
+    from bridge.state.pauses import PauseNotes
     from bridge.systemd.manager import connected
     from bridge.watch.configuration import LoadedConfig
     from bridge.watch.daemon import Daemon
@@ -236,8 +237,10 @@ def watch(**given: Any) -> None:
         return LoadedConfig(reconciler=reconciler, settings=invocation.settings, configuration=invocation.configuration)
 
     paths = load_invocation(given).paths
+    notes = PauseNotes(paths.pauses)
+    notifier = Notifier(user_manager=paths.user_manager, pause=lambda label: notes.pause(f"{PREFIX}{label}.service"))
     with connected(paths) as manager:
-        Daemon(manager, load_config, Notifier(user_manager=paths.user_manager, pause=pause_reader(paths))).run()
+        Daemon(manager, load_config, notifier).run()
 
 
 def main() -> None:

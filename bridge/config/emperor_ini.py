@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.config.settings import NAMES
 from bridge.diagnostics import BridgeError, Diagnostic, Severity, printable
 from bridge.uwsgi.options import ConfigError, is_on
-from bridge.uwsgi.reader import read
+from bridge.uwsgi.reader import ProcessView, read
 
 if TYPE_CHECKING:
     from bridge.config.settings import Setting
@@ -90,7 +90,7 @@ def read_emperor_ini(path: str) -> EmperorIni:
         BridgeError: the file cannot be read as a uWSGI config, or gives a setting a value it cannot have.
     """
     try:
-        config = read(path, environ=os.environ)
+        config = read(path, ProcessView(environ=os.environ))
     except ConfigError as error:
         raise BridgeError(
             Diagnostic(code="emperor-ini", path=error.path, line=error.line, message=error.message, hint=error.hint)

@@ -1,9 +1,10 @@
-"""Where things are: unit directories, the lock, configuration, templates; for the system's manager and for a user's."""
+"""The paths the bridge uses: unit directories, state files, configuration and templates."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 
 from bridge.diagnostics import BridgeError, Diagnostic
@@ -18,7 +19,7 @@ _SYSTEM_UNIT_PATH = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Paths:
-    """The places one run of the bridge works in."""
+    """The paths of one run of the bridge."""
 
     user_manager: bool
     unit_directory: str
@@ -26,23 +27,45 @@ class Paths:
     unit_path: tuple[str, ...]
     """All directories the manager loads units from (systemd.unit(5), "UNIT FILE LOAD PATH")."""
     runtime_units: str
-    """Where units live that need not outlast a reboot; the bridge's batches are put here for a moment."""
+    """Where units live that need not outlast a reboot, such as the targets that start many units as one job."""
     lock: str
-    """Held while the bridge changes anything; holds what an interrupted run was about to do."""
+    """The file that every run locks while it changes anything."""
+    run_note: str
+    """What an interrupted run was about to do, and when the last run began."""
     last_run: str
-    """What one run leaves for the next to know."""
+    """What one run leaves for the next."""
     cache: str
-    """What it found of each vassal."""
+    """The cache of what the last run found of each vassal."""
     config: str
-    """The default bridge.toml."""
+    """The usual bridge.toml."""
     pauses: str
-    """Where services note, each in a file of its unit's name, how long they pause or that they want no other start."""
+    """The folder in which services note how long they pause, or that they want no other start."""
     templates: tuple[str, ...]
-    """Folders of templates; the first that has a file wins."""
+    """Folders of templates. The first that has a file wins."""
+    configuration: str = ""
+    """The bridge.toml in force. Empty: the usual one. Each owns only the units that it made."""
+
+    def for_configuration(self, path: str) -> Paths:
+        """Return the paths of a run under another bridge.toml than the usual one.
+
+        Both work on the same units under the same lock, and each has state files of its own.
+        """
+        path = os.path.abspath(path)
+        if path == self.config:
+            return self
+        suffix = "-" + blake2b(path.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+        state = os.path.dirname(self.lock)
+        return replace(
+            self,
+            run_note=f"{state}/run{suffix}",
+            last_run=self.last_run + suffix,
+            cache=self.cache + suffix,
+            configuration=path,
+        )
 
 
 def make_paths(*, user: bool, runtime: bool) -> Paths:
-    """Return the layout for the system's service manager or for the caller's own.
+    """Return the paths for the system's service manager, or for the caller's own.
 
     Raises:
         BridgeError: ``user`` without a session to work in (``$XDG_RUNTIME_DIR``).
@@ -56,6 +79,7 @@ def make_paths(*, user: bool, runtime: bool) -> Paths:
         unit_path=_SYSTEM_UNIT_PATH,
         runtime_units="/run/systemd/system",
         lock="/run/emperor-bridge/lock",
+        run_note="/run/emperor-bridge/lock",
         last_run="/run/emperor-bridge/last-run",
         cache="/run/emperor-bridge/roll",
         pauses="/run/emperor-bridge/pauses",
@@ -88,6 +112,7 @@ def _user_paths(*, runtime: bool) -> Paths:
         ),
         runtime_units=volatile,
         lock=f"{run}/emperor-bridge/lock",
+        run_note=f"{run}/emperor-bridge/lock",
         last_run=f"{run}/emperor-bridge/last-run",
         cache=f"{run}/emperor-bridge/roll",
         pauses=f"{run}/emperor-bridge/pauses",

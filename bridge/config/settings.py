@@ -1,10 +1,11 @@
-"""What an admin can set: one table of uWSGI's own names drives the command line, bridge.toml and emperor.ini alike."""
+"""The settings: one table, by uWSGI's names, for the command line, bridge.toml and emperor.ini."""
 
 from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from bridge.diagnostics import BridgeError, Diagnostic
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """One thing to set, under uWSGI's name."""
+    """One setting, under uWSGI's name."""
 
     name: str
     help: str
@@ -28,52 +29,58 @@ class Setting:
 
     @property
     def field(self) -> str:
-        """The attribute of :class:`Settings` it fills."""
+        """The attribute of :class:`Settings` that has its value."""
         return self.name.replace("-", "_")
 
 
 SETTINGS = (
     Setting(name="emperor", metavar="SPEC", multiple=True,
-            help="Where the vassals are: a directory, a pattern, dir://… or glob://…; may be given several times."),
+            help="The source of vassals: a directory, a pattern, dir://… or glob://…; may be given several times."),
     Setting(name="emperor-on-demand-extension", aliases=("emperor-on-demand-ext",), metavar="EXT",
-            help="A vassal is on demand if a file of its name with EXT added is there; it holds the socket's address."),
+            help="A vassal is on demand if a file named as its config plus EXT exists; it has the socket's address."),
     Setting(name="emperor-on-demand-directory", aliases=("emperor-on-demand-dir",), metavar="DIR",
             help="Every vassal is on demand, on the unix socket DIR/NAME.socket."),
     Setting(name="emperor-on-demand-exec", metavar="CMD",
-            help="CMD is run with the vassal's config as its last argument and prints the socket's address."),
+            help="CMD gets the path of the vassal's config as its last argument and prints the socket's address."),
     Setting(name="emperor-throttle", metavar="MS", number=True,
-            help="Milliseconds by which the pause after a failed start grows each time.  [default: 1000]"),
+            help="Milliseconds by which the pause grows after each failed start.  [default: 1000]"),
     Setting(name="emperor-max-throttle", metavar="MS", number=True,
             help="Milliseconds of the longest pause.  [default: 180000]"),
     Setting(name="emperor-extra-extension", aliases=("emperor-extra-ext",), metavar="EXT", multiple=True,
-            help="A file that ends in EXT is a vassal too; uWSGI gets it as --config."),
+            help="Files that end in EXT are vassals too; uWSGI gets them by --config."),
     Setting(name="emperor-nofollow", flag=True,
-            help="A vassal that is a symlink changes when the symlink does, not when its target does."),
+            help="Reload a symlinked vassal when the symlink changes, not when its target does."),
     Setting(name="emperor-tyrant", flag=True, help="Run each vassal as the owner of its config."),
-    Setting(name="emperor-tyrant-nofollow", flag=True, help="The owner of a symlinked config is the symlink's."),
-    Setting(name="emperor-tyrant-initgroups", flag=True, help="Give the owner's supplementary groups too."),
+    Setting(name="emperor-tyrant-nofollow", flag=True, help="Take the owner of the symlink, not of its target."),
+    Setting(name="emperor-tyrant-initgroups", flag=True, help="Give a vassal the supplementary groups of its owner."),
     Setting(name="uid", metavar="USER", help="Run all vassals as USER, as an Emperor with this uid does."),
     Setting(name="gid", metavar="GROUP", help="Run all vassals in GROUP."),
     Setting(name="emperor-cap", aliases=("vassals-cap", "vassal-cap"), metavar="CAPS",
-            help="The capabilities vassals may have, as in setuid,setgid."),
-    Setting(name="vassals-inherit-before", metavar="FILE", multiple=True, help="A template read before the config."),
-    Setting(name="vassals-include-before", metavar="FILE", multiple=True, help="A config read before the vassal's."),
+            help="The capabilities that vassals keep, as in setuid,setgid."),
+    Setting(name="vassals-inherit-before", metavar="FILE", multiple=True,
+            help="A template that is read before the vassal's config."),
+    Setting(name="vassals-include-before", metavar="FILE", multiple=True,
+            help="A config that is read before the vassal's."),
     Setting(name="vassals-set", aliases=("vassal-set",), metavar="KEY=VALUE", multiple=True,
-            help="An option for all vassals."),
-    Setting(name="vassals-inherit", metavar="FILE", multiple=True, help="A template read after the config."),
-    Setting(name="vassals-include", metavar="FILE", multiple=True, help="A config read after the vassal's."),
-    Setting(name="emperor-wrapper", metavar="PROGRAM", help="What is started in place of uWSGI, with its arguments."),
+            help="An option of all vassals."),
+    Setting(name="vassals-inherit", metavar="FILE", multiple=True,
+            help="A template that is read after the vassal's config."),
+    Setting(name="vassals-include", metavar="FILE", multiple=True,
+            help="A config that is read after the vassal's."),
+    Setting(name="emperor-wrapper", metavar="PROGRAM",
+            help="A program that is started instead of uWSGI, with its arguments."),
     Setting(name="vassals-start-hook", metavar="PROGRAM",
-            help="Run before a vassal starts, with its name and as its user."),
-    Setting(name="vassals-stop-hook", metavar="PROGRAM", help="Run as root after a vassal has ended, with its name."),
+            help="A program that is run as the vassal's user before it starts, with its name."),
+    Setting(name="vassals-stop-hook", metavar="PROGRAM",
+            help="A program that is run as root after a vassal has ended, with its name."),
     Setting(name="env", metavar="NAME=VALUE", multiple=True,
-            help="Set in the environment of all vassals; UWSGI_VASSAL_X reaches them as UWSGI_X."),
-    Setting(name="chdir", metavar="DIR", help="Where relative paths begin, and where the vassals of a pattern start."),
-    Setting(name="binary-path", metavar="FILE", help="The uWSGI binary that runs the vassals."),
+            help="A variable in the environment of all vassals; UWSGI_VASSAL_X becomes UWSGI_X."),
+    Setting(name="chdir", metavar="DIR", help="The directory of relative paths, and of the vassals of a pattern."),
+    Setting(name="binary-path", metavar="FILE", help="The uWSGI that runs the vassals."),
 )  # fmt: skip
 
 NAMES = {name: setting for setting in SETTINGS for name in (setting.name, *setting.aliases)}
-"""All settings by all their names."""
+"""All settings, by names and aliases."""
 _INI_FILE = "emperor-ini"
 _KINDS = {
     (True, False): ("true or false", "true"),
@@ -82,9 +89,26 @@ _KINDS = {
 }
 
 
+class RuleKind(Enum):
+    """The on-demand rules of an Emperor, by what gives a vassal's address."""
+
+    NONE = "none"
+    EXTENSION = "extension"
+    DIRECTORY = "directory"
+    EXEC = "exec"
+
+
+@dataclass(frozen=True, slots=True)
+class OnDemandRule:
+    """The one on-demand rule in force; ``value`` is its extension, its directory or its command."""
+
+    kind: RuleKind
+    value: str = ""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """The values in force, from the flags, bridge.toml and emperor.ini together."""
+    """The values in force, merged from the command line, bridge.toml and emperor.ini."""
 
     emperor: tuple[str, ...] = ()
     emperor_on_demand_extension: str = ""
@@ -111,11 +135,27 @@ class Settings:
     env: tuple[str, ...] = ()
     chdir: str = ""
     binary_path: str = ""
-    """The uWSGI binary; empty: the one in PATH."""
+    """Empty: the uWSGI in PATH."""
+
+    @property
+    def on_demand_rule(self) -> OnDemandRule:
+        """The rule in force: the extension, else the directory, else the command.
+
+        core/emperor.c, ``emperor_check_on_demand_socket``: the Emperor does not try the next one, even if the first
+        gives a vassal no address.
+        """
+        for kind, value in (
+            (RuleKind.EXTENSION, self.emperor_on_demand_extension),
+            (RuleKind.DIRECTORY, self.emperor_on_demand_directory),
+            (RuleKind.EXEC, self.emperor_on_demand_exec),
+        ):
+            if value:
+                return OnDemandRule(kind, value)
+        return OnDemandRule(RuleKind.NONE)
 
 
 def merge(layers: Sequence[Mapping[str, Any]]) -> Settings:
-    """Put layers of named values together; a name set in an earlier layer hides the same name in later ones."""
+    """Merge layers of values by name; an earlier layer overrides later ones."""
     known = {field.name for field in fields(Settings)}
     merged: dict[str, Any] = {}
     for layer in layers:
@@ -126,15 +166,15 @@ def merge(layers: Sequence[Mapping[str, Any]]) -> Settings:
 
 
 def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
-    """Read a bridge.toml; return its values and the emperor.ini it names, if any.
+    """Read a bridge.toml; return its values and the path of the emperor.ini that it names, if any.
 
     Raises:
-        BridgeError: it cannot be read, is not TOML, or holds a name or a type the bridge does not know.
+        BridgeError: it cannot be read, is not TOML, or has an unknown name or a value of the wrong type.
     """
     try:
         table = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise _bad(path, f"the configuration cannot be read: {error.strerror}", "mend --config") from error
+        raise _bad(path, f"the configuration cannot be read: {error.strerror}", "correct --config") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _bad(path, f"this is not TOML: {error}", "see https://toml.io") from error
     values: dict[str, Any] = {}

@@ -1,1 +1,1 @@
-"""The kernel and the C library: files, processes, users, listening sockets. Nothing here knows a vassal."""
+"""Files, processes, users and listening sockets of the machine. Nothing here knows vassals."""

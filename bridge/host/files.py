@@ -1,4 +1,4 @@
-"""Reading files that others may have prepared, and writing files that are whole or not there at all."""
+"""Reads files that untrusted users may have prepared, and writes files atomically."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TEMPORARY_PREFIX = ".emperor-bridge.tmp."
-"""How files are named that are being written; one left behind is of a run that was killed."""
+"""Prefix of files that are being written; a killed run may leave one behind."""
 
 
 class FileError(OSError):
-    """A file that is there but must not or cannot be read; the message is for admins."""
+    """A file that exists but cannot or must not be read; the message is for admins."""
 
 
 def read_regular(path: str, *, max_bytes: int) -> bytes:
-    """Read a whole regular file, whatever stands at ``path``.
+    """Read a whole regular file.
 
-    It never blocks (a FIFO) and never reads a device, nor what whoever made a symlink may not read: the bridge runs as
-    root, and messages quote what is wrong.
+    The call never blocks on a FIFO and never reads a device. It follows no symlink to a file
+    that the symlink's owner may not read, because the bridge runs as root and quotes files in messages.
 
     Raises:
-        FileNotFoundError: nothing is there.
-        FileError: it is no regular file, too large, not readable, or a symlink to a secret.
+        FileNotFoundError: the file does not exist.
+        FileError: it is no regular file, too large, not readable, or a symlink to a file that is not public.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -41,13 +41,29 @@ def read_regular(path: str, *, max_bytes: int) -> bytes:
         raise FileError(error.strerror) from error
 
 
+def read_text(path: str, *, max_bytes: int = 1 << 20) -> str:
+    """Read a regular file as UTF-8 as :func:`read_regular` does; return an empty text if that fails."""
+    try:
+        return read_regular(path, max_bytes=max_bytes).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def is_socket(path: str) -> bool:
+    """Tell whether a path leads to a unix socket, be it through symlinks."""
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
 def _check_link(path: str, opened: os.stat_result) -> None:
     entry = os.lstat(path)
     if (entry.st_dev, entry.st_ino) == (opened.st_dev, opened.st_ino):
         return
     is_secret = opened.st_uid == 0 and not opened.st_mode & stat.S_IROTH
     if is_secret or entry.st_uid not in {0, opened.st_uid}:
-        raise FileError("it is a symlink to a file that is not for everybody to read")
+        raise FileError("it is a symlink to a file that not everybody may read")
 
 
 def _read_bounded(fd: int, max_bytes: int) -> bytes:
@@ -62,13 +78,13 @@ def _read_bounded(fd: int, max_bytes: int) -> bytes:
 
 
 def write_all(directory: str, texts: Mapping[str, str], *, mode: int = 0o644) -> None:
-    """Write or replace files of one directory: a reader sees each file's old text or its new one, never a part.
+    """Write or replace files of one directory atomically: a reader sees the old text of a file or the new one.
 
-    All new texts are on the disk before the first takes its name, so not even a power cut leaves an empty file; that
-    costs one flush for any number of files. The caller keeps others from writing there at the same time.
+    All texts are flushed to the disk before the first rename, so that a power cut leaves no empty file; one flush does
+    for any number of files. The caller must keep other processes from writing there at the same time.
 
     Raises:
-        OSError: something could not be written; files not yet renamed are as they were.
+        OSError: a file could not be written; files that were not yet renamed are unchanged.
     """
     temporaries: dict[str, str] = {}
     mask = os.umask(0)
@@ -93,7 +109,7 @@ def _write_new(path: str, content: bytes, mode: int) -> None:
     try:
         fd = os.open(path, flags, mode)
     except FileExistsError:
-        # A killed run left it.
+        # A killed run left it behind.
         os.unlink(path)
         fd = os.open(path, flags, mode)
     try:
@@ -105,10 +121,10 @@ def _write_new(path: str, content: bytes, mode: int) -> None:
 
 
 def remove_if_there(path: str) -> None:
-    """Unlink ``path``; that it is not there is as good.
+    """Unlink ``path``, if it exists.
 
     Raises:
-        OSError: it is there and cannot be removed.
+        OSError: it exists and cannot be removed.
     """
     with suppress(FileNotFoundError):
         os.unlink(path)

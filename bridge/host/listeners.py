@@ -1,4 +1,4 @@
-"""What the kernel says of addresses: which are taken, and by what name the file system knows them."""
+"""Asks the kernel which addresses are in use, and resolves symlinks in socket paths."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TCP_LISTEN = "0A"
 
 
 def make_canonical_address() -> Callable[[Address], Address]:
-    """Return a function that resolves symlinked folders in a socket's path, asking once for each folder."""
+    """Return a function that resolves symlinked folders in a socket's path, and each folder only once."""
     known: dict[str, str] = {}
 
     def canonical_address(address: Address) -> Address:
@@ -37,9 +37,9 @@ def make_canonical_address() -> Callable[[Address], Address]:
 
 
 def occupied(wanted: Iterable[Address], own: Collection[Address]) -> dict[Address, str]:
-    """Return those of the wanted addresses that cannot be listened on, each with the reason.
+    """Return the wanted addresses on which no socket can listen, each with the reason.
 
-    ``own`` are addresses that the bridge's sockets hold now; they are no obstacle.
+    ``own`` are the addresses of the bridge's own sockets; they count as free.
     """
     reasons: dict[Address, str] = {}
     doubtful = []
@@ -48,13 +48,13 @@ def occupied(wanted: Iterable[Address], own: Collection[Address]) -> dict[Addres
             continue
         if isinstance(address, UnixAddress) and (reason := _not_a_socket(address.path)):
             reasons[address] = reason
-        # Nobody finds a socket whose file is gone, or stands in another mount namespace.
+        # No client reaches a socket whose file is removed, or is in another mount namespace.
         elif not isinstance(address, UnixAddress) or os.path.lexists(address.path):
             doubtful.append(address)
     if not doubtful:
         return reasons
     taken: dict[str, list[Address]] = {}
-    # The kernel tells a path as it was given, perhaps through a symlink such as /var/run.
+    # The kernel reports the path given to bind(2), which may have a symlink such as /var/run.
     for address in map(make_canonical_address(), listening()):
         if address not in own:
             taken.setdefault(collision_key(address), []).append(address)
@@ -104,14 +104,14 @@ def _not_a_socket(path: str) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
-        return f"{path} cannot be looked at: {error.strerror}"
-    return "" if stat.S_ISSOCK(mode) else f"{path} is there and is not a socket"
+        return f"{path} cannot be examined: {error.strerror}"
+    return "" if stat.S_ISSOCK(mode) else f"{path} exists and is not a socket"
 
 
 def _is_alive(path: str) -> bool:
-    """Tell whether some process has this socket, of whatever type and in whatever network namespace.
+    """Tell whether a process has this socket open, of any type and in any network namespace.
 
-    systemd would remove the file and take its place: that of the journal, say, which is no stream and never listens.
+    systemd would replace the file, even that of a datagram socket such as the journal's, which never listens.
     """
     try:
         fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -119,7 +119,7 @@ def _is_alive(path: str) -> bool:
         return False
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as client:
-            # By its descriptor: with its folders resolved, the path may be too long for an address.
+            # The path by descriptor is short; the real path may be too long for an address.
             return client.connect_ex(f"/proc/self/fd/{fd}") != errno.ECONNREFUSED
     finally:
         os.close(fd)

@@ -1,7 +1,7 @@
-"""Which folders must be watched to notice every change that matters. Pure but for ``readlink``, which is passed in.
+"""Which folders to watch, and for which names, to notice every change of given paths.
 
-A path can change at each of its steps: a folder is renamed, a symlink is turned, a file appears. So each folder on the
-way is watched for the one name that leads on, and the last one for whatever it is to hold.
+A path changes if any of its folders is renamed, a symlink in it gets another target, or its file appears. So each
+folder is watched for the name of the next step. The module is pure: ``readlink`` is a parameter.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _MAX_LINKS = 40
 """Symlinks the kernel follows in one path (path_resolution(7))."""
 
 EVERYTHING = "*"
-"""Stands for all names in a folder."""
+"""Instead of a name: all names in a folder."""
 
 
 class WatchList:
-    """Collects what is to be watched: for each folder the names in it that matter."""
+    """Collects the names to watch in each folder, by the folder's path without symlinks."""
 
     def __init__(self, readlink: Callable[[str], str | None]) -> None:
         """``readlink`` returns a symlink's target, or None for anything else."""
@@ -28,22 +28,22 @@ class WatchList:
         self.names: dict[str, set[str]] = {}
 
     def file(self, path: str) -> None:
-        """Watch for whatever happens to the file at ``path``, there or not."""
+        """Watch a file, whether it exists or not."""
         folder, _, name = path.rpartition("/")
         self._enter(self.folder(folder or "/"), name, _MAX_LINKS)
 
     def forget(self, path: str) -> None:
-        """Watch for the file at ``path`` no more, if it was watched by that name."""
+        """Stop watching a file."""
         folder, _, name = path.rpartition("/")
         if (real := self._known.get(folder or "/")) is not None:
             self.names.get(real, set()).discard(name)
 
     def contents(self, path: str) -> None:
-        """Watch for whatever happens in the folder at ``path``, there or not."""
+        """Watch all files of a folder, whether it exists or not."""
         self.names.setdefault(self.folder(path), set()).add(EVERYTHING)
 
     def folder(self, path: str) -> str:
-        """Watch the way to a folder; return where it is without symlinks."""
+        """Watch the path of a folder; return that path without symlinks."""
         return self._walk(path, _MAX_LINKS)
 
     def _walk(self, path: str, links: int) -> str:
@@ -71,5 +71,5 @@ class WatchList:
 
 
 def of_interest(names: Iterable[str], name: str) -> bool:
-    """Tell whether a change of ``name`` matters in a folder watched for ``names``."""
+    """Tell whether ``name`` is watched in a folder that is watched for ``names``."""
     return name in names or EVERYTHING in names

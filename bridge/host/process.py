@@ -1,4 +1,4 @@
-"""The one way the bridge runs a program of the admin's: no shell, a time limit, bounded output."""
+"""Runs a program of the admin's: without a shell, with a time limit, with bounded output."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import printable
+from bridge.host.signals import signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 class CommandError(Exception):
-    """A program that failed; the message continues a sentence that begins with its name."""
+    """A program that failed; the message completes a sentence that begins with the program's name."""
 
 
 def output_of(argv: Sequence[str], *, timeout: float, max_bytes: int, cwd: str) -> bytes:
-    """Run a program and return what it printed.
+    """Run a program and return its standard output.
 
-    The program and all it started are killed after ``timeout`` seconds or once it has printed more than ``max_bytes``.
+    After ``timeout`` seconds, or more than ``max_bytes`` of output, the program and its children are killed.
 
     Raises:
-        CommandError: it cannot be started, exits other than with 0, is killed, runs too long or prints too much.
+        CommandError: it cannot be started, exits with another status than 0, is killed, runs too long or prints too
+            much.
     """
     with tempfile.TemporaryFile() as stderr:
         try:
@@ -52,19 +54,19 @@ def output_of(argv: Sequence[str], *, timeout: float, max_bytes: int, cwd: str) 
                 raise CommandError(f"did not end within {timeout:g} s") from None
             raise
         if status != 0:
-            how = f"exited with status {status}" if status > 0 else f"was killed by {_signal_name(-status)}"
+            how = f"exited with status {status}" if status > 0 else f"was killed by {signal_name(-status)}"
             raise CommandError(how + _last_line(stderr.fileno()))
         return raw
 
 
 def _output(process: subprocess.Popen[bytes], deadline: float, max_bytes: int) -> bytes:
-    """Read until the end of the output; a child that left the program's session may keep it open for ever.
+    """Read the output to its end, which a child in a session of its own may delay for ever.
 
     Raises:
-        TimeoutError: the deadline has come.
+        TimeoutError: the deadline has passed.
         CommandError: the program printed too much.
     """
-    assert process.stdout is not None  # noqa: S101 - for the type checker: PIPE was asked for
+    assert process.stdout is not None  # noqa: S101 - for the type checker: Popen got PIPE
     raw = b""
     with process.stdout as pipe:
         poll = select.poll()
@@ -84,15 +86,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
 def _last_line(fd: int) -> str:
-    """Return the last thing the program complained of, ready to be added to a message."""
+    """Return the last line of the program's standard error, formatted for the end of a message."""
     size = os.fstat(fd).st_size
     lines = os.pread(fd, 300, max(0, size - 300)).decode(errors="replace").strip().splitlines()
     return f": {printable(lines[-1])[:200]}" if lines else ""

@@ -1,7 +1,7 @@
-"""What the kernel says of unix sockets that listen: names, and the files they were bound to (sock_diag(7)).
+"""Lists the listening unix sockets of the kernel with their files (sock_diag(7)).
 
-Where /proc/net/unix prints names as they are, so that a newline in one makes a line of its own, a name comes here with
-its length. Any process may ask; the answer covers its own network namespace.
+Unlike in /proc/net/unix, names with a newline are unambiguous here. Any process may ask; the answer covers its network
+namespace.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 INODE_MASK = 0xFFFFFFFF
-"""The part of a file's number that the kernel tells here (``struct unix_diag_vfs``)."""
+"""The kernel reports only these bits of an inode number (``struct unix_diag_vfs``)."""
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
@@ -26,7 +26,7 @@ _REQUEST_DUMP = 0x301
 """``NLM_F_REQUEST | NLM_F_DUMP`` (netlink(7))."""
 _ERROR, _DONE = 2, 3
 _LISTENING = 1 << 10
-"""The states asked for: ``TCP_LISTEN`` alone."""
+"""The requested states: ``TCP_LISTEN`` only."""
 _SHOW_NAME, _SHOW_VFS = 1, 2
 _NAME, _VFS = 0, 1
 _HEADER = struct.Struct("=IHHII")
@@ -35,22 +35,22 @@ _ATTRIBUTE = struct.Struct("=HH")
 _INODE = struct.Struct("=I")
 _STATUS = struct.Struct("=i")
 _MESSAGE_SIZE = 16
-"""Of ``struct unix_diag_msg``, which the attributes follow."""
+"""Size of ``struct unix_diag_msg``, which precedes the attributes."""
 _BUFFER = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A unix socket that listens."""
+    """A listening unix socket."""
 
     name: bytes
-    """As it was bound: a path, or a NUL byte and an abstract name."""
+    """The name it was bound to: a path, or a NUL byte and an abstract name."""
     inode: int | None
-    """The number of the file it was bound to, wherever that is now (:data:`INODE_MASK`). None: it has no file."""
+    """The inode number of the file it was bound to, even if renamed (:data:`INODE_MASK`); None: it has no file."""
 
 
 def listeners() -> list[Listener]:
-    """Return all unix sockets that listen, in one go; none where the kernel cannot tell (``CONFIG_UNIX_DIAG``)."""
+    """Return all listening unix sockets; none if the kernel has no ``CONFIG_UNIX_DIAG``."""
     request = _REQUEST.pack(socket.AF_UNIX, 0, 0, _LISTENING, 0, _SHOW_NAME | _SHOW_VFS, 0, 0)
     header = _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _REQUEST_DUMP, 1, 0)
     found: list[Listener] = []
@@ -62,16 +62,16 @@ def listeners() -> list[Listener]:
                 part, more = parse(kernel.recv(_BUFFER))
                 found += part
     except OSError:
-        # A part of them would make the rest look lost.
+        # An incomplete list would make the missing sockets look closed.
         return []
     return found
 
 
 def parse(datagram: bytes) -> tuple[list[Listener], bool]:
-    """Return the sockets that one datagram of the kernel's tells of, and whether another follows.
+    """Return the sockets in one datagram of the kernel's, and whether another datagram follows.
 
     Raises:
-        OSError: the kernel refuses, or it was interrupted.
+        OSError: the datagram is an error.
     """
     found: list[Listener] = []
     for kind, body in _pieces(datagram, _HEADER):
@@ -81,7 +81,7 @@ def parse(datagram: bytes) -> tuple[list[Listener], bool]:
             return found, False
         attributes = dict(_pieces(body[_MESSAGE_SIZE:], _ATTRIBUTE))
         if name := attributes.get(_NAME):
-            # A path comes with the NUL that ends it, an abstract name begins with one (unix(7)).
+            # A path ends with a NUL byte, an abstract name begins with one (unix(7)).
             name = name if name.startswith(b"\0") else name.rstrip(b"\0")
             vfs = attributes.get(_VFS)
             found.append(Listener(name, _INODE.unpack_from(vfs)[0] if vfs else None))
@@ -89,7 +89,7 @@ def parse(datagram: bytes) -> tuple[list[Listener], bool]:
 
 
 def _pieces(raw: bytes, header: struct.Struct) -> Iterator[tuple[int, bytes]]:
-    """Split what begins with a header of length and kind, in netlink's alignment of four bytes."""
+    """Split netlink messages or attributes: each has a length and a kind, and is aligned to four bytes."""
     at = 0
     while at + header.size <= len(raw):
         size, kind = header.unpack_from(raw, at)[:2]
@@ -100,7 +100,7 @@ def _pieces(raw: bytes, header: struct.Struct) -> Iterator[tuple[int, bytes]]:
 
 
 def bound_files() -> Mapping[str, set[int]]:
-    """Return by path the files of the sockets that were bound there; several where one took another's place."""
+    """Return by path the inodes of the sockets bound to it; several, if a later socket replaced the file."""
     files: dict[str, set[int]] = defaultdict(set)
     for listener in listeners():
         if listener.inode is not None:
@@ -109,9 +109,9 @@ def bound_files() -> Mapping[str, set[int]]:
 
 
 def file_of(path: str) -> int | None:
-    """Return the number by which a socket's file is known here; None where that cannot be known.
+    """Return the inode number that sock_diag reports for a socket's file, or None if it cannot be read.
 
-    The kernel's own number, which stat(2) does not always tell: an overlay has others (proc_pid_fdinfo(5), Linux 5.14).
+    On an overlay file system stat(2) returns another number (proc_pid_fdinfo(5), since Linux 5.14).
     """
     with suppress(OSError, ValueError):
         fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)

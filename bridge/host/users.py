@@ -1,4 +1,4 @@
-"""Who is who on this machine, and what whom it belongs to lets others do."""
+"""Looks up users and groups."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import suppress
 
 
 def missing_owner(user: str, group: str) -> str:
-    """Return what this machine does not know: ``user NAME``, ``group NAME``, or nothing. Numbers need no entry."""
+    """Return ``user NAME`` or ``group NAME`` for a name that does not exist, or an empty text. Numbers always exist."""
     try:
         if user and not user.isdecimal():
             pwd.getpwnam(user)
@@ -23,7 +23,7 @@ def missing_owner(user: str, group: str) -> str:
 
 
 def spellings(key: str, own: str) -> set[str]:
-    """Return all ways to name a user (``uid``) or a group (``gid``)."""
+    """Return the name and the number of a user (``uid``) or group (``gid``) that is given by either."""
     with suppress(KeyError):
         if key == "uid":
             user = pwd.getpwuid(int(own)) if own.isdecimal() else pwd.getpwnam(own)

@@ -22,6 +22,7 @@ from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.model.change import Verb
+from bridge.model.unit_names import UnitNames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +118,7 @@ _PRIORITIES = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LifecycleEvent:
+class LifecycleEvent(UnitNames):
     """One event in the lifecycle of one vassal."""
 
     label: str

@@ -16,7 +16,7 @@ from enum import IntFlag
 from typing import TYPE_CHECKING, Any
 
 from bridge.lifecycle.events import Ending, Event, LifecycleEvent, explain
-from bridge.model.unit_names import vassal_unit
+from bridge.model.unit_names import PREFIX, vassal_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -33,7 +33,6 @@ _PAUSES = frozenset({"stop-post", "auto-restart", "auto-restart-queued"})
 """Sub-states in which a vassal that failed pauses before its next start."""
 _NO_PROCESS = frozenset({"resources", "start-limit-hit"})
 """Results of a start at which no process was started."""
-_PREFIX = "vassal-"
 
 
 class _Run(IntFlag):
@@ -114,7 +113,7 @@ class LifecycleTracker:
         """Forget a vassal that was removed."""
         self._vassals.pop(label, None)
         for kind in ("service", "socket"):
-            self._own.pop(f"{_PREFIX}{label}.{kind}", None)
+            self._own.pop(f"{PREFIX}{label}.{kind}", None)
 
     def feed(self, unit: str, interface: str, changed: Mapping[str, object]) -> list[LifecycleEvent]:
         """Return the events that a signal shows, most often none.
@@ -140,7 +139,7 @@ class LifecycleTracker:
             for event, text, fields in step(label, vassal, facts)
         ]
         if _begins_to_wait(vassal):
-            socket = f"{_PREFIX}{label}.socket"
+            socket = f"{PREFIX}{label}.socket"
             events.append(LifecycleEvent(label=label, unit=socket, event=Event.WAITING, text="waits for a connection"))
         return events
 

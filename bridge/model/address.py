@@ -1,4 +1,4 @@
-"""Addresses a vassal's socket can have: what rules and configs write, what systemd listens on, and what collides.
+"""The addresses a vassal's socket can have, as rules and configs write them, and which of them collide.
 
 The forms of a rule are the Emperor's (core/emperor.c, ``on_demand_bind``) and, beyond it, abstract names and IPv6.
 """
@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias
 
-from bridge.model.unit_names import EscapeError
-from bridge.units.quoting import value
-
 SUN_PATH_MAX = 107
 """Bytes that fit in ``sun_path`` beside its terminating NUL (unix(7))."""
 PORT_MAX = 65535
@@ -21,7 +18,7 @@ _ANY_IPV4 = IPv4Address("0.0.0.0")  # noqa: S104 - the wildcard has to be named 
 
 
 class AddressError(ValueError):
-    """An address nobody can listen on; ``hint`` says what to write instead."""
+    """A text that is no address a socket can have. ``hint`` says what to write instead."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -66,30 +63,24 @@ def parse_address(text: str, *, base: str) -> Address:
     """Read the address an on-demand rule gives; a relative path is taken below ``base``.
 
     Raises:
-        AddressError: the text is no address, or one that cannot be written into a unit.
+        AddressError: the text is no address that a socket can have.
     """
     if text.startswith("@"):
-        address: Address = _abstract(text[1:])
-    elif text.startswith("/"):
-        address = _unix(text)
-    elif text.startswith("[") or ":" in text:
-        address = _inet(text)
-    elif text.isdecimal():
+        return _abstract(text[1:])
+    if text.startswith("/"):
+        return _unix(text)
+    if text.startswith("[") or ":" in text:
+        return _inet(text)
+    if text.isdecimal():
         raise AddressError(f"{text} is a number, not an address", f"write :{text} for a TCP port, ./{text} for a file")
-    else:
-        address = _unix(os.path.join(base, text))
-    try:
-        value(str(address))
-    except EscapeError as error:
-        raise AddressError(f"the socket address cannot be used: {error}", "choose another name") from error
-    return address
+    return _unix(os.path.join(base, text))
 
 
 def parse_uwsgi_socket(text: str, *, base: str) -> Address | None:
     """Read an address as uWSGI's own ``socket`` options take it; None for one that cannot be known here.
 
-    uWSGI resolves host names and matches ``*`` against the interfaces (core/socket.c); of these only ``localhost`` and
-    the lone ``*`` mean the same on every machine.
+    uWSGI resolves host names and matches ``*`` against the interfaces (core/socket.c). Only ``localhost`` and a lone
+    ``*`` mean the same on every machine.
     """
     host, colon, port = text.rpartition(":")
     if colon and not text.startswith(("/", "@")):

@@ -1,16 +1,12 @@
-"""What is there now, as data: the unit files on disk and the units in the manager's memory."""
+"""Units as data: their files on disk, their states in the manager's memory, and the vassals they belong to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from bridge.model.unit_names import UnitNames
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,9 +20,30 @@ class Ownership(StrEnum):
     OURS = "ours"
     """It carries the bridge's mark."""
     FOREIGN = "foreign"
-    """Somebody else made it; it is never written, stopped or removed."""
+    """Somebody else made it. The bridge never writes, stops or removes it."""
     MASKED = "masked"
-    """An admin masked the unit; it stays so (systemctl(1), ``mask``)."""
+    """An admin masked the unit (systemctl(1), ``mask``). The bridge leaves it so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a unit file says of itself: that the bridge made it, and from what."""
+
+    unit: str
+    config: str = ""
+    """The path of the vassal's config. Empty for the units that all vassals share."""
+    name: str = ""
+    """The vassal's name."""
+    monitor: str = ""
+    """The id of the monitor that reported the vassal."""
+    address: str = ""
+    """The address of its rule. Empty if it runs always."""
+    tenant: str = ""
+    """In tyrant mode, the uid of the vassal's owner."""
+    configuration: str = ""
+    """The bridge.toml in force when the file was made. Empty: the usual one."""
+    format: str = ""
+    """The format of the unit's text (:data:`bridge.units.marker.FORMAT`). Empty: version 0.1.0's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +70,9 @@ class UnitState:
         return self.active in {"inactive", "failed"}
 
 
+DOWN = UnitState(load="not-found", active="inactive", sub="dead")
+"""The state of a unit that the manager has not loaded."""
+
 WATCHED_PROPERTIES = frozenset({
     "ActiveEnterTimestampMonotonic", "ActiveState", "ExecMainCode", "ExecMainExitTimestampMonotonic",
     "ExecMainStartTimestampMonotonic", "ExecMainStatus", "Job", "MainPID", "NRestarts", "Result",
@@ -63,7 +83,7 @@ WATCHED_PROPERTIES = frozenset({
 
 @dataclass(frozen=True, slots=True)
 class UnitChange:
-    """What the manager tells of a unit that changed (``PropertiesChanged``)."""
+    """What the manager sends when a unit changed (``PropertiesChanged``)."""
 
     unit: str
     interface: str
@@ -71,49 +91,32 @@ class UnitChange:
     values: Mapping[str, object]
 
 
-DOWN = UnitState(load="not-found", active="inactive", sub="dead")
-"""The state of a unit the manager does not know."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class InstalledVassal:
+class InstalledVassal(UnitNames):
     """A vassal that has units of the bridge's on disk."""
 
     label: str
     name: str
     config: str
+    """The path of its config when its units were made."""
     monitor: str
+    """The id of the monitor that reported it then."""
     address: Address | None
     canonical_address: Address | None
-    """The address with symlinked folders resolved: what collides with it."""
+    """The address with symlinked folders resolved: two vassals collide in it."""
     units: tuple[str, ...]
+    """The names of its unit files."""
+    tenant: int | None = None
+    """In tyrant mode, the uid of its owner."""
+    configuration: str = ""
+    """The bridge.toml it was made under. Empty: the usual one."""
 
     @property
-    def service(self) -> str:
-        """The name of its service unit."""
-        return f"vassal-{self.label}.service"
+    def key(self) -> str:
+        """What tells the vassal from all others, as :attr:`bridge.model.vassal.Vassal.key`."""
+        return f"{self.monitor}:{self.name}"
 
     @property
-    def socket(self) -> str:
-        """The name of its socket unit, which an always-on vassal does not have."""
-        return f"vassal-{self.label}.socket"
-
-    @property
-    def waits_on(self) -> str:
+    def primary_unit(self) -> str:
         """The unit that is up for as long as the vassal is served."""
         return self.socket if self.address else self.service
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What a unit file says of itself: that it is the bridge's, and what it was made from."""
-
-    unit: str
-    config: str = ""
-    """The vassal's config; empty for the units of all vassals together."""
-    name: str = ""
-    """The vassal's name."""
-    monitor: str = ""
-    """The monitor that reported the vassal."""
-    address: str = ""
-    """The address of its rule; empty if it runs always."""

@@ -1,4 +1,4 @@
-"""Names of units: how a vassal's name becomes one, and every name the bridge gives.
+"""The names of units: how a vassal's name becomes one, and every name the bridge gives.
 
 The escaping is that of systemd-escape(1).
 """
@@ -10,20 +10,65 @@ import re
 from hashlib import blake2b
 from string import ascii_letters, digits
 
-_PREFIX = "vassal-"
-
 UNIT_NAME_MAX = 255
 """Bytes a whole unit name may have, its suffix included (systemd.unit(5))."""
+SLICES = 128
+"""Sub-slices the vassals are spread over: daemon-reload is quadratic in the units of one slice."""
+SHARES = tuple("0123456789abcdef")
+"""Shares in which all sockets are started, one after the other: a transaction of thousands leaves PID 1 fragmented."""
 
+TARGET = "vassals.target"
+STARTER = "vassals-start.service"
+SOCKETS = "vassals-sockets@.target"
+SERVICES = "vassals-services.target"
+SLICE = "vassals.slice"
+PAUSE_SCRIPT = "vassals-pause"
+"""What every vassal's service runs when it has ended. It is no unit, but it is written and removed with them."""
+COMMON = (TARGET, STARTER, SOCKETS, SERVICES, SLICE, PAUSE_SCRIPT)
+"""The files that exist once, whatever the number of vassals."""
 
+PREFIX = "vassal-"
+"""What the name of every vassal's unit begins with."""
+PAUSE_PREFIX = "pause-"
+"""What is put before the name of a vassal's service to name the unit that is its pause after a failure."""
+PATTERNS = (f"{PREFIX}*", "vassals*", f"{PAUSE_PREFIX}{PREFIX}*")
+"""Patterns (fnmatch(3)) that match every unit the bridge makes, and its pauses."""
+SUB_SLICE = re.compile(r"vassals-[0-9a-f]{2}(-[0-9]+)?\.slice")
+"""The names :func:`slice_of` gives. These slices have no files."""
+BATCH_UNIT = re.compile(r"vassals-batch-\d+\.target")
+"""The names of the short-lived targets that start or stop many units as one job."""
+
+_VASSAL_UNIT = re.compile(rf"{PREFIX}(?P<label>.+)\.(?P<kind>service|socket)", re.DOTALL)
 _UNIT_CHARS = frozenset((ascii_letters + digits + ":_.").encode())
-
-
 _PLAIN_LABEL = re.compile(rb"[A-Za-z0-9:_][A-Za-z0-9:_.]*")
 
 
 class EscapeError(ValueError):
-    """A value that no quoting of systemd's can express; the message is for admins."""
+    """A value that systemd's quoting cannot express. The message is for admins."""
+
+
+class UnitNames:
+    """The names of a vassal's units, for every class that has the vassal's label."""
+
+    __slots__ = ()
+
+    label: str
+    """The vassal's name, escaped: the LABEL in ``vassal-LABEL.service``."""
+
+    @property
+    def service(self) -> str:
+        """The service that runs the vassal."""
+        return f"{PREFIX}{self.label}.service"
+
+    @property
+    def socket(self) -> str:
+        """The socket that starts the service at the first connection. A vassal that runs always has none."""
+        return f"{PREFIX}{self.label}.socket"
+
+    @property
+    def pause(self) -> str:
+        """The unit that exists while the vassal pauses after a failure."""
+        return pause_of(self.service)
 
 
 def unit_label(text: str) -> str:
@@ -62,56 +107,28 @@ def _escape_label(raw: bytes) -> str:
     return "".join(out)
 
 
-SLICES = 128
-"""Sub-slices the vassals are spread over: daemon-reload is quadratic in the units of one slice."""
+def vassal_unit(unit: str) -> tuple[str, str] | None:
+    """Return the label and the kind (``service``, ``socket``) of a vassal's unit, or None for any other name."""
+    match = _VASSAL_UNIT.fullmatch(unit)
+    return (match["label"], match["kind"]) if match else None
 
 
-SHARES = tuple("0123456789abcdef")
-"""Shares in which all sockets are started, one after the other: a transaction of thousands leaves PID 1 fragmented."""
-
-
-PAUSE_PREFIX = "pause-"
-"""What the name of a vassal's service gets in front for the unit that is its pause after a failure."""
-
-
-TARGET = "vassals.target"
-
-
-STARTER = "vassals-start.service"
-
-
-SOCKETS = "vassals-sockets@.target"
-
-
-SERVICES = "vassals-services.target"
-
-
-SLICE = "vassals.slice"
-
-
-PAUSE_SCRIPT = "vassals-pause"
-"""What every vassal's service runs when it has ended; no unit, but it lives and goes with them."""
-
-
-COMMON = (TARGET, STARTER, SOCKETS, SERVICES, SLICE, PAUSE_SCRIPT)
-"""The files that are there once, whatever the number of vassals."""
-
-
-SUB_SLICE = re.compile(r"vassals-[0-9a-f]{2}(-[0-9]+)?\.slice")
-"""The names :func:`slice_of` gives; these slices have no files."""
+def is_bridge_name(unit: str) -> bool:
+    """Tell whether the bridge could give a unit file this name."""
+    return unit in COMMON or _VASSAL_UNIT.fullmatch(unit) is not None
 
 
 def boot_target(*, user_manager: bool) -> str:
-    """Return the target that pulls the vassals in at boot, or at the start of a user's manager."""
+    """Return the target that starts the vassals at boot, or at the start of a user's manager."""
     return "default.target" if user_manager else "multi-user.target"
 
 
 def starter_of(unit: str) -> str:
-    """Return the target that wants this unit of a vassal: where its link belongs."""
-    if not unit.endswith(".socket"):
+    """Return the target that wants this unit of a vassal: its link is in that target's ``.wants`` folder."""
+    parts = vassal_unit(unit)
+    if parts is None or parts[1] == "service":
         return SERVICES
-    label = unit.removeprefix("vassal-").removesuffix(".socket")
-    return SOCKETS.replace("@", f"@{SHARES[_spread(label) % len(SHARES)]}")
+    return SOCKETS.replace("@", f"@{SHARES[_spread(parts[0]) % len(SHARES)]}")
 
 
 def service_of(socket: str) -> str:
@@ -120,20 +137,20 @@ def service_of(socket: str) -> str:
 
 
 def link_path(unit: str) -> str:
-    """Return where the link belongs that has a unit of a vassal started, below the unit directory."""
+    """Return the path, below the unit directory, of the link that has a vassal's unit started."""
     return f"{starter_of(unit)}.wants/{unit}"
 
 
 def pause_of(service: str) -> str:
-    """Return the unit that is a service's pause after a failure; it is there while the pause lasts."""
+    """Return the unit that is a service's pause after a failure. It exists while the pause lasts."""
     name = PAUSE_PREFIX + service
     if len(name) <= UNIT_NAME_MAX:
         return name
-    return f"{PAUSE_PREFIX}vassal-{blake2b(service.encode(), digest_size=16).hexdigest()}.service"
+    return f"{PAUSE_PREFIX}{PREFIX}{blake2b(service.encode(), digest_size=16).hexdigest()}.service"
 
 
 def slice_of(label: str, tenant: int | None = None) -> str:
-    """Return the sub-slice a vassal lives in: by its name, or one for each tenant, by uid, within such a sub-slice."""
+    """Return the sub-slice of a vassal: chosen by its label, or in tyrant mode one for each tenant's uid."""
     key = label if tenant is None else str(tenant)
     spread = f"{_spread(key) % SLICES:02x}"
     return f"vassals-{spread}.slice" if tenant is None else f"vassals-{spread}-{tenant}.slice"
@@ -141,11 +158,3 @@ def slice_of(label: str, tenant: int | None = None) -> str:
 
 def _spread(key: str) -> int:
     return blake2b(key.encode(), digest_size=2).digest()[0]
-
-
-def vassal_unit(unit: str) -> tuple[str, str] | None:
-    """Return the label and kind of a vassal's unit, or None if the name is not of one."""
-    stem, _, kind = unit.rpartition(".")
-    if stem.startswith(_PREFIX) and kind in {"service", "socket"}:
-        return stem.removeprefix(_PREFIX), kind
-    return None

@@ -1,26 +1,19 @@
-"""The vassals as data: what a monitor reports, and what rules and configs make of it."""
+"""Vassals as data: what a monitor reports, and what the on-demand rule and the config add to it."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from bridge.diagnostics import Diagnostic
-    from bridge.model.unit import InstalledVassal
-
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, Severity
+from bridge.model.unit_names import UnitNames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bridge.model.address import Address
+    from bridge.model.unit import InstalledVassal
 
 CONFIG_OPTIONS = {
     ".ini": "--ini",
@@ -30,11 +23,11 @@ CONFIG_OPTIONS = {
     ".js": "--json",
     ".json": "--json",
 }
-"""How the Emperor hands a config to uWSGI, by the file's extension (core/emperor.c, ``vassal_new_argv``)."""
+"""The option by which the Emperor gives uWSGI a config, by its extension (core/emperor.c, ``vassal_new_argv``)."""
 
 
 def option_for(name: str, extra_extensions: Iterable[str]) -> str | None:
-    """Return the option by which uWSGI is given a config of this name; None: it is none.
+    """Return the option by which uWSGI is given a config of this name. None: the name is not a config's.
 
     core/emperor.c, ``uwsgi_emperor_is_valid`` and ``uwsgi_emperor_spawn_vassal``.
     """
@@ -51,7 +44,7 @@ def stem_of(path: str) -> str:
 
 
 class Mode(StrEnum):
-    """How a vassal lives: waiting for a connection, or running from the start."""
+    """How a vassal is run: started by a connection, or running from the start."""
 
     ON_DEMAND = "on-demand"
     ALWAYS = "always"
@@ -59,42 +52,46 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose a config is, by number; in tyrant mode the vassal runs as that user and in that group."""
+    """The owner of a config, by number. In tyrant mode the vassal runs as this user and in this group."""
 
     uid: int = 0
     gid: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Vassal:
-    """One app's config as a monitor found it."""
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """The file that uWSGI reads as a vassal's config."""
 
-    name: str
-    """What the Emperor calls it and uWSGI is told: the file's name for dir, its whole path for glob."""
-    config: str
-    """The absolute path of the config file."""
-    monitor: str
-    """The monitor that reports it, with its scheme: ``dir:///etc/uwsgi/vassals``."""
-    directory: str
-    """Where uWSGI is started, and where relative paths of the vassal begin."""
-    label: str
-    """The systemd-escaped NAME in ``vassal-NAME.service``."""
+    path: str
+    """Absolute."""
     owner: Owner = Owner()
 
-    @property
-    def service(self) -> str:
-        """The name of its service unit."""
-        return f"vassal-{self.label}.service"
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vassal(UnitNames):
+    """One vassal as a monitor reports it."""
+
+    name: str
+    """What the Emperor calls it, and what uWSGI is given: the file's name for dir, its whole path for glob."""
+    config: ConfigFile
+    monitor: str
+    """The id of the monitor that reports it. It holds no secret."""
+    directory: str
+    """The folder in which uWSGI is started, and where the vassal's relative paths begin."""
+    label: str
+    """The systemd-escaped LABEL in ``vassal-LABEL.service``."""
+    origin: str = ""
+    """Where people find the vassal. Empty: at its config's path."""
 
     @property
-    def socket(self) -> str:
-        """The name of its socket unit."""
-        return f"vassal-{self.label}.socket"
+    def key(self) -> str:
+        """What tells this vassal from all others."""
+        return f"{self.monitor}:{self.name}"
 
     @property
     def stem(self) -> str:
         """The config's file name up to its last dot."""
-        return stem_of(self.config)
+        return stem_of(self.name)
 
     def problem(
         self,
@@ -102,16 +99,17 @@ class Vassal:
         message: str,
         hint: str,
         *,
-        path: str | None = None,
-        line: int | None = None,
+        at: tuple[str | None, int | None] = (None, None),
         severity: Severity = Severity.ERROR,
     ) -> Diagnostic:
-        """Return a diagnostic about this vassal; the place is its config unless ``path`` names another file."""
+        """Return a diagnostic about this vassal. ``at`` is the file and line, if that is not the config itself."""
+        path, line = at
         return Diagnostic(
             code=code,
             vassal=self.name,
-            config=self.config,
-            path=path or self.config,
+            key=self.key,
+            config=self.config.path,
+            path=path or self.origin or self.config.path,
             line=line,
             message=message,
             hint=hint,
@@ -137,16 +135,16 @@ class SpawnSpec:
     environment: tuple[str, ...] = ()
     """``NAME=VALUE``, beside what systemd sets."""
     user: str = ""
-    """A name or a number; empty: root."""
+    """A name or a number. Empty: root."""
     group: str = ""
     drops_groups: bool = False
-    """Whether the user's supplementary groups are not for the vassal."""
+    """Whether the vassal runs without the user's supplementary groups."""
     capabilities: tuple[str, ...] = ()
-    """Those it may have at most, if any are named."""
+    """Its capability bounding set, if any capability is named."""
     start_hook: tuple[str, ...] = ()
     stop_hook: tuple[str, ...] = ()
     tenant: int | None = None
-    """In tyrant mode the uid of the owner, in whose slice it runs."""
+    """In tyrant mode the uid of the owner, whose slice it runs in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,33 +153,41 @@ class ResolvedVassal:
 
     vassal: Vassal
     address: Address | None
-    """Where it waits for its first connection; None: it runs always."""
+    """Where it waits for its first connection. None: it runs always."""
     canonical_address: Address | None
-    """The address with symlinked folders resolved: what collides with it."""
+    """The address with symlinked folders resolved: two vassals collide in it."""
     access: SocketAccess
     spawn: SpawnSpec
     backlog: int | None = None
-    """How many connections may wait for it, if its config says (``listen``)."""
+    """How many connections may wait for it, if its config says so (``listen``)."""
     sources: tuple[str, ...] = ()
-    """The files its options came from, and those its conditions asked about."""
+    """The files its options and its address came from, and those that its config asks about."""
 
     @property
     def mode(self) -> Mode:
-        """How the vassal lives."""
+        """How the vassal is run."""
         return Mode.ALWAYS if self.address is None else Mode.ON_DEMAND
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RejectedVassal:
-    """A vassal that is there but cannot be served as it is now."""
+    """A vassal that a monitor reports but that cannot be served as it is now."""
 
     vassal: Vassal
-    mode: Mode
+    mode: Mode | None
+    """None: the rule does not say."""
     address: Address | None = None
     """The address its rule gives, if that much is known."""
+    sources: tuple[str, ...] = ()
+    """The files known to be read for it or to be at fault: a change of one may mend it."""
+
+    @classmethod
+    def of(cls, resolved: ResolvedVassal) -> RejectedVassal:
+        """Return the rejection of a vassal whose config can be served, but not beside others."""
+        return cls(vassal=resolved.vassal, mode=resolved.mode, address=resolved.address, sources=resolved.sources)
 
 
 def names_of(vassal: Vassal | InstalledVassal) -> set[str]:
-    """Return the names a vassal answers to on the command line: its name, config, stem and units."""
-    stem = vassal.config.rpartition("/")[2].rpartition(".")[0]
-    return {vassal.name, vassal.config, stem, vassal.service, vassal.socket}
+    """Return the names a vassal answers to on the command line: its name, key, config, stem and units."""
+    config = vassal.config if isinstance(vassal.config, str) else vassal.config.path
+    return {vassal.name, vassal.key, config, stem_of(vassal.name), vassal.service, vassal.socket}

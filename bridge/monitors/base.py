@@ -9,73 +9,131 @@ from typing import TYPE_CHECKING, Protocol
 
 from bridge.diagnostics import Diagnostic
 from bridge.model.unit_names import UNIT_NAME_MAX, EscapeError
-from bridge.model.vassal import CONFIG_OPTIONS, Owner, option_for
+from bridge.model.vassal import CONFIG_OPTIONS, Owner, Vassal, option_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from bridge.config.settings import Settings
     from bridge.host.path_watch import WatchList
-    from bridge.model.vassal import Vassal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """The vassals a monitor knows now, and those it had to turn away."""
+    """The vassals a monitor knows now, and the entries that it had to reject."""
 
     monitor: str
-    """The monitor's spec with its scheme; the mark of the units made for it."""
+    """The monitor's id."""
     vassals: tuple[Vassal, ...] = ()
-    refused: tuple[str, ...] = ()
-    """Config paths that are there but cannot be a vassal now: what ran for them goes on."""
+    rejected: frozenset[str] = frozenset()
+    """Keys of entries that cannot be a vassal as they are now. What ran for them goes on."""
     diagnostics: tuple[Diagnostic, ...] = ()
     complete: bool = True
     """False: the monitor could not be asked, so a vassal missing here is not a vassal gone."""
 
 
 class Monitor(Protocol):
-    """A source of vassals."""
+    """A source of vassals. It is opened once, for a run or for the daemon's life."""
 
     @property
-    def spec(self) -> str:
-        """The monitor's spec, always with its scheme."""
+    def id(self) -> str:
+        """What tells the monitor from all others. It stands in unit files and messages, and holds no secret."""
 
     def report(self, only: Collection[str] | None = None) -> Report:
-        """Ask once, about all vassals or ``only`` these configs; what goes wrong is in the report."""
+        """Ask once, about all vassals or about those with ``only`` these keys. What goes wrong is in the report."""
 
-    def covers(self, config: str) -> bool:
-        """Tell whether the path, were a config there, would be a vassal of this monitor."""
+    def keys(self) -> list[str] | None:
+        """Return the keys of what may be its vassals, by their names alone. None: it cannot be asked."""
+
+    def key_at(self, path: str) -> str | None:
+        """Return the key of the vassal whose config is, or would be, the file at ``path``. None: no vassal's."""
 
     def holds(self, path: str) -> bool:
         """Tell whether the path is in a folder in which this monitor looks for configs."""
 
-    def configs(self) -> list[str] | None:
-        """Return the paths of what may be its vassals, by their names alone; None if it cannot be asked."""
+    def watch(self, watch_list: WatchList) -> None:
+        """Enter the places where a change can alter the next report."""
 
-    def watch_list(self, watch_list: WatchList) -> None:
-        """Name the places where a change can make the next report another one."""
+    def close(self) -> None:
+        """Give up what the monitor holds open."""
 
 
-def collect(
-    monitor: str, configs: Iterable[str], vassal_of: Callable[[str, Owner], Vassal], settings: Settings
-) -> Report:
-    """Build the report of a file-based monitor from the paths it found.
+class FileMonitor:
+    """What the monitors of files share: a vassal is a config file, known by its name."""
 
-    A path is taken as the Emperor takes it (``uwsgi_emperor_is_valid``): by its extension, and if it is a regular file
-    once symlinks are followed. Where the Emperor passes over what is not, in silence, here it is said.
-    """
-    found = {config: examine(config, vassal_of, settings) for config in configs}
-    problems = [one for one in found.values() if isinstance(one, Diagnostic)]
-    return Report(
-        monitor=monitor,
-        vassals=tuple(one for one in found.values() if one is not None and not isinstance(one, Diagnostic)),
-        refused=tuple(problem.path for problem in problems if problem.path),
-        diagnostics=tuple(problems),
-    )
+    def __init__(self, monitor_id: str, settings: Settings) -> None:
+        self.id = monitor_id
+        self._settings = settings
+
+    def close(self) -> None:
+        """Hold nothing open."""
+
+    def keys(self) -> list[str] | None:
+        """List the files whose names are a config's."""
+        extra = self._settings.emperor_extra_extension
+        try:
+            return [self._key(path) for path in self._list() if option_for(path, extra)]
+        except OSError:
+            return None
+
+    def key_at(self, path: str) -> str | None:
+        """Return the key of a config at this path, if its name is a config's and the monitor would find it."""
+        is_named = option_for(path, self._settings.emperor_extra_extension) is not None
+        return self._key(path) if is_named and self._finds(path) else None
+
+    def _key(self, path: str) -> str:
+        return f"{self.id}:{self._name(path)}"
+
+    def _name(self, path: str) -> str:
+        raise NotImplementedError
+
+    def _list(self) -> list[str]:
+        raise NotImplementedError
+
+    def _finds(self, path: str) -> bool:
+        raise NotImplementedError
+
+    def _vassal(self, path: str, owner: Owner) -> Vassal:
+        raise NotImplementedError
+
+    def _found(self, only: Collection[str] | None) -> list[str]:
+        """Return the paths of all configs, or of those with these keys that exist.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        if only is None:
+            return self._list()
+        prefix = f"{self.id}:"
+        paths = (self._path(key.removeprefix(prefix)) for key in only if key.startswith(prefix))
+        return sorted(path for path in paths if self._finds(path) and os.path.lexists(path))
+
+    def _path(self, name: str) -> str:
+        raise NotImplementedError
+
+    def _collect(self, paths: Iterable[str]) -> Report:
+        """Build the report from the paths that were found.
+
+        A path is taken as the Emperor takes it (``uwsgi_emperor_is_valid``): by its extension, and if it is a regular
+        file once symlinks are followed. Where the Emperor is silent about what is not, a diagnostic says so.
+        """
+        found = {path: examine(path, self._vassal, self._settings) for path in paths}
+        problems = {path: one for path, one in found.items() if isinstance(one, Diagnostic)}
+        return Report(
+            monitor=self.id,
+            vassals=tuple(one for one in found.values() if isinstance(one, Vassal)),
+            rejected=frozenset(map(self._key, problems)),
+            diagnostics=tuple(self._about(path, problem) for path, problem in problems.items()),
+        )
+
+    def _about(self, path: str, problem: Diagnostic) -> Diagnostic:
+        from dataclasses import replace
+
+        return replace(problem, key=self._key(path), vassal=self._name(path))
 
 
 def examine(config: str, vassal_of: Callable[[str, Owner], Vassal], settings: Settings) -> Vassal | Diagnostic | None:
-    """Decide what one path is: a vassal, something to complain about, or none of our business."""
+    """Decide what one path is: a vassal, a problem, or nothing that concerns the bridge."""
     name = config.rpartition("/")[2]
     if not option_for(name, settings.emperor_extra_extension):
         return None
@@ -115,7 +173,7 @@ def _vanished(config: str, error: OSError) -> Diagnostic:
     return _problem(
         "config-vanished",
         config,
-        f"the config cannot be looked at: {error.strerror}",
+        f"the config cannot be read: {error.strerror}",
         "mend or remove it; what it ran before goes on",
     )
 

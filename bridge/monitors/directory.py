@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic
 from bridge.model.unit_names import unit_label
-from bridge.model.vassal import Vassal, option_for, stem_of
-from bridge.monitors.base import Report, collect
+from bridge.model.vassal import ConfigFile, Vassal, stem_of
+from bridge.monitors.base import FileMonitor, Report
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,18 +18,20 @@ if TYPE_CHECKING:
     from bridge.model.vassal import Owner
 
 
-class DirectoryMonitor:
+class DirectoryMonitor(FileMonitor):
     """Watches one directory, as the Emperor's dir monitor: names are bare, and uWSGI is started inside it."""
 
     def __init__(self, directory: str, settings: Settings) -> None:
-        self._settings = settings
         self.directory = os.path.abspath(directory)
-        self.spec = f"dir://{self.directory}"
+        self._folder = self.directory.rstrip("/")
+        super().__init__(f"dir://{self.directory}", settings)
 
     def report(self, only: Collection[str] | None = None) -> Report:
         """List the directory once."""
         try:
-            configs = self._list() if only is None else self._there(only)
+            # To list it proves that it can be read, which its single files do not.
+            os.scandir(self.directory).close()
+            return self._collect(self._found(only))
         except OSError as error:
             problem = Diagnostic(
                 code="monitor-unreadable",
@@ -37,44 +39,34 @@ class DirectoryMonitor:
                 message=f"the directory of vassals cannot be read: {error.strerror}",
                 hint="make it, or mend --emperor; vassals that came from it stay as they are",
             )
-            return Report(monitor=self.spec, diagnostics=(problem,), complete=False)
-        return collect(self.spec, configs, self._vassal, self._settings)
-
-    def configs(self) -> list[str] | None:
-        """List the directory once."""
-        extra = self._settings.emperor_extra_extension
-        try:
-            return [config for config in self._list() if option_for(config, extra)]
-        except OSError:
-            return None
-
-    def covers(self, config: str) -> bool:
-        """Tell whether the path is in the directory."""
-        return self.holds(config)
+            return Report(monitor=self.id, diagnostics=(problem,), complete=False)
 
     def holds(self, path: str) -> bool:
         """Tell whether the path is in the directory."""
-        return path.rpartition("/")[0] == self.directory.rstrip("/")
+        return path.rpartition("/")[0] == self._folder
 
-    def watch_list(self, watch_list: WatchList) -> None:
+    def watch(self, watch_list: WatchList) -> None:
         """Watch the way to the directory, and all that is in it."""
         watch_list.contents(self.directory)
 
     def _list(self) -> list[str]:
-        folder = self.directory.rstrip("/")
-        return [f"{folder}/{name}" for name in sorted(os.listdir(self.directory))]
+        return [f"{self._folder}/{name}" for name in sorted(os.listdir(self.directory))]
 
-    def _there(self, only: Collection[str]) -> list[str]:
-        os.scandir(self.directory).close()
-        return sorted(config for config in only if self.covers(config) and os.path.lexists(config))
+    def _finds(self, path: str) -> bool:
+        return self.holds(path)
 
-    def _vassal(self, config: str, owner: Owner) -> Vassal:
-        name = config.rpartition("/")[2]
+    def _name(self, path: str) -> str:
+        return path.rpartition("/")[2]
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{name}"
+
+    def _vassal(self, path: str, owner: Owner) -> Vassal:
+        name = self._name(path)
         return Vassal(
             name=name,
-            config=config,
-            monitor=self.spec,
+            config=ConfigFile(path, owner),
+            monitor=self.id,
             directory=self.directory,
             label=unit_label(stem_of(name)),
-            owner=owner,
         )

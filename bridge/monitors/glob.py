@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic
 from bridge.model.unit_names import path_label
-from bridge.model.vassal import Vassal, option_for, stem_of
-from bridge.monitors.base import Report, collect
+from bridge.model.vassal import ConfigFile, Vassal, stem_of
+from bridge.monitors.base import FileMonitor, Report
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from bridge.model.vassal import Owner
 
 
-class PatternMonitor:
+class GlobMonitor(FileMonitor):
     """Watches a shell pattern, as the Emperor's glob monitor: names are whole paths."""
 
     def __init__(self, pattern: str, settings: Settings) -> None:
-        self._settings = settings
         self.pattern = os.path.abspath(pattern)
-        self.spec = f"glob://{self.pattern}"
+        super().__init__(f"glob://{self.pattern}", settings)
 
     def report(self, only: Collection[str] | None = None) -> Report:
         """Expand the pattern once."""
@@ -40,27 +39,14 @@ class PatternMonitor:
                 message=f"the folder that the pattern {self.pattern} begins in cannot be read: {error.strerror}",
                 hint="make it, or mend --emperor; vassals that came from it stay as they are",
             )
-            return Report(monitor=self.spec, diagnostics=(problem,), complete=False)
-        if only is None:
-            found = sorted(glob.glob(self.pattern))
-        else:
-            found = sorted(config for config in only if self.covers(config) and os.path.lexists(config))
-        return collect(self.spec, found, self._vassal, self._settings)
-
-    def configs(self) -> list[str] | None:
-        """Expand the pattern once."""
-        extra = self._settings.emperor_extra_extension
-        return [config for config in glob.glob(self.pattern) if option_for(config, extra)]
-
-    def covers(self, config: str) -> bool:
-        """Tell whether the pattern would find the path; as in a shell, a leading dot is not matched."""
-        return _matches(config, self.pattern)
+            return Report(monitor=self.id, diagnostics=(problem,), complete=False)
+        return self._collect(self._found(only))
 
     def holds(self, path: str) -> bool:
         """Tell whether the path is in a folder that the pattern, but for its last step, would find."""
         return _matches(path.rpartition("/")[0], self.pattern.rpartition("/")[0])
 
-    def watch_list(self, watch_list: WatchList) -> None:
+    def watch(self, watch_list: WatchList) -> None:
         """Watch every folder in which something can appear that the pattern, as far as it has come, matches."""
         fixed, *steps = self.pattern[1:].split("/")
         folders = ["/"]
@@ -77,21 +63,27 @@ class PatternMonitor:
                 if os.path.isdir(match)
             ]
 
-    def _vassal(self, config: str, owner: Owner) -> Vassal:
+    def _list(self) -> list[str]:
+        return sorted(glob.glob(self.pattern))
+
+    def _finds(self, path: str) -> bool:
+        """Tell whether the pattern would find the path; as in a shell, a leading dot is not matched."""
+        return _matches(path, self.pattern)
+
+    def _name(self, path: str) -> str:
+        return path
+
+    def _path(self, name: str) -> str:
+        return name
+
+    def _vassal(self, path: str, owner: Owner) -> Vassal:
         return Vassal(
-            name=config,
-            config=config,
-            monitor=self.spec,
+            name=path,
+            config=ConfigFile(path, owner),
+            monitor=self.id,
             directory=os.path.abspath(self._settings.chdir or "/"),
-            label=path_label(f"{config.rpartition('/')[0]}/{stem_of(config)}"),
-            owner=owner,
+            label=path_label(f"{path.rpartition('/')[0]}/{stem_of(path)}"),
         )
-
-
-def matches_one_directory(pattern: str) -> bool:
-    """Tell whether the pattern matches exactly one thing and that is a directory."""
-    matches = glob.glob(pattern)
-    return len(matches) == 1 and os.path.isdir(matches[0])
 
 
 def _matches(path: str, pattern: str) -> bool:

@@ -1,53 +1,107 @@
-"""The actual state: the unit files on disk and the units in the manager's memory, as data."""
+"""The actual state: the unit files on disk and the units in the manager's memory."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bridge.model.unit import DOWN, InstalledVassal, UnitFile, UnitState
+from bridge.model.unit import DOWN
+from bridge.model.unit_names import TARGET, boot_target, pause_of
+from bridge.units.directory import installed_vassals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
-from dataclasses import field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
+    from bridge.config.paths import Paths
     from bridge.model.address import Address
+    from bridge.model.unit import InstalledVassal, UnitFile, UnitState
+    from bridge.systemd.manager import Manager
+    from bridge.units.directory import UnitDirectory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActualState:
-    """Everything planning needs to know about the present."""
+    """What exists now."""
 
     files: Mapping[str, UnitFile] = field(default_factory=dict)
     """Unit files in the bridge's own directory, by unit name."""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     """Paths of files of such names in the manager's other directories, by unit name."""
     links: Mapping[str, str] = field(default_factory=dict)
-    """The links that pull units in, by their path below the unit directory, with what they point to."""
+    """The links that have units started, by their path below the unit directory, with what they point to."""
     installed: Mapping[str, InstalledVassal] = field(default_factory=dict)
-    """The vassals on disk, by label."""
+    """The vassals of this configuration that have unit files, by label."""
+    of_others: Mapping[str, InstalledVassal] = field(default_factory=dict)
+    """The vassals of other configurations (another bridge.toml on this machine), by label."""
     states: Mapping[str, UnitState] = field(default_factory=dict)
     """Units the manager has loaded, by name."""
-    members: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """What runs in each slice of the vassals, anybody's; only asked for when slices are to be stopped."""
-    stale: frozenset[str] = frozenset()
-    """Units that an interrupted run was about to stop and start again."""
-    outdated: frozenset[str] = frozenset()
-    """Labels of running vassals that were started or reloaded before their config last changed."""
-    lost: frozenset[str] = frozenset()
-    """Labels of vassals whose socket systemd holds while its file is gone or somebody else's."""
-    exiled: frozenset[str] = frozenset()
-    """Labels of vassals that asked not to be started again, by exit code 26."""
-    left: frozenset[str] = frozenset()
-    """Units that somebody else stopped, and that are to be left so."""
-    occupied: Mapping[Address, str] = field(default_factory=dict)
-    """Addresses that cannot be listened on, each with the reason."""
+    is_asked: bool = True
+    """Whether the manager was asked. If not, whatever is installed is taken to listen."""
 
     def state(self, unit: str) -> UnitState:
         """Return the state of a unit, loaded or not."""
         return self.states.get(unit, DOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class ActualReader:
+    """Reads the actual state of all vassals or of some."""
+
+    paths: Paths
+    directory: UnitDirectory
+    canonical_address: Callable[[Address], Address]
+
+    def read_all(self, manager: Manager | None) -> ActualState:
+        """Read everything; without a manager, only what is on disk.
+
+        Raises:
+            BridgeError: a directory or the manager cannot be read.
+        """
+        files = self.directory.files()
+        return self._state(
+            files,
+            elsewhere=self.directory.elsewhere(),
+            links=self.directory.links(self._boot_target),
+            states=manager.units() if manager else {},
+            is_asked=manager is not None,
+        )
+
+    def read_some(self, manager: Manager, labels: Collection[str]) -> ActualState:
+        """Read what concerns the vassals with these labels.
+
+        Raises:
+            BridgeError: a directory or the manager cannot be read.
+        """
+        services = [f"vassal-{label}.service" for label in labels]
+        units = [*services, *(f"vassal-{label}.socket" for label in labels)]
+        return self._state(
+            self.directory.files(units),
+            elsewhere=self.directory.elsewhere(units),
+            links=self.directory.links(self._boot_target, units),
+            states=manager.units([TARGET, *units, *map(pause_of, services)]),
+        )
+
+    @property
+    def _boot_target(self) -> str:
+        return boot_target(user_manager=self.paths.user_manager)
+
+    def _state(
+        self,
+        files: Mapping[str, UnitFile],
+        *,
+        elsewhere: Mapping[str, str],
+        links: Mapping[str, str],
+        states: Mapping[str, UnitState],
+        is_asked: bool = True,
+    ) -> ActualState:
+        found = installed_vassals(files, self.canonical_address)
+        own = {label: one for label, one in found.items() if one.configuration == self.paths.configuration}
+        return ActualState(
+            files=files,
+            elsewhere=elsewhere,
+            links=links,
+            installed=own,
+            of_others={label: one for label, one in found.items() if label not in own},
+            states=states,
+            is_asked=is_asked,
+        )

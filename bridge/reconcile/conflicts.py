@@ -1,6 +1,7 @@
-"""Which vassals may have their units: those that want a name or an address somebody else has may not.
+"""Which vassals may have their units: a vassal may not take a name or an address that another has.
 
-Pure. A refused vassal that has units from before keeps them; what it kept others may not take.
+Pure, but for :func:`occupied_addresses`. A rejected vassal that has units from before keeps them, and no other vassal
+may take what it keeps.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import Severity
+from bridge.diagnostics import BridgeError, Diagnostic, Severity
+from bridge.host.listeners import occupied as find_occupied
 from bridge.model.address import collision_key, overlaps
 from bridge.model.unit import Ownership
+from bridge.model.unit_names import COMMON
 from bridge.model.vassal import RejectedVassal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
-    from bridge.diagnostics import Diagnostic
     from bridge.model.address import Address
     from bridge.model.unit import InstalledVassal
     from bridge.model.vassal import ResolvedVassal, Vassal
@@ -30,11 +32,11 @@ _NAMED = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ConflictResult:
-    """Who may have units, and whose units stay as they are."""
+    """Which vassals get their units, and whose units stay as they are."""
 
     accepted: tuple[ResolvedVassal, ...]
     rejections: tuple[RejectedVassal, ...] = ()
-    """Who was turned away here, beyond those already refused."""
+    """The vassals rejected here, beyond those rejected before."""
     kept: frozenset[str] = frozenset()
     """Labels of vassals whose units are left alone."""
     masked: frozenset[str] = frozenset()
@@ -44,45 +46,54 @@ class ConflictResult:
 
 @dataclass
 class _Search:
-    """The state of the search: every refusal may cause the next, because a refused vassal keeps what it has."""
+    """The state of the search. Each rejection may cause the next, because a rejected vassal keeps what it has."""
 
     candidates: list[ResolvedVassal]
-    refused: set[str]
+    rejected: set[str]
+    configs: frozenset[str]
+    """The configs of vassals that were rejected before."""
     rejections: dict[Vassal, RejectedVassal] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
 
-    def refuse(self, resolved: ResolvedVassal, code: str, message: str, hint: str) -> None:
+    def reject(self, resolved: ResolvedVassal, code: str, message: str, hint: str) -> None:
         vassal = resolved.vassal
-        self.refused.add(vassal.config)
-        self.rejections.setdefault(vassal, RejectedVassal(vassal=vassal, mode=resolved.mode, address=resolved.address))
+        self.rejected.add(vassal.key)
+        self.rejections.setdefault(vassal, RejectedVassal.of(resolved))
         self.diagnostics.append(vassal.problem(code, message, hint))
 
-    def drop_refused(self) -> bool:
-        """Leave only candidates that are not refused; tell whether any was dropped."""
+    def drop_rejected(self) -> bool:
+        """Leave only candidates that are not rejected; tell whether any was dropped."""
         before = len(self.candidates)
-        self.candidates = [s for s in self.candidates if s.vassal.config not in self.refused]
+        self.candidates = [s for s in self.candidates if s.vassal.key not in self.rejected]
         return len(self.candidates) < before
 
+    def has_rejected(self, installed: InstalledVassal) -> bool:
+        """Tell whether the vassal that has these units is rejected now."""
+        return installed.key in self.rejected or installed.config in self.configs
 
-def find_conflicts(desired: Desired, actual: ActualState) -> ConflictResult:
-    """Decide whose units are made."""
+
+def find_conflicts(
+    desired: Desired, actual: ActualState, occupied: Mapping[Address, str] | None = None
+) -> ConflictResult:
+    """Decide which vassals get their units. ``occupied`` has the reasons why addresses cannot be listened on."""
     masked, warnings = _masked(desired.resolved, actual)
-    search = _Search([s for s in desired.resolved if s.vassal.label not in masked], set(desired.refused))
-    _refuse_foreign(search, actual)
-    _refuse_occupied(search, actual)
-    # Names and addresses are compared among all candidates at once, so that both of a pair are refused.
-    _refuse_same(search)
-    search.drop_refused()
+    candidates = [s for s in desired.resolved if s.vassal.label not in masked]
+    search = _Search(candidates, set(desired.rejected_keys), desired.rejected_configs)
+    _reject_foreign(search, actual)
+    _reject_occupied(search, occupied or {})
+    # Names and addresses are compared among all candidates at once, so that both of a pair are rejected.
+    _reject_same(search)
+    search.drop_rejected()
     while True:
         kept = frozenset(
-            label for label, installed in actual.installed.items()
-            if label not in masked
-            and (installed.config in search.refused or installed.monitor in desired.unreachable)
-        )  # fmt: skip
-        # A masked vassal is left alone too: what it has of units stays, and others may not take its address.
+            label
+            for label, installed in actual.installed.items()
+            if label not in masked and (search.has_rejected(installed) or installed.monitor in desired.unreachable)
+        )
+        # A masked vassal keeps its units and its address too.
         holders = kept | (masked & actual.installed.keys())
-        _refuse_kept(search, [actual.installed[label] for label in sorted(holders)])
-        if not search.drop_refused():
+        _reject_held(search, [*(actual.installed[label] for label in sorted(holders)), *actual.of_others.values()])
+        if not search.drop_rejected():
             break
     return ConflictResult(
         accepted=tuple(search.candidates),
@@ -91,6 +102,37 @@ def find_conflicts(desired: Desired, actual: ActualState) -> ConflictResult:
         masked=masked,
         diagnostics=(*warnings, *search.diagnostics),
     )
+
+
+def occupied_addresses(desired: Desired, actual: ActualState) -> dict[Address, str]:
+    """Return the desired addresses that cannot be listened on, each with the reason."""
+    own = {
+        installed.canonical_address
+        for installed in actual.installed.values()
+        if installed.canonical_address and not (actual.is_asked and actual.state(installed.socket).is_down)
+    }
+    return find_occupied((s.canonical_address for s in desired.resolved if s.canonical_address), own)
+
+
+def refuse_foreign_common(actual: ActualState) -> None:
+    """Refuse to work where the units that all vassals share are somebody else's.
+
+    Raises:
+        BridgeError: one of them is, or is masked.
+    """
+    for unit in COMMON:
+        file = actual.files.get(unit)
+        if file and file.ownership is Ownership.MASKED:
+            code, path, message, hint = "unit-masked", file.path, f"{unit} is masked", f"systemctl unmask {unit}"
+        elif file and file.ownership is Ownership.FOREIGN:
+            code, path, message = "unit-foreign", file.path, f"{unit} was not made by this bridge"
+            hint = "it is needed for the vassals: move that unit away"
+        elif elsewhere := actual.elsewhere.get(unit):
+            code, path, message = "unit-foreign", elsewhere, f"{unit} is there already, and not where this bridge works"
+            hint = "move it away; if it is the bridge's: emperor-bridge remove, with --runtime if it is in /run"
+        else:
+            continue
+        raise BridgeError(Diagnostic(code=code, path=path, message=message, hint=hint))
 
 
 def _masked(resolved: Iterable[ResolvedVassal], actual: ActualState) -> tuple[frozenset[str], list[Diagnostic]]:
@@ -111,12 +153,12 @@ def _masked(resolved: Iterable[ResolvedVassal], actual: ActualState) -> tuple[fr
     return frozenset(labels), warnings
 
 
-def _refuse_foreign(search: _Search, actual: ActualState) -> None:
+def _reject_foreign(search: _Search, actual: ActualState) -> None:
     for resolved in search.candidates:
         for unit in (resolved.vassal.service, resolved.vassal.socket):
             file = actual.files.get(unit)
             if file and file.ownership is Ownership.FOREIGN:
-                search.refuse(
+                search.reject(
                     resolved,
                     "unit-foreign",
                     f"the unit {file.path} is there and was not made by this bridge",
@@ -124,7 +166,7 @@ def _refuse_foreign(search: _Search, actual: ActualState) -> None:
                 )
                 break
             if path := actual.elsewhere.get(unit):
-                search.refuse(
+                search.reject(
                     resolved,
                     "unit-foreign",
                     f"the unit {path} is there already, and not where this bridge works",
@@ -134,10 +176,10 @@ def _refuse_foreign(search: _Search, actual: ActualState) -> None:
                 break
 
 
-def _refuse_occupied(search: _Search, actual: ActualState) -> None:
+def _reject_occupied(search: _Search, occupied: Mapping[Address, str]) -> None:
     for resolved in search.candidates:
-        if resolved.canonical_address and (reason := actual.occupied.get(resolved.canonical_address)):
-            search.refuse(
+        if resolved.canonical_address and (reason := occupied.get(resolved.canonical_address)):
+            search.reject(
                 resolved,
                 "address-occupied",
                 f"it is to wait on {resolved.address}, but {reason}",
@@ -145,44 +187,44 @@ def _refuse_occupied(search: _Search, actual: ActualState) -> None:
             )
 
 
-def _refuse_same(search: _Search) -> None:
+def _reject_same(search: _Search) -> None:
     for label, group in _groups(search.candidates, lambda s: s.vassal.label).items():
         for resolved in group if len(group) > 1 else ():
-            _refuse_name(
+            _reject_name(
                 search,
                 resolved,
                 label,
-                [s.vassal.config for s in islice(group, _NAMED + 2) if s is not resolved],
+                [s.vassal.config.path for s in islice(group, _NAMED + 2) if s is not resolved],
             )
     waiting = [s for s in search.candidates if s.canonical_address]
     for group in _groups(waiting, lambda s: collision_key(s.canonical_address) if s.canonical_address else "").values():
         for resolved in group if len(group) > 1 else ():
             rivals = (s for s in group if s is not resolved and _collide(s, resolved.canonical_address))
-            if others := [(s.vassal.config, s.address) for s in islice(rivals, _NAMED + 1)]:
-                _refuse_address(search, resolved, others)
+            if others := [(s.vassal.config.path, s.address) for s in islice(rivals, _NAMED + 1)]:
+                _reject_address(search, resolved, others)
 
 
-def _refuse_kept(search: _Search, kept: list[InstalledVassal]) -> None:
-    labels = {installed.label: installed for installed in kept}
+def _reject_held(search: _Search, held: list[InstalledVassal]) -> None:
+    labels = {installed.label: installed for installed in held}
     addresses: dict[str, list[InstalledVassal]] = {}
-    for installed in kept:
+    for installed in held:
         if installed.canonical_address:
             addresses.setdefault(collision_key(installed.canonical_address), []).append(installed)
     for resolved in search.candidates:
         label = resolved.vassal.label
         if label in labels:
-            _refuse_name(search, resolved, label, [labels[label].config])
+            _reject_name(search, resolved, label, [labels[label].config])
         elif resolved.canonical_address:
             holders = [
                 (i.config, i.address) for i in addresses.get(collision_key(resolved.canonical_address), ())
                 if i.canonical_address and overlaps(i.canonical_address, resolved.canonical_address)
             ]  # fmt: skip
             if holders:
-                _refuse_address(search, resolved, holders)
+                _reject_address(search, resolved, holders)
 
 
-def _refuse_name(search: _Search, resolved: ResolvedVassal, label: str, others: list[str]) -> None:
-    search.refuse(
+def _reject_name(search: _Search, resolved: ResolvedVassal, label: str, others: list[str]) -> None:
+    search.reject(
         resolved,
         "name-conflict",
         f"the unit name vassal-{label} is also wanted by {_listed(others)}",
@@ -190,9 +232,9 @@ def _refuse_name(search: _Search, resolved: ResolvedVassal, label: str, others: 
     )
 
 
-def _refuse_address(search: _Search, resolved: ResolvedVassal, others: list[tuple[str, Address | None]]) -> None:
+def _reject_address(search: _Search, resolved: ResolvedVassal, others: list[tuple[str, Address | None]]) -> None:
     listed = _listed([f"{config} ({address})" for config, address in others])
-    search.refuse(
+    search.reject(
         resolved,
         "address-conflict",
         f"its address {resolved.address} is also wanted by {listed}",

@@ -1,85 +1,28 @@
-"""What the vassals, the rules and the configs ask for: the first half of the road, which only reads."""
+"""Load the desired state: ask the monitors, apply the on-demand rule, and read every config."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from bridge.model.vassal import RejectedVassal
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bridge.diagnostics import Diagnostic
-    from bridge.model.address import Address
-    from bridge.model.vassal import ResolvedVassal, Vassal
-
-
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic
-from bridge.model.vassal import Mode, ResolvedVassal
-from bridge.monitors import monitor_for
-from bridge.vassals.on_demand import apply_on_demand_rule
+from bridge.host.links import link_targets
+from bridge.model.vassal import Mode, RejectedVassal, ResolvedVassal
+from bridge.vassals.on_demand import RuleResult, apply_on_demand_rule, rule_file
+from bridge.vassals.resolve import Resolution, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection, Mapping, Sequence
 
     from bridge.config.settings import Settings
-    from bridge.model.address import Address
     from bridge.model.vassal import Vassal
-    from bridge.monitors.base import Report
+    from bridge.monitors.base import Monitor, Report
+    from bridge.progress import Progress
+    from bridge.reconcile.run import Scope
+    from bridge.uwsgi.options import Config
+    from bridge.vassals.resolve import ResolveContext
 
-
-def desire(
-    settings: Settings,
-    *,
-    resolve: Callable[[Vassal, Address | None], ResolvedVassal | Diagnostic],
-    progress: Callable[[str, int, int], None],
-    unfinished: Collection[str] = (),
-    only: Collection[str] | None = None,
-) -> Desired:
-    """Ask all monitors, apply the rule, and have every config, or ``only`` these, read and settled.
-
-    A vassal of which a file is ``unfinished``, because somebody is just writing it, stays as it is.
-
-    Raises:
-        BridgeError: the settings themselves cannot be used: an unknown monitor, a command that is none.
-    """
-    reports = [monitor_for(spec, settings).report(only) for spec in settings.emperor]
-    vassals = _distinct(reports)
-    rejections: list[RejectedVassal] = []
-    diagnostics = [d for report in reports for d in report.diagnostics]
-    resolved: list[ResolvedVassal] = []
-    for number, (vassal, ruling) in enumerate(zip(vassals, apply_on_demand_rule(settings, vassals), strict=True)):
-        if number % 64 == 0:
-            progress("reading vassals", number, len(vassals))
-        if vassal.config in unfinished or vassal.config + settings.emperor_on_demand_extension in unfinished:
-            rejections.append(RejectedVassal(vassal=vassal, mode=Mode.ALWAYS))
-            continue
-        diagnostics += ruling.diagnostics
-        if ruling.refused:
-            rejections.append(RejectedVassal(vassal=vassal, mode=Mode.ON_DEMAND))
-            continue
-        decided = resolve(vassal, ruling.address)
-        if isinstance(decided, Diagnostic):
-            diagnostics.append(decided)
-            mode = Mode.ON_DEMAND if ruling.address else Mode.ALWAYS
-            rejections.append(RejectedVassal(vassal=vassal, mode=mode, address=ruling.address))
-        else:
-            resolved.append(decided)
-    return Desired(
-        resolved=tuple(resolved),
-        rejections=tuple(rejections),
-        unusable=frozenset(config for report in reports for config in report.refused),
-        unreachable=frozenset(report.monitor for report in reports if not report.complete),
-        diagnostics=tuple(diagnostics),
-    )
-
-
-def _distinct(reports: list[Report]) -> list[Vassal]:
-    """Return all vassals, one that two monitors report alike only once."""
-    return list({(v.label, v.config): v for report in reports for v in report.vassals}.values())
+_PROGRESS_EVERY = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,12 +32,88 @@ class Desired:
     resolved: tuple[ResolvedVassal, ...] = ()
     rejections: tuple[RejectedVassal, ...] = ()
     unusable: frozenset[str] = frozenset()
-    """Configs that are there but whose names or files cannot be a vassal's."""
+    """Keys of entries that a monitor has but whose names or files cannot be a vassal's."""
     unreachable: frozenset[str] = frozenset()
-    """Monitors that could not be asked."""
+    """Ids of monitors that could not be asked."""
     diagnostics: tuple[Diagnostic, ...] = ()
+    configs: Mapping[str, Config] = field(default_factory=dict)
+    """The configs that were read, by key, if they are kept."""
 
     @property
-    def refused(self) -> frozenset[str]:
-        """Configs that are there but cannot be served as they are now: what ran for them goes on."""
-        return self.unusable | {rejection.vassal.config for rejection in self.rejections}
+    def rejected_keys(self) -> frozenset[str]:
+        """Keys of vassals that cannot be served as they are now: what ran for them goes on."""
+        return self.unusable | {rejection.vassal.key for rejection in self.rejections}
+
+    @property
+    def rejected_configs(self) -> frozenset[str]:
+        """The paths of their configs, by which a vassal is known whose monitor got another id."""
+        return frozenset(rejection.vassal.config.path for rejection in self.rejections)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DesiredLoader:
+    """Loads the desired state of all vassals or of some."""
+
+    settings: Settings
+    monitors: Sequence[Monitor]
+    context: ResolveContext
+    progress: Progress
+
+    def load(self, scope: Scope, unfinished: Collection[str] = frozenset(), *, keep_configs: bool = False) -> Desired:
+        """Load the desired state. A vassal of which a file is ``unfinished`` stays as it is.
+
+        Raises:
+            BridgeError: the settings themselves cannot be used, such as a command that is none.
+        """
+        reports = [monitor.report(scope.keys) for monitor in self.monitors]
+        vassals = _distinct(reports)
+        rejections: list[RejectedVassal] = []
+        diagnostics = [d for report in reports for d in report.diagnostics]
+        resolved: list[ResolvedVassal] = []
+        configs: dict[str, Config] = {}
+        rules = apply_on_demand_rule(self.settings, vassals)
+        for number, (vassal, rule) in enumerate(zip(vassals, rules, strict=True)):
+            if number % _PROGRESS_EVERY == 0:
+                self.progress("reading vassals", number, len(vassals))
+            result = self._resolve(vassal, rule, unfinished)
+            if isinstance(result, Resolution):
+                resolved.append(result.resolved)
+                diagnostics += rule.diagnostics
+                if keep_configs:
+                    configs[vassal.key] = result.config
+            else:
+                rejections.append(result[0])
+                diagnostics += result[1]
+        return Desired(
+            resolved=tuple(resolved),
+            rejections=tuple(rejections),
+            unusable=frozenset(key for report in reports for key in report.rejected),
+            unreachable=frozenset(report.monitor for report in reports if not report.complete),
+            diagnostics=tuple(diagnostics),
+            configs=configs,
+        )
+
+    def _resolve(
+        self, vassal: Vassal, rule: RuleResult, unfinished: Collection[str]
+    ) -> Resolution | tuple[RejectedVassal, tuple[Diagnostic, ...]]:
+        path = vassal.config.path
+        sources = (path, *link_targets(path), *rule.sources)
+        if rule_file(self.settings, path) in unfinished:
+            return RejectedVassal(vassal=vassal, mode=None, sources=sources), ()
+        if rule.is_invalid:
+            return RejectedVassal(vassal=vassal, mode=Mode.ON_DEMAND, sources=sources), rule.diagnostics
+        mode = Mode.ON_DEMAND if rule.address else Mode.ALWAYS
+        rejected = RejectedVassal(vassal=vassal, mode=mode, address=rule.address, sources=sources)
+        if path in unfinished:
+            return rejected, ()
+        result = resolve(vassal, rule, self.context)
+        if not isinstance(result, Diagnostic):
+            return result
+        # The fault may stand in a file that the config includes.
+        sources = (*sources, result.path) if result.path else sources
+        return replace(rejected, sources=sources), (*rule.diagnostics, result)
+
+
+def _distinct(reports: Sequence[Report]) -> list[Vassal]:
+    """Return all vassals. A file that two monitors report under one unit name counts once."""
+    return list({(v.label, v.config.path): v for report in reports for v in report.vassals}.values())

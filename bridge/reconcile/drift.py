@@ -1,22 +1,19 @@
-"""What a plan must know beyond files and units: what is foreign, taken, outdated or lost."""
+"""Detect drift: outdated configs, lost sockets, units that an admin stopped, and what an interrupted run left."""
 
 from __future__ import annotations
 
 import os
 import stat
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.host.listeners import occupied
 from bridge.host.path_watch import WatchList
 from bridge.host.sock_diag import INODE_MASK, bound_files, file_of
 from bridge.model.address import UnixAddress
-from bridge.model.unit import Ownership
-from bridge.model.unit_names import COMMON, TARGET, pause_of
+from bridge.model.unit_names import TARGET
 
 if TYPE_CHECKING:
-    from bridge.model.address import Address
     from bridge.reconcile.actual import ActualState
     from bridge.reconcile.desired import Desired
     from bridge.reconcile.run import RunContext
@@ -24,46 +21,110 @@ if TYPE_CHECKING:
     from bridge.systemd.manager import Manager
 
 
-def refuse_foreign_common(actual: ActualState) -> None:
-    """Refuse to work where the units that all vassals share are somebody else's.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drift:
+    """How the actual state has drifted from what the last run left."""
 
-    Raises:
-        BridgeError: one of them is, or is masked.
-    """
-    for unit in COMMON:
-        file = actual.files.get(unit)
-        if file and file.ownership is Ownership.MASKED:
-            code, path, message, hint = "unit-masked", file.path, f"{unit} is masked", f"systemctl unmask {unit}"
-        elif file and file.ownership is Ownership.FOREIGN:
-            code, path, message = "unit-foreign", file.path, f"{unit} was not made by this bridge"
-            hint = "it is needed for the vassals: move that unit away"
-        elif elsewhere := actual.elsewhere.get(unit):
-            code, path, message = "unit-foreign", elsewhere, f"{unit} is there already, and not where this bridge works"
-            hint = "move it away; if it is the bridge's: emperor-bridge remove, with --runtime if it is in /run"
-        else:
-            continue
-        raise BridgeError(Diagnostic(code=code, path=path, message=message, hint=hint))
+    outdated: frozenset[str] = frozenset()
+    """Labels of vassals that run, or gave up, on an older config than the one on disk."""
+    sockets_lost: frozenset[str] = frozenset()
+    """Labels of vassals whose socket systemd holds while its file is gone or somebody else's."""
+    exiled: frozenset[str] = frozenset()
+    """Labels of vassals that asked, with exit code 26, not to be started again."""
+    stopped_by_admin: frozenset[str] = frozenset()
+    """Units that somebody else stopped, and that stay stopped."""
+    interrupted: frozenset[str] = frozenset()
+    """Units that an interrupted run was about to stop and start again."""
+    unread: frozenset[str] = frozenset()
+    """Units whose files an interrupted run may have changed without stopping them."""
 
 
-def occupied_addresses(desired: Desired, actual: ActualState, *, asked: bool) -> dict[Address, str]:
-    """Return the wanted addresses that cannot be listened on, each with the reason.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DriftDetector:
+    """Compares the actual state with what the last run left."""
 
-    ``asked`` tells whether the manager was; if not, whatever is installed is taken to listen.
-    """
-    own = {
-        installed.canonical_address
-        for installed in actual.installed.values()
-        if installed.canonical_address and not (asked and actual.state(installed.socket).is_down)
-    }
-    return occupied((s.canonical_address for s in desired.resolved if s.canonical_address), own)
+    context: RunContext
+    exiled: frozenset[str]
+    """Labels of vassals that asked not to be started again."""
+    follow: bool = True
+    """Whether a config that is a symlink changes when its target does (unset by ``emperor-nofollow``)."""
+
+    def detect(self, desired: Desired, actual: ActualState, manager: Manager | None) -> Drift:
+        """Detect all drift; without a manager, only what files tell.
+
+        Raises:
+            BridgeError: the manager cannot be asked.
+        """
+        context = self.context
+        return Drift(
+            outdated=self.outdated(desired, actual, manager) if manager else frozenset(),
+            sockets_lost=lost_sockets(actual, manager) if manager and context.sees_sockets else frozenset(),
+            exiled=self.exiled,
+            stopped_by_admin=self.stopped_units(actual) if context.leave_stopped else frozenset(),
+            interrupted=context.interrupted,
+            unread=context.unread,
+        )
+
+    def stopped_units(self, actual: ActualState) -> frozenset[str]:
+        """Return the units that somebody else stopped.
+
+        A run leaves all units up but those that fail, that want to be down, and that it notes. So a unit that is
+        inactive now was stopped since. After a run that did not end, only the units it had noted are known to be.
+        """
+        context, last = self.context, self.context.last
+        finished = context.stamp > 0
+        candidates = {
+            installed.primary_unit
+            for label, installed in actual.installed.items()
+            # Version 0.1.0 noted the paths of configs.
+            if label not in self.exiled
+            and not (finished and (installed.key in last.failed or installed.config in last.failed))
+        } | {TARGET}
+        return frozenset(
+            unit
+            for unit in candidates
+            if actual.state(unit).active == "inactive"
+            and unit not in context.interrupted
+            and (finished or unit in last.stopped_by_admin)
+        )
+
+    def outdated(self, desired: Desired, actual: ActualState, manager: Manager) -> frozenset[str]:
+        """Return the labels of vassals that run, or gave up, on an older config than the one on disk.
+
+        The last run saw every change before it, so only newer files count. Where a folder was replaced, all its files
+        are new, whatever their age: renaming a folder changes no file in it.
+
+        Raises:
+            BridgeError: the manager cannot be asked.
+        """
+        folders = config_folders(desired, actual, self.context.last)
+        before = self.context.last.folders
+        replaced = {folder for folder, inode in folders.items() if before.get(folder, inode) != inode}
+        found = set()
+        changed: dict[str, tuple[str, int]] = {}
+        for vassal in (one.vassal for one in desired.resolved):
+            is_pausing = not actual.state(vassal.pause).is_down
+            if not is_pausing and actual.state(vassal.service).active not in {"active", "failed"}:
+                continue
+            path = vassal.config.path
+            if replaced and _folder(path) in replaced:
+                found.add(vassal.label)
+                continue
+            with suppress(OSError):
+                when = _changed_at(path) if self.follow else os.lstat(path).st_ctime_ns
+                if when > self.context.stamp:
+                    changed[vassal.service] = (vassal.label, when)
+        since = manager.properties(list(changed), "Unit", "StateChangeTimestamp")
+        found |= {label for unit, (label, when) in changed.items() if when > since.get(unit, 0) * 1000}
+        return frozenset(found)
 
 
 def lost_sockets(actual: ActualState, manager: Manager) -> frozenset[str]:
-    """Return the labels of vassals whose socket systemd holds while its file is gone or another's.
+    """Return the labels of vassals whose socket systemd holds while its file is gone or somebody else's.
 
-    Nothing is remembered for it: the kernel tells which file a socket was bound to.
+    Nothing is remembered for it: the kernel knows which file a socket was bound to.
     """
-    # To mend a socket ends its app: what changed just while it was looked at is looked at once more.
+    # To repair a socket ends its app. So a file that changed just while it was examined is examined once more.
     return (lost := _lost(actual, manager)) and lost & _lost(actual, manager)
 
 
@@ -88,38 +149,20 @@ def _lost(actual: ActualState, manager: Manager) -> frozenset[str]:
                 lost.add(label)
             elif len(files) > 1:
                 doubtful[installed.socket] = (label, info.st_mtime_ns)
-    # Two were bound to this path, and the file is one's: systemd's was made before systemd said that it listens.
+    # Two sockets were bound to this path. The file is systemd's if it is older than the unit's active state.
     since = manager.properties(list(doubtful), "Unit", "ActiveEnterTimestamp")
     lost |= {label for unit, (label, made) in doubtful.items() if 0 < since.get(unit, 0) * 1000 < made}
     return frozenset(lost)
 
 
-def stopped_units(actual: ActualState, circumstances: RunContext) -> frozenset[str]:
-    """Return the units that somebody else stopped.
-
-    A run that ends leaves all up but what fails, what wants to be down and what it notes. So what does nothing now was
-    stopped since; after a run that did not end, that can be said only of what it had found so.
-    """
-    last, finished = circumstances.last, circumstances.stamp > 0
-    down = {
-        installed.waits_on
-        for label, installed in actual.installed.items()
-        if label not in actual.exiled and not (finished and installed.config in last.owed)
-    } | {TARGET}
-    return frozenset(
-        unit for unit in down
-        if actual.state(unit).active == "inactive" and unit not in actual.stale and (finished or unit in last.left)
-    )  # fmt: skip
-
-
 def config_folders(desired: Desired, actual: ActualState, last: LastRun) -> dict[str, int]:
-    """Return the inode of each folder that configs are in; of one that has lost all of them, what it was with them.
+    """Return the inode of each folder that configs are in; of a folder without any now, the inode it had with them.
 
-    The place of a mount is an empty folder while it is not there: what comes back then is nothing new.
+    A mount point without its mount is an empty folder. When the mount is back, its configs are not new.
     """
     kept = {_folder(installed.config) for installed in actual.installed.values()}
     found = {folder: inode for folder, inode in last.folders.items() if folder in kept}
-    for folder in {_folder(resolved.vassal.config) for resolved in desired.resolved}:
+    for folder in {_folder(one.vassal.config.path) for one in desired.resolved}:
         with suppress(OSError):
             found[folder] = os.stat(folder).st_ino
     return found
@@ -127,37 +170,6 @@ def config_folders(desired: Desired, actual: ActualState, last: LastRun) -> dict
 
 def _folder(config: str) -> str:
     return os.path.dirname(os.path.realpath(config) if os.path.islink(config) else config)
-
-
-def outdated(
-    desired: Desired, actual: ActualState, manager: Manager, circumstances: RunContext, *, follow: bool = True
-) -> frozenset[str]:
-    """Return the labels of vassals that run, or gave up, on an older config than the one on disk.
-
-    A change that an earlier run has already seen was dealt with then, so only newer files are asked about. Where the
-    whole folder is another, files are new whatever their age: to rename a folder changes no file in it. Unless
-    ``follow``, a config that is a symlink changes when the symlink does (``emperor-nofollow``).
-    """
-    folders = config_folders(desired, actual, circumstances.last)
-    before = circumstances.last.folders
-    exchanged = {folder for folder, inode in folders.items() if before.get(folder, inode) != inode}
-    found = set()
-    changed: dict[str, tuple[str, int]] = {}
-    for vassal in (s.vassal for s in desired.resolved):
-        pausing = not actual.state(pause_of(vassal.service)).is_down
-        if pausing or actual.state(vassal.service).active in {"active", "failed"}:
-            if exchanged and _folder(vassal.config) in exchanged:
-                found.add(vassal.label)
-                continue
-            try:
-                when = _changed_at(vassal.config) if follow else os.lstat(vassal.config).st_ctime_ns
-            except OSError:
-                continue
-            if when > circumstances.stamp:
-                changed[vassal.service] = (vassal.label, when)
-    since = manager.properties(list(changed), "Unit", "StateChangeTimestamp")
-    found |= {label for unit, (label, when) in changed.items() if when > since.get(unit, 0) * 1000}
-    return frozenset(found)
 
 
 def _changed_at(path: str) -> int:

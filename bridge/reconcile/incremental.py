@@ -1,156 +1,115 @@
-"""A glance: which vassals are not as the last run left them. Where it tells, a run need look only at those.
+"""Find the vassals that changed since the last run, so that only those are processed.
 
-It asks the file system for each file's number, size and times, the kernel for who listens, and systemd for the units
-that run always, all in a few calls; a run with nothing to do ends here. Whatever it cannot tell, it does not: then
-the run looks at everything.
+The file system gives each file's inode, size and times, the kernel the listening sockets, and systemd the state of the
+units that run always: a few calls for any number of vassals. What cannot be decided so makes the run process all.
 """
 
 from __future__ import annotations
 
-from sys import intern
-from typing import TYPE_CHECKING
-
-from bridge.model.address import UnixAddress, collision_key
-from bridge.model.unit_names import link_path
-from bridge.model.vassal import Mode
-from bridge.state.cache import CachedVassal, VassalCache
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from bridge.diagnostics import Diagnostic
-    from bridge.model.address import Address
-    from bridge.model.vassal import ResolvedVassal
-    from bridge.reconcile.run import PlannedRun
-
-
-import json
 import os
 from contextlib import suppress
 from hashlib import blake2b
+from sys import intern
 from typing import TYPE_CHECKING
 
 from bridge import __version__
-from bridge.host.files import remove_if_there, write_all
+from bridge.config.settings import RuleKind
 from bridge.host.listeners import listening
-from bridge.model.unit_names import COMMON, TARGET
-from bridge.monitors import monitor_for
+from bridge.model.address import UnixAddress, collision_key
+from bridge.model.unit_names import COMMON, TARGET, link_path
+from bridge.model.vassal import Mode
+from bridge.reconcile.run import Scope
 from bridge.state import fingerprint
+from bridge.state.cache import CachedVassal
+from bridge.state.cache_file import CacheFile
 from bridge.vassals.spawn import spawn_defaults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
+    from bridge.diagnostics import Diagnostic
+    from bridge.model.address import Address
+    from bridge.model.vassal import ResolvedVassal
+    from bridge.monitors.base import Monitor
+    from bridge.reconcile.run import PlannedRun
+    from bridge.state.cache import VassalCache
     from bridge.systemd.manager import Manager
     from bridge.units.directory import UnitDirectory
 
 MOST = 200
-"""Vassals that may have changed for a run to look at them alone: with more it is quicker to look at all."""
+"""Vassals that may have changed for a run to process them alone: with more it is quicker to process all."""
 _USERS = ("/etc/passwd", "/etc/group")
 
 
 class ChangeDetector:
-    """Compares the present with the roll on disk, and writes it."""
+    """Compares the present with the cache."""
 
-    def __init__(self, paths: Paths, settings: Settings, store: UnitDirectory) -> None:
-        self._layout = paths
-        self._settings = settings
-        self._store = store
+    def __init__(self, monitors: Sequence[Monitor], directory: UnitDirectory) -> None:
+        self._monitors = monitors
+        self._directory = directory
 
-    @property
-    def is_possible(self) -> bool:
-        """Whether files tell all: what a command prints is not to be known without running it."""
-        settings = self._settings
-        asks = settings.emperor_on_demand_extension or settings.emperor_on_demand_directory
-        return bool(asks or not settings.emperor_on_demand_exec)
-
-    def cache(self) -> tuple[VassalCache, dict[str, int]] | None:
-        """Return the roll of the last run and the state each vassal's files had; None if it holds no longer."""
-        try:
-            with open(self._layout.cache, encoding="utf-8", errors="surrogateescape") as file:
-                noted = json.load(file)
-            if noted["basis"] != self._basis():
-                return None
-            digests = {config: digest for config, (digest, *_) in noted["vassals"].items()}
-            records = {
-                config: CachedVassal(name, label, tuple(keys), waits, is_served, tuple(files), tuple(made))
-                for config, (_, name, label, keys, waits, is_served, files, made) in noted["vassals"].items()
-            }
-        except (OSError, ValueError, LookupError, TypeError):
-            return None
-        return VassalCache(records), digests
-
-    def changed(self, cache: VassalCache, digests: dict[str, int], manager: Manager) -> frozenset[str] | None:
-        """Return the configs of vassals that are not as they were; None if that cannot be told, or of too many.
+    def changed(self, cache: VassalCache, digests: Mapping[str, int], manager: Manager) -> Scope | None:
+        """Return the vassals that are not as the last run left them; None if that is unknown, or of too many.
 
         Raises:
-            BridgeError: the manager cannot be asked, or the settings name a monitor there is not.
+            BridgeError: the manager cannot be asked.
         """
-        if self._store.elsewhere():
+        if self._directory.elsewhere():
             return None
+        records = cache.records
         found = {
-            config
-            for config, record in cache.records.items()
-            if not record.files or digests[config] != fingerprint.digest((*record.files, *record.made))
+            key
+            for key, record in records.items()
+            if not record.is_clean or digests[key] != fingerprint.digest((*record.inputs, *record.outputs))
         }
-        for spec in self._settings.emperor:
-            if (configs := monitor_for(spec, self._settings).configs()) is None:
+        for monitor in self._monitors:
+            if (keys := monitor.keys()) is None:
                 return None
-            found.update(config for config in configs if config not in cache.records)
-        if len(found) > MOST or not self._store.labels() <= {record.label for record in cache.records.values()}:
+            found.update(key for key in keys if key not in records)
+        if len(found) > MOST or not self._directory.labels() <= {record.label for record in records.values()}:
             return None
-        always = {f"vassal-{r.label}.service": c for c, r in cache.records.items() if r.files and not r.waits}
+        if (down := self._down(records, manager)) is None:
+            return None
+        found |= down
+        return Scope.of(found) if len(found) <= MOST else None
+
+    @staticmethod
+    def _down(records: Mapping[str, CachedVassal], manager: Manager) -> set[str] | None:
+        """Return the keys of vassals that should be up and are not; None if the target of all is down."""
+        clean = {key: record for key, record in records.items() if record.is_clean}
+        always = {f"vassal-{record.label}.service": key for key, record in clean.items() if not record.address}
         states = manager.units([TARGET, *always])
         if TARGET not in states or states[TARGET].active != "active":
             return None
-        found.update(c for unit, c in always.items() if unit not in states or states[unit].is_down)
+        found = {key for unit, key in always.items() if unit not in states or states[unit].is_down}
         heard = {collision_key(address) for address in listening()}
-        found.update(
-            config for config, r in cache.records.items()
-            if r.waits and r.files and r.waits not in heard and heard.isdisjoint(r.keys)
-        )  # fmt: skip
-        return frozenset(found) if len(found) <= MOST else None
+        return found | {
+            key
+            for key, record in clean.items()
+            if record.address and record.address not in heard and heard.isdisjoint(record.collision_keys)
+        }
 
-    def write(self, cache: VassalCache, began: int, before: dict[str, int], looked_at: Iterable[str] | None) -> None:
-        """Note the roll for the next run.
 
-        Args:
-            cache: all vassals.
-            began: when this run began (nanoseconds since the epoch): of a file that changed since, nothing is known.
-            before: the states of those that were not looked at.
-            looked_at: the configs that were; None: all.
+def is_possible(settings: Settings) -> bool:
+    """Tell whether files show every change: what an on-demand command prints is unknown until it is run."""
+    return settings.on_demand_rule.kind is not RuleKind.EXEC
 
-        Raises:
-            OSError: the file system refuses.
-        """
-        fresh = cache.records.keys() if looked_at is None else cache.records.keys() & set(looked_at)
-        vassals = {}
-        for config, record in cache.records.items():
-            state = before.get(config, 0)
-            if config in fresh:
-                is_settled = record.files and not any(fingerprint.changed_since(path, began) for path in record.files)
-                state = fingerprint.digest((*record.files, *record.made)) if is_settled else 0
-            vassals[config] = (state, *record)
-        folder, name = os.path.split(self._layout.cache)
-        write_all(folder, {name: json.dumps({"basis": self._basis(), "vassals": vassals})})
 
-    def forget(self) -> None:
-        """Have the next run look at everything.
+def cache_file(paths: Paths, settings: Settings) -> CacheFile:
+    """Return the file of the cache, which is valid as long as what all vassals depend on is as it was.
 
-        Raises:
-            OSError: the file system refuses.
-        """
-        remove_if_there(self._layout.cache)
-
-    def _basis(self) -> str:
-        """Return what tells all that every vassal depends on from what it was; in it may be secrets (``env``)."""
-        common = [f"{self._layout.unit_directory}/{unit}" for unit in COMMON]
-        templates = [entry for folder in self._layout.templates for entry in _entries(folder)]
-        defaults = spawn_defaults(self._settings, user_manager=self._layout.user_manager)
-        facts = (__version__, self._layout.unit_directory, defaults, fingerprint.digest((*_USERS, *common, *templates)))
-        return blake2b(repr(facts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    Raises:
+        BridgeError: the settings name a program, user or group that is not there.
+    """
+    common = [f"{paths.unit_directory}/{unit}" for unit in COMMON]
+    templates = [entry for folder in paths.templates for entry in _entries(folder)]
+    defaults = spawn_defaults(settings, user_manager=paths.user_manager)
+    facts = (__version__, paths.unit_directory, defaults, fingerprint.digest((*_USERS, *common, *templates)))
+    # Hashed, for the settings may hold secrets (``env``).
+    basis = blake2b(repr(facts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    return CacheFile(paths.cache, basis)
 
 
 def _entries(folder: str) -> list[str]:
@@ -159,60 +118,66 @@ def _entries(folder: str) -> list[str]:
     return []
 
 
-def records_of(
-    planned: PlannedRun, problems: Iterable[Diagnostic], *, extension: str, unit_directory: str
-) -> dict[str, CachedVassal]:
-    """Return what a run found of the vassals it looked at; ``extension`` is that of the rule's files, if it has any."""
-    told = {d.config for d in (*planned.diagnostics, *problems)}
+def records_of(planned: PlannedRun, problems: Iterable[Diagnostic], unit_directory: str) -> dict[str, CachedVassal]:
+    """Return what a run found of the vassals in its scope, by key."""
+    troubled = {d.key for d in (*planned.diagnostics, *problems)}
     meant_down = planned.meant_down
     records: dict[str, CachedVassal] = {}
     for resolved in planned.conflicts.accepted:
-        config, label = resolved.vassal.config, resolved.vassal.label
-        is_well = config not in told and label not in meant_down
-        records[config] = CachedVassal(
-            name=resolved.vassal.name,
-            label=label,
-            keys=_keys(resolved.canonical_address),
-            waits=intern(str(resolved.address or "")),
+        vassal = resolved.vassal
+        is_clean = vassal.key not in troubled and vassal.label not in meant_down
+        records[vassal.key] = CachedVassal(
+            name=vassal.name,
+            config=vassal.config.path,
+            monitor=vassal.monitor,
+            label=vassal.label,
+            collision_keys=_collision_keys(resolved.canonical_address),
+            address=intern(str(resolved.address or "")),
+            tenant=resolved.spawn.tenant,
             is_served=True,
-            files=_files(resolved, extension) if is_well else (),
-            made=_made(resolved, unit_directory) if is_well else (),
+            is_clean=is_clean,
+            inputs=resolved.sources if is_clean else (),
+            outputs=_outputs(resolved, unit_directory) if is_clean else (),
         )
     for rejection in planned.rejections:
         vassal = rejection.vassal
-        _add(records, vassal.config, CachedVassal(name=vassal.name, label=vassal.label, keys=_keys(rejection.address)))
-    for config in planned.desired.unusable:
-        _add(records, config, CachedVassal())
-    gone = {f"vassal-{label}.service" for label in planned.actual.installed} & set(planned.plan.remove)
-    for label, installed in planned.actual.installed.items():
-        known = records.get(installed.config)
-        if installed.service not in gone and (known is None or not known.is_served):
-            keys = _keys(installed.canonical_address)
-            _add(records, installed.config, CachedVassal(name=installed.name, label=label, keys=keys, is_served=True))
+        claim = CachedVassal(vassal.name, vassal.config.path, vassal.monitor, vassal.label, inputs=rejection.sources)
+        _add(records, vassal.key, claim._replace(collision_keys=_collision_keys(rejection.address)))
+    for key in planned.desired.unusable:
+        _add(records, key, CachedVassal())
+    removed = planned.removed
+    for label, one in planned.actual.installed.items():
+        known = records.get(one.key)
+        if label not in removed and (known is None or not known.is_served):
+            served = CachedVassal(one.name, one.config, one.monitor, label, tenant=one.tenant, is_served=True)
+            _add(records, one.key, served._replace(collision_keys=_collision_keys(one.canonical_address)))
     return records
 
 
-def _add(records: dict[str, CachedVassal], config: str, record: CachedVassal) -> None:
-    """Add what else a config has or wants; such a one is looked at each time."""
-    if (known := records.get(config)) is not None:
-        keys = (*known.keys, *record.keys)
-        is_served = known.is_served or record.is_served
-        record = CachedVassal(known.name or record.name, known.label or record.label, keys, "", is_served)
-    records[config] = record
+def _add(records: dict[str, CachedVassal], key: str, record: CachedVassal) -> None:
+    """Add what else a vassal has or wants. It is not clean: every run processes it."""
+    if (known := records.get(key)) is not None:
+        record = record._replace(
+            name=known.name or record.name,
+            config=known.config or record.config,
+            monitor=known.monitor or record.monitor,
+            label=known.label or record.label,
+            collision_keys=(*known.collision_keys, *record.collision_keys),
+            tenant=record.tenant if known.tenant is None else known.tenant,
+            inputs=(*known.inputs, *record.inputs),
+            is_served=known.is_served or record.is_served,
+        )
+    records[key] = record
 
 
-def _keys(address: Address | None) -> tuple[str, ...]:
+def _collision_keys(address: Address | None) -> tuple[str, ...]:
     return (intern(collision_key(address)),) if address else ()
 
 
-def _files(resolved: ResolvedVassal, extension: str) -> tuple[str, ...]:
-    return (*resolved.sources, resolved.vassal.config + extension) if extension else resolved.sources
-
-
-def _made(resolved: ResolvedVassal, unit_directory: str) -> tuple[str, ...]:
+def _outputs(resolved: ResolvedVassal, unit_directory: str) -> tuple[str, ...]:
     vassal = resolved.vassal
-    waits = resolved.mode is Mode.ON_DEMAND
-    link = link_path(vassal.socket if waits else vassal.service)
-    units = (vassal.service, vassal.socket, link) if waits else (vassal.service, link)
+    on_demand = resolved.mode is Mode.ON_DEMAND
+    link = link_path(vassal.socket if on_demand else vassal.service)
+    units = (vassal.service, vassal.socket, link) if on_demand else (vassal.service, link)
     socket = (resolved.address.path,) if isinstance(resolved.address, UnixAddress) else ()
     return (*(f"{unit_directory}/{unit}" for unit in units), *socket)

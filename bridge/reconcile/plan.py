@@ -1,31 +1,30 @@
-"""From what should be and what is to what has to be done. Pure: the same plan serves sync, --dry-run and watch."""
+"""Make the plan: the steps from the actual state to the desired state. Pure: sync, --dry-run and watch share it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import Diagnostic
 from bridge.model.change import Change, Verb
 from bridge.model.unit import Ownership
-from bridge.model.unit_names import COMMON, SUB_SLICE, TARGET, link_path, pause_of
+from bridge.model.unit_names import COMMON, SUB_SLICE, TARGET, link_path
 from bridge.model.vassal import Mode
+from bridge.units.differences import needs_restart
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
+    from bridge.diagnostics import Diagnostic
     from bridge.model.unit import InstalledVassal
     from bridge.model.vassal import ResolvedVassal, Vassal
     from bridge.reconcile.actual import ActualState
     from bridge.reconcile.conflicts import ConflictResult
-
-MASS_LEAST = 10
-"""Vassals there must be for the loss of more than half of them to be taken for a mistake."""
+    from bridge.reconcile.drift import Drift
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """All that has to be done, in the order of the fields; whether a daemon-reload is due is seen while doing it."""
+    """All that has to be done, in the order of the fields. Whether a daemon-reload is due is seen while doing it."""
 
     stop: tuple[str, ...] = ()
     """Units to stop, services and sockets as one job."""
@@ -33,15 +32,17 @@ class Plan:
     """Links to remove, by path below the unit directory."""
     remove: tuple[str, ...] = ()
     """Unit files to remove."""
-    link: Mapping[str, str]
+    link: Mapping[str, str] = field(default_factory=dict)
     """Links to make, by path below the unit directory."""
-    write: Mapping[str, str]
+    write: Mapping[str, str] = field(default_factory=dict)
     """Unit files to write."""
+    keep_running: frozenset[str] = frozenset()
+    """Those of the written units that run on: only their text is new, and it takes effect at their next start."""
     reread: tuple[str, ...] = ()
     """Units in the manager's memory whose files an interrupted run may have changed already."""
     renew: tuple[str, ...] = ()
-    """Services whose definition is new while their sockets stay: ended once systemd knows it, so that a connection that
-    comes meanwhile is not answered by the old one for long."""
+    """Services whose definition is new while their sockets stay. They are stopped once systemd knows the new one, so
+    that a connection that comes meanwhile is not answered by the old one for long."""
     start: tuple[str, ...] = ()
     reload: tuple[str, ...] = ()
     """Services to be told that their config changed."""
@@ -49,6 +50,8 @@ class Plan:
     """Services that pause after a failure, or asked not to be started, and are to be tried at once."""
     changes: tuple[Change, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    spared: frozenset[str] = frozenset()
+    """Labels of vassals that are gone and keep their units, because too many are gone at once."""
 
     @property
     def is_empty(self) -> bool:
@@ -57,56 +60,67 @@ class Plan:
         return not (files or self.stop or self.reread or self.renew or self.start or self.reload or self.retry)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DesiredUnits:
+    """The unit files that should exist."""
+
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Those of the accepted vassals, by the vassal's key and the unit."""
+    common: Mapping[str, str] | None = None
+    """Those that all vassals share. None: they are left alone."""
+    boot_link: str = ""
+    """The link that starts the vassals at boot, by its path below the unit directory."""
+
+
 def make_plan(
-    *,
     conflicts: ConflictResult,
-    texts: Mapping[str, Mapping[str, str]],
-    common: Mapping[str, str] | None,
     actual: ActualState,
-    boot_target: str,
-    allow_mass_removal: bool = True,
-    others: int = 0,
+    drift: Drift,
+    units: DesiredUnits,
+    guard: tuple[frozenset[str], tuple[Diagnostic, ...]] = (frozenset(), ()),
 ) -> Plan:
-    """Plan the way from ``actual`` to the admitted vassals.
+    """Plan the steps from the actual state to the accepted vassals.
 
-    ``texts`` are the admitted vassals' unit files by label, ``common`` those of all vassals together, which are left
-    alone where there are none. Unless allowed, the loss of most vassals at once removes none: a folder emptied by
-    mistake, or not mounted, looks the same. There are ``others`` installed that are not looked at.
+    ``guard`` is what the mass-removal guard decided: the labels of vassals that keep their units, and why.
     """
-    boot_link = f"{boot_target}.wants/{TARGET}"
-    draft = _Draft(actual)
+    spared, problems = guard
+    draft = _Draft(actual, drift)
     for resolved in conflicts.accepted:
-        draft.bring(resolved, texts[resolved.vassal.label])
-    labels = {resolved.vassal.label for resolved in conflicts.accepted} | conflicts.kept | conflicts.masked
-    gone = [installed for label, installed in actual.installed.items() if label not in labels]
-    diagnostics = conflicts.diagnostics
-    installed = len(actual.installed) + others
-    if not allow_mass_removal and _is_mass(len(gone), installed):
-        diagnostics = (*diagnostics, _mass_removal(len(gone), installed))
-    else:
-        for one in gone:
-            draft.take_away(one)
+        draft.converge(resolved, units.texts[resolved.vassal.key])
+    for one in gone_vassals(conflicts, actual):
+        if one.label not in spared:
+            draft.remove_vassal(one)
     for label in sorted(conflicts.kept & actual.installed.keys()):
-        draft.restore(actual.installed[label])
+        draft.resume(actual.installed[label])
     draft.drop_dead_links()
-    if common is not None:
-        draft.bring_common(common, boot_link)
-    return draft.plan(diagnostics)
+    if units.common is not None:
+        draft.converge_common(units.common, units.boot_link)
+    return draft.plan((*conflicts.diagnostics, *problems), spared)
 
 
-def plan_removal(actual: ActualState, *, boot_target: str) -> Plan:
-    """Plan to take away everything of the bridge's and nothing else."""
-    draft = _Draft(actual)
+def gone_vassals(conflicts: ConflictResult, actual: ActualState) -> list[InstalledVassal]:
+    """Return the vassals that have units and that no monitor reports any more."""
+    labels = {one.vassal.label for one in conflicts.accepted} | conflicts.kept | conflicts.masked
+    return [installed for label, installed in actual.installed.items() if label not in labels]
+
+
+def plan_removal(actual: ActualState, members: Mapping[str, Collection[str]], *, boot_link: str) -> Plan:
+    """Plan to remove every unit of this configuration. ``members`` are the units that run in each slice, anybody's.
+
+    What all vassals share goes too, unless another configuration has vassals.
+    """
+    from bridge.reconcile.drift import Drift
+
+    draft = _Draft(actual, Drift())
     for installed in actual.installed.values():
-        draft.take_away(installed)
+        draft.remove_vassal(installed)
     draft.drop_dead_links()
-    ours = [unit for unit in COMMON if _is_ours(actual, unit)]
+    ours = [unit for unit in COMMON if _is_ours(actual, unit)] if not actual.of_others else []
     if ours:
         going = {*ours, *draft.remove, *(unit for unit in actual.states if SUB_SLICE.fullmatch(unit))}
-        draft.stop += [unit for unit in actual.states if unit in going - _shared(actual, going)]
+        draft.stop += [unit for unit in actual.states if unit in going - _shared(members, going)]
         draft.remove += ours
-    boot_link = f"{boot_target}.wants/{TARGET}"
-    if boot_link in actual.links and (TARGET in ours or TARGET not in actual.files):
+    if boot_link in actual.links and not actual.of_others and (TARGET in ours or TARGET not in actual.files):
         draft.unlink.append(boot_link)
     return draft.plan(())
 
@@ -114,44 +128,50 @@ def plan_removal(actual: ActualState, *, boot_target: str) -> Plan:
 class _Draft:
     """A plan in the making."""
 
-    def __init__(self, actual: ActualState) -> None:
+    def __init__(self, actual: ActualState, drift: Drift) -> None:
         self.actual = actual
+        self.drift = drift
         self.stop: list[str] = []
         self.unlink: list[str] = []
         self.remove: list[str] = []
         self.link: dict[str, str] = {}
         self.write: dict[str, str] = {}
+        self.keep_running: set[str] = set()
         self.renew: list[str] = []
         self.start: list[str] = []
         self.reload: list[str] = []
         self.retry: list[str] = []
         self.changes: list[Change] = []
 
-    def plan(self, diagnostics: Iterable[Diagnostic]) -> Plan:
+    def plan(self, diagnostics: Iterable[Diagnostic], spared: frozenset[str] = frozenset()) -> Plan:
+        unread = self.drift.interrupted | self.drift.unread
         return Plan(
             stop=tuple(self.stop),
             unlink=tuple(self.unlink),
             remove=tuple(self.remove),
             link=self.link,
             write=self.write,
-            reread=tuple(sorted(unit for unit in self.actual.stale if unit in self.actual.states)),
+            keep_running=frozenset(self.keep_running),
+            reread=tuple(sorted(unit for unit in unread if unit in self.actual.states)),
             renew=tuple(self.renew),
             start=tuple(self.start),
             reload=tuple(self.reload),
             retry=tuple(self.retry),
             changes=tuple(sorted(self.changes, key=lambda c: c.vassal)),
             diagnostics=tuple(diagnostics),
+            spared=spared,
         )
 
-    def bring(self, resolved: ResolvedVassal, texts: Mapping[str, str]) -> None:
+    def converge(self, resolved: ResolvedVassal, texts: Mapping[str, str]) -> None:
         """Plan whatever brings one vassal's units to what they should be."""
         vassal, actual = resolved.vassal, self.actual
         installed = actual.installed.get(vassal.label)
         obsolete = [unit for unit in installed.units if unit not in texts] if installed else []
         changed = {unit: text for unit, text in texts.items() if not self._is_written(unit, text)}
-        touched = {*changed, *obsolete} | (actual.stale & {vassal.service, vassal.socket})
-        lost = vassal.label in actual.lost
-        # A socket cannot restart under its service: then both go first.
+        restarting = {unit for unit in changed if self._needs_restart(unit, changed[unit])}
+        touched = {*restarting, *obsolete} | (self.drift.interrupted & {vassal.service, vassal.socket})
+        lost = vassal.label in self.drift.sockets_lost
+        # A socket cannot restart under its service: then both are stopped first.
         both = [vassal.service, vassal.socket] if vassal.socket in touched or lost else []
         stop = [unit for unit in both if not actual.state(unit).is_down]
         renew = [vassal.service] if installed and touched and not both else []
@@ -160,111 +180,111 @@ class _Draft:
         self.renew += renew
         self.remove += obsolete
         self.write |= changed
-        waits_on = vassal.socket if resolved.mode is Mode.ON_DEMAND else vassal.service
-        other = vassal.service if resolved.mode is Mode.ON_DEMAND else vassal.socket
-        self.unlink += [path] if (path := link_path(other)) in actual.links else []
-        if actual.links.get(path := link_path(waits_on)) != (target := f"../{waits_on}"):
-            self.link[path] = target
-        starts = waits_on in {*stop, *renew} or self._is_to_start(resolved, waits_on, touched)
-        if starts:
-            self.start.append(waits_on)
-        outdated = not touched and vassal.label in actual.outdated
-        retries = outdated and (_is_pausing(actual, vassal.service) or vassal.label in actual.exiled)
-        reloads = outdated and not retries and not actual.state(vassal.service).is_down
+        self.keep_running |= changed.keys() - touched if installed and not both and not renew else set()
+        primary = self._link(resolved)
+        starts = primary in {*stop, *renew} or self._is_to_start(resolved, primary, touched)
+        self.start += [primary] if starts else []
+        is_outdated = not touched and vassal.label in self.drift.outdated
+        is_pausing = not actual.state(vassal.pause).is_down
+        retries = is_outdated and (is_pausing or vassal.label in self.drift.exiled)
+        reloads = is_outdated and not retries and not actual.state(vassal.service).is_down
         self.retry += [vassal.service] if retries else []
         self.reload += [vassal.service] if reloads else []
 
         where = f"on demand at {resolved.address}" if resolved.address else "runs always"
         if installed is None:
-            self._tell(vassal, Verb.ADDED, where)
-        elif touched:
-            self._tell(vassal, Verb.CHANGED, _difference(resolved, installed))
+            self._add_change(vassal, Verb.ADDED, where)
+        elif touched or changed:
+            self._add_change(vassal, Verb.CHANGED, _difference(resolved, installed))
         elif lost:
-            self._tell(vassal, Verb.MENDED, f"its socket {resolved.address} was gone or not its own")
+            self._add_change(vassal, Verb.MENDED, f"its socket {resolved.address} was gone or not its own")
         elif retries:
-            self._tell(vassal, Verb.RETRIED, "its config changed")
+            self._add_change(vassal, Verb.RETRIED, "its config changed")
         elif starts:
-            self._tell(vassal, Verb.STARTED, where)
+            self._add_change(vassal, Verb.STARTED, where)
         elif reloads:
-            self._tell(vassal, Verb.RELOADED, "its config changed")
+            self._add_change(vassal, Verb.RELOADED, "its config changed")
 
-    def take_away(self, installed: InstalledVassal) -> None:
-        """Plan the end of a vassal that is no more."""
+    def _link(self, resolved: ResolvedVassal) -> str:
+        """Plan the link that starts the vassal; return the unit that is up for as long as it is served."""
+        vassal = resolved.vassal
+        on_demand = resolved.mode is Mode.ON_DEMAND
+        primary, other = (vassal.socket, vassal.service) if on_demand else (vassal.service, vassal.socket)
+        self.unlink += [path] if (path := link_path(other)) in self.actual.links else []
+        if self.actual.links.get(path := link_path(primary)) != (target := f"../{primary}"):
+            self.link[path] = target
+        return primary
+
+    def remove_vassal(self, installed: InstalledVassal) -> None:
+        """Plan the end of a vassal that is gone."""
         units = (installed.service, installed.socket)
         self.stop += [u for u in units if u in installed.units and not self.actual.state(u).is_down]
         self.remove += installed.units
         self.unlink += [path for unit in installed.units if (path := link_path(unit)) in self.actual.links]
-        self._tell(installed, Verb.REMOVED, f"was at {installed.address}" if installed.address else "")
+        self._add_change(installed, Verb.REMOVED, f"was at {installed.address}" if installed.address else "")
 
-    def restore(self, installed: InstalledVassal) -> None:
-        """Plan to start again what an interrupted run stopped of a vassal that is refused now."""
-        if installed.waits_on in self.actual.stale and self.actual.state(installed.waits_on).is_down:
-            self.start.append(installed.waits_on)
-            self._tell(installed, Verb.STARTED, "as it was; its new config is refused")
+    def resume(self, installed: InstalledVassal) -> None:
+        """Plan to start again what an interrupted run stopped of a vassal that is rejected now."""
+        primary = installed.primary_unit
+        if primary in self.drift.interrupted and self.actual.state(primary).is_down:
+            self.start.append(primary)
+            self._add_change(installed, Verb.STARTED, "as it was; its new config is refused")
 
     def drop_dead_links(self) -> None:
-        """Remove links of the bridge's own making that lead nowhere, as a killed run can leave them."""
+        """Plan to remove links of the bridge's own making that lead nowhere, as a killed run can leave them."""
         for path, target in self.actual.links.items():
             unit = path.rpartition("/")[2]
             is_dead = unit not in self.actual.files and unit not in self.write
             if is_dead and path == link_path(unit) and target == f"../{unit}":
                 self.unlink.append(path)
 
-    def bring_common(self, common: Mapping[str, str], boot_link: str) -> None:
+    def converge_common(self, common: Mapping[str, str], boot_link: str) -> None:
         """Plan the units that all vassals share.
 
-        The link that enables the target at boot is made with the target, once: ``systemctl disable`` is respected.
+        The link that enables the target at boot is made once, with the target: ``systemctl disable`` is respected.
         """
         if TARGET not in self.actual.files:
             self.link[boot_link] = f"../{TARGET}"
-        self.write |= {
-            unit: text for unit, text in common.items()
+        changed = {
+            unit: text
+            for unit, text in common.items()
             if not self._is_written(unit, text) and (unit not in self.actual.files or _is_ours(self.actual, unit))
-        }  # fmt: skip
-        if self.actual.state(TARGET).active != "active" and TARGET not in self.actual.left:
+        }
+        self.write |= changed
+        self.keep_running |= changed.keys() & self.actual.files.keys()
+        if self.actual.state(TARGET).active != "active" and TARGET not in self.drift.stopped_by_admin:
             self.start.append(TARGET)
 
     def _is_to_start(self, resolved: ResolvedVassal, unit: str, touched: set[str]) -> bool:
-        """Tell whether a unit that is down should be up: not if it, or an admin, wanted it down and nothing changed."""
-        actual, label = self.actual, resolved.vassal.label
-        if not actual.state(unit).is_down:
+        """Tell whether a unit that is down should be up: not if it, or an admin, wants it down and nothing changed."""
+        label = resolved.vassal.label
+        if not self.actual.state(unit).is_down:
             return False
-        if touched or label in actual.outdated:
+        if touched or label in self.drift.outdated:
             return True
-        gave_up = resolved.mode is Mode.ALWAYS and actual.state(unit).active == "failed"
-        return not (gave_up or label in actual.exiled or unit in actual.left)
+        gave_up = resolved.mode is Mode.ALWAYS and self.actual.state(unit).active == "failed"
+        return not (gave_up or label in self.drift.exiled or unit in self.drift.stopped_by_admin)
 
     def _is_written(self, unit: str, text: str) -> bool:
         file = self.actual.files.get(unit)
         return file is not None and file.text == text
 
-    def _tell(self, vassal: Vassal | InstalledVassal, verb: Verb, detail: str) -> None:
+    def _needs_restart(self, unit: str, text: str) -> bool:
+        file = self.actual.files.get(unit)
+        return file is None or needs_restart(file, text)
+
+    def _add_change(self, vassal: Vassal | InstalledVassal, verb: Verb, detail: str) -> None:
         self.changes.append(Change.of(vassal, verb, detail))
 
 
-def _is_pausing(actual: ActualState, service: str) -> bool:
-    return not actual.state(pause_of(service)).is_down
-
-
-def _is_mass(gone: int, installed: int) -> bool:
-    return installed >= MASS_LEAST and gone * 2 > installed
-
-
-def _mass_removal(gone: int, installed: int) -> Diagnostic:
-    return Diagnostic(
-        code="mass-removal",
-        message=f"{gone} of {installed} vassals are gone at once, so none of them is removed",
-        hint="if that is meant: emperor-bridge sync --allow-mass-removal; else see whether a folder is not mounted",
-    )
-
-
-def _shared(actual: ActualState, going: set[str]) -> set[str]:
-    """Return the slices that units of somebody else's live in: to stop a slice stops all that is in it."""
+def _shared(members: Mapping[str, Collection[str]], going: set[str]) -> set[str]:
+    """Return the slices that somebody else's units are in: to stop a slice stops all that is in it."""
     shared: set[str] = set()
     while more := {
-        unit for unit, members in actual.members.items()
-        if unit not in shared and any(m not in going or m in shared for m in members)
-    }:  # fmt: skip
+        unit
+        for unit, inside in members.items()
+        if unit not in shared and any(one not in going or one in shared for one in inside)
+    }:
         shared |= more
     return shared
 

@@ -1,145 +1,134 @@
-"""The first half of the road, which only reads: what is there, what is wanted, and what has to be done about it."""
+"""Read the desired and the actual state and make a plan; nothing is changed."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import cached_property, partial
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bridge.host.listeners import make_canonical_address
-from bridge.model.unit_names import TARGET, EscapeError, boot_target, pause_of
+from bridge.model.unit_names import TARGET, EscapeError, boot_target
 from bridge.model.vassal import RejectedVassal
-from bridge.reconcile.actual import ActualState
-from bridge.reconcile.conflicts import find_conflicts
-from bridge.reconcile.desired import Desired, desire
-from bridge.reconcile.drift import lost_sockets, occupied_addresses, outdated, refuse_foreign_common, stopped_units
-from bridge.reconcile.plan import make_plan
-from bridge.reconcile.run import Part, PlannedRun, RunContext
-from bridge.units.directory import installed_vassals
-from bridge.units.render import Throttle, make_templates, render, render_common
-from bridge.vassals.resolve import resolve
+from bridge.reconcile.actual import ActualReader
+from bridge.reconcile.conflicts import find_conflicts, occupied_addresses, refuse_foreign_common
+from bridge.reconcile.desired import DesiredLoader
+from bridge.reconcile.drift import DriftDetector
+from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
+from bridge.reconcile.removal_guard import spare
+from bridge.reconcile.run import Assessment, PlannedRun, Scope
+from bridge.units.render import RenderContext, Throttle, make_templates, render, render_common
+from bridge.vassals.resolve import ResolveContext, unwritable
 from bridge.vassals.spawn import spawn_defaults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
-    from jinja2 import Environment
+    from collections.abc import Mapping, Sequence
 
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
     from bridge.diagnostics import Diagnostic
-    from bridge.model.address import Address
-    from bridge.model.vassal import ResolvedVassal, Vassal
+    from bridge.model.vassal import ResolvedVassal
+    from bridge.monitors.base import Monitor
     from bridge.progress import Progress
+    from bridge.reconcile.actual import ActualState
+    from bridge.reconcile.conflicts import ConflictResult
+    from bridge.reconcile.desired import Desired
+    from bridge.reconcile.run import RunContext
+    from bridge.state.cache import VassalCache
+    from bridge.state.pauses import PauseNotes
     from bridge.systemd.manager import Manager
     from bridge.units.directory import UnitDirectory
-    from bridge.uwsgi.options import Config
 
 
-class Lookout:
-    """Looks, for one layout and one set of settings.
+@dataclass(frozen=True, kw_only=True)
+class Planner:
+    """Makes plans with one set of paths and settings.
 
-    It remembers nothing of what it read: a daemon with thousands of vassals is small, and seldom looks at all of them.
+    It keeps nothing of what it read: a daemon with thousands of vassals is small, and seldom processes all of them.
     """
 
-    def __init__(self, paths: Paths, settings: Settings, store: UnitDirectory, tell: Progress) -> None:
-        self._layout = paths
-        self._settings = settings
-        self._store = store
-        self._tell = tell
-        self._boot = boot_target(user_manager=paths.user_manager)
-        self._throttle = Throttle(
-            step=-(-settings.emperor_throttle // 1000), longest=-(-settings.emperor_max_throttle // 1000)
-        )
+    paths: Paths
+    settings: Settings
+    monitors: Sequence[Monitor]
+    directory: UnitDirectory
+    pauses: PauseNotes
+    progress: Progress
 
-    def look(
-        self,
-        manager: Manager | None,
-        circumstances: RunContext,
-        *,
-        configs: dict[Vassal, Config] | None = None,
-    ) -> PlannedRun:
-        """Look at everything; without a manager, at what is on the disk alone.
-
-        The configs that are read for it are put into ``configs``, if that is given.
+    def plan_all(self, manager: Manager | None, context: RunContext, *, keep_configs: bool = False) -> PlannedRun:
+        """Plan for every vassal; without a manager, from what is on disk alone.
 
         Raises:
             BridgeError: the settings, the templates or the manager cannot be used.
         """
-        actual = self.observe(manager)
+        reader = self.reader()
+        actual = reader.read_all(manager)
         refuse_foreign_common(actual)
-        canonical_address = make_canonical_address()
-        desired = self.desire(canonical_address, circumstances.unfinished, configs=configs)
-        actual = self._observe_more(desired, actual, manager, circumstances, sees_sockets=True)
-        return self._plan(desired, actual, allow_mass_removal=circumstances.allow_mass_removal)
+        desired = self.loader(reader).load(Scope.all(), context.unfinished, keep_configs=keep_configs)
+        return self._plan(desired, actual, manager, context)
 
-    def look_at(self, part: Part, manager: Manager, circumstances: RunContext) -> PlannedRun | None:
-        """Look at a part of the vassals; None if they cannot be told apart from the others.
+    def plan_scope(self, manager: Manager, context: RunContext, scope: Scope, cache: VassalCache) -> PlannedRun | None:
+        """Plan for the vassals in scope; None if one of them contends with a vassal outside for a name or an address.
 
         Raises:
             BridgeError: the settings, the templates or the manager cannot be used.
         """
-        canonical_address = make_canonical_address()
-        desired = self.desire(canonical_address, circumstances.unfinished, only=part.configs)
-        labels = part.cache.labels_of(part.configs) | {resolved.vassal.label for resolved in desired.resolved}
+        keys = scope.keys or frozenset()
+        reader = self.reader()
+        desired = self.loader(reader).load(scope, context.unfinished)
+        labels = cache.labels_of(keys) | {one.vassal.label for one in desired.resolved}
         labels |= {rejection.vassal.label for rejection in desired.rejections}
-        services = [f"vassal-{label}.service" for label in labels]
-        units = [*services, *(f"vassal-{label}.socket" for label in labels)]
-        files = self._store.files(units)
-        installed = installed_vassals(files, canonical_address)
-        addresses = [s.canonical_address for s in desired.resolved] + [
-            one.canonical_address for one in installed.values()
-        ]
-        if part.cache.rivals(labels, filter(None, addresses), part.configs) or any(
-            one.config not in part.configs for one in installed.values()
+        actual = reader.read_some(manager, labels)
+        addresses = [one.canonical_address for one in desired.resolved]
+        addresses += [one.canonical_address for one in actual.installed.values()]
+        if (
+            actual.of_others
+            or any(one.key not in keys for one in actual.installed.values())
+            or cache.has_rivals(labels, filter(None, addresses), keys)
         ):
             return None
-        actual = ActualState(
-            files=files,
-            elsewhere=self._store.elsewhere(units),
-            links=self._store.links(self._boot, units),
-            installed=installed,
-            states=manager.units([TARGET, *units, *map(pause_of, services)]),
-        )
-        actual = self._observe_more(desired, actual, manager, circumstances, sees_sockets=part.sees_sockets)
-        others = part.cache.served - sum(
-            record.is_served for config in part.configs if (record := part.cache.records.get(config))
-        )
-        return self._plan(
-            desired, actual, allow_mass_removal=circumstances.allow_mass_removal, others=others, part=part.configs
-        )
+        return self._plan(desired, actual, manager, context, (scope, cache))
 
-    def observe(self, manager: Manager | None) -> ActualState:
-        """Read what is on the disk and in the manager's memory.
+    def assess(self, manager: Manager) -> Assessment:
+        """Compare the desired with the actual state of every vassal, without a plan.
 
         Raises:
-            BridgeError: a directory or the manager cannot be read.
+            BridgeError: the settings or the manager cannot be used.
         """
-        files = self._store.files()
-        return ActualState(
-            files=files,
-            elsewhere=self._store.elsewhere(),
-            links=self._store.links(self._boot),
-            installed=installed_vassals(files, make_canonical_address()),
-            states=manager.units() if manager else {},
-        )
+        reader = self.reader()
+        actual = reader.read_all(manager)
+        desired = self.loader(reader).load(Scope.all())
+        return self._assess(desired, actual)
 
-    def desire(
-        self,
-        canonical_address: Callable[[Address], Address],
-        unfinished: Collection[str] = (),
-        *,
-        configs: dict[Vassal, Config] | None = None,
-        only: Collection[str] | None = None,
-    ) -> Desired:
-        """Read what is wanted.
+    def assess_scope(self, manager: Manager, scope: Scope, cache: VassalCache) -> Assessment | None:
+        """Do the same for the vassals in scope. The others are taken from the cache.
 
         Raises:
-            BridgeError: the settings cannot be used.
+            BridgeError: the settings or the manager cannot be used.
         """
-        defaults = spawn_defaults(self._settings, user_manager=self._layout.user_manager)
-        resolved = partial(resolve, defaults=defaults, canonical_address=canonical_address, configs=configs)
-        return desire(self._settings, resolve=resolved, progress=self._tell, unfinished=unfinished, only=only)
+        keys = scope.keys or frozenset()
+        reader = self.reader()
+        desired = self.loader(reader).load(scope)
+        labels = cache.labels_of(keys) | {one.vassal.label for one in desired.resolved}
+        actual = reader.read_some(manager, labels)
+        if any(one.key not in keys for one in actual.installed.values()):
+            return None
+        assessment = self._assess(desired, actual)
+        installed = {**cache.installed(keys), **actual.installed}
+        return replace(assessment, actual=replace(actual, installed=installed, states=manager.units()))
+
+    def reader(self) -> ActualReader:
+        """Return what reads the actual state. It asks for each folder of sockets once."""
+        return ActualReader(self.paths, self.directory, make_canonical_address())
+
+    def loader(self, reader: ActualReader) -> DesiredLoader:
+        """Return what loads the desired state.
+
+        Raises:
+            BridgeError: the settings name a program, user or group that is not there.
+        """
+        defaults = spawn_defaults(self.settings, user_manager=self.paths.user_manager)
+        context = ResolveContext(defaults, reader.canonical_address)
+        return DesiredLoader(settings=self.settings, monitors=self.monitors, context=context, progress=self.progress)
 
     def render(self, resolved: ResolvedVassal) -> dict[str, str]:
         """Render a vassal's units.
@@ -148,73 +137,88 @@ class Lookout:
             EscapeError: a value cannot be written into a unit.
             BridgeError: a template is at fault.
         """
-        return render(resolved, self._templates, throttle=self._throttle)
+        return render(resolved, self._render_context)
+
+    @property
+    def boot_link(self) -> str:
+        """The link that starts the vassals at boot, by its path below the unit directory."""
+        return f"{boot_target(user_manager=self.paths.user_manager)}.wants/{TARGET}"
 
     @cached_property
-    def _templates(self) -> Environment:
-        return make_templates(self._layout.templates)
-
-    def _observe_more(
-        self,
-        desired: Desired,
-        actual: ActualState,
-        manager: Manager | None,
-        circumstances: RunContext,
-        *,
-        sees_sockets: bool,
-    ) -> ActualState:
-        follow = not self._settings.emperor_nofollow
-        actual = replace(actual, stale=circumstances.stale, exiled=self._store.exiled())
-        return replace(
-            actual,
-            occupied=occupied_addresses(desired, actual, asked=manager is not None),
-            outdated=outdated(desired, actual, manager, circumstances, follow=follow) if manager else frozenset(),
-            lost=lost_sockets(actual, manager) if manager and sees_sockets else frozenset(),
-            left=stopped_units(actual, circumstances) if circumstances.leave_stopped else frozenset(),
+    def _render_context(self) -> RenderContext:
+        return RenderContext(
+            templates=make_templates(self.paths.templates),
+            user_manager=self.paths.user_manager,
+            throttle=Throttle(
+                step=-(-self.settings.emperor_throttle // 1000), longest=-(-self.settings.emperor_max_throttle // 1000)
+            ),
+            pauses=self.paths.pauses,
+            configuration=self.paths.configuration,
         )
+
+    @staticmethod
+    def _assess(desired: Desired, actual: ActualState) -> Assessment:
+        conflicts = find_conflicts(desired, actual, occupied_addresses(desired, actual))
+        return Assessment(desired=desired, actual=actual, conflicts=conflicts)
 
     def _plan(
         self,
         desired: Desired,
         actual: ActualState,
-        *,
-        allow_mass_removal: bool,
-        others: int = 0,
-        part: frozenset[str] | None = None,
+        manager: Manager | None,
+        context: RunContext,
+        part: tuple[Scope, VassalCache] | None = None,
     ) -> PlannedRun:
-        conflicts = find_conflicts(desired, actual)
-        texts = {}
-        unfit = {}
-        for resolved in conflicts.accepted:
-            try:
-                texts[resolved.vassal.label] = self.render(resolved)
-            except EscapeError as error:
-                unfit[resolved] = unwritable(resolved.vassal, error)
-        if unfit:
-            # What they had is kept now, and others may not take it: admit once more, without them.
-            turned_away = (RejectedVassal(vassal=s.vassal, mode=s.mode, address=s.address) for s in unfit)
-            fit = replace(
-                desired,
-                resolved=tuple(s for s in desired.resolved if s not in unfit),
-                rejections=(*desired.rejections, *turned_away),
-                diagnostics=(*desired.diagnostics, *unfit.values()),
-            )
-            return self._plan(fit, actual, allow_mass_removal=allow_mass_removal, others=others, part=part)
-        plan = make_plan(
-            conflicts=conflicts,
+        detector = DriftDetector(
+            context=context, exiled=self.pauses.exiled(), follow=not self.settings.emperor_nofollow
+        )
+        desired, texts = self._rendered(desired)
+        drift = detector.detect(desired, actual, manager)
+        conflicts = self._assess(desired, actual).conflicts
+        units = DesiredUnits(
             texts=texts,
-            common=self._common() if part is None else None,
+            common=None if part else render_common(self._render_context),
+            boot_link=self.boot_link,
+        )
+        others = part[1].served(part[0].keys or ()) if part else Counter()
+        guard = _no_guard if context.allow_mass_removal else _guard(conflicts, actual, others)
+        return PlannedRun(
+            desired=desired,
             actual=actual,
-            boot_target=self._boot,
-            allow_mass_removal=allow_mass_removal,
+            drift=drift,
+            conflicts=conflicts,
+            plan=make_plan(conflicts, actual, drift, units, guard),
+            context=context,
+            scope=part[0] if part else Scope.all(),
             others=others,
         )
-        return PlannedRun(desired=desired, conflicts=conflicts, actual=actual, plan=plan, part=part, others=others)
 
-    def _common(self) -> dict[str, str]:
-        return render_common(self._templates, user_manager=self._layout.user_manager, throttle=self._throttle)
+    def _rendered(self, desired: Desired) -> tuple[Desired, dict[str, Mapping[str, str]]]:
+        """Render every vassal; reject those of which an admin's template writes what no unit can hold."""
+        texts: dict[str, Mapping[str, str]] = {}
+        unfit = {}
+        for resolved in desired.resolved:
+            try:
+                texts[resolved.vassal.key] = self.render(resolved)
+            except EscapeError as error:
+                unfit[resolved] = unwritable(resolved.vassal, error)
+        if not unfit:
+            return desired, texts
+        rejected = map(RejectedVassal.of, unfit)
+        return replace(
+            desired,
+            resolved=tuple(one for one in desired.resolved if one not in unfit),
+            rejections=(*desired.rejections, *rejected),
+            diagnostics=(*desired.diagnostics, *unfit.values()),
+        ), texts
 
 
-def unwritable(vassal: Vassal, error: EscapeError) -> Diagnostic:
-    """Say that what a vassal is made of cannot stand in a unit."""
-    return vassal.problem("unit-value", f"a value cannot be written into a unit: {error}", "rename it")
+_no_guard = (frozenset[str](), ())
+
+
+def _guard(
+    conflicts: ConflictResult, actual: ActualState, others: Counter[tuple[str, int | None]]
+) -> tuple[frozenset[str], tuple[Diagnostic, ...]]:
+    if not (gone := gone_vassals(conflicts, actual)):
+        return _no_guard
+    return spare(gone, others + Counter((one.monitor, one.tenant) for one in actual.installed.values()))

@@ -1,95 +1,152 @@
-"""What the road works with and what it comes to see before anything is changed, as data."""
+"""The inputs and the results of planning a run. Nothing has been changed yet."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from bridge.model.vassal import RejectedVassal
-from bridge.reconcile.actual import ActualState
-from bridge.reconcile.desired import Desired
-
-if TYPE_CHECKING:
-    from bridge.diagnostics import Diagnostic
-    from bridge.state.cache import VassalCache
-
-
-from dataclasses import field
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bridge.state.last_run import LastRun
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from bridge.diagnostics import Diagnostic
     from bridge.model.vassal import RejectedVassal
     from bridge.reconcile.actual import ActualState
     from bridge.reconcile.conflicts import ConflictResult
     from bridge.reconcile.desired import Desired
+    from bridge.reconcile.drift import Drift
     from bridge.reconcile.plan import Plan
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlannedRun:
-    """Where the road has led before anything is changed."""
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The vassals that a run processes."""
 
-    desired: Desired
-    conflicts: ConflictResult
-    actual: ActualState
-    plan: Plan
-    part: frozenset[str] | None = None
-    """The configs that were looked at; None: all."""
-    others: int = 0
-    """How many vassals have units and were not looked at."""
+    keys: frozenset[str] | None = None
+    """Their keys. None: all vassals."""
+
+    @classmethod
+    def all(cls) -> Scope:
+        """Return the scope of all vassals."""
+        return cls()
+
+    @classmethod
+    def of(cls, keys: Collection[str]) -> Scope:
+        """Return the scope of the vassals with these keys."""
+        return cls(frozenset(keys))
 
     @property
-    def vassals(self) -> int:
-        """How many vassals have units, once all is done."""
-        return self.others + len(self.conflicts.accepted) + len(self.conflicts.kept)
+    def is_all(self) -> bool:
+        """Whether every vassal is in scope."""
+        return self.keys is None
+
+    def covers(self, key: str | None) -> bool:
+        """Tell whether the vassal with this key is in scope. No key stands for what concerns all vassals."""
+        return self.keys is None or key in self.keys
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """What the caller of a run asks for."""
+
+    scope: Scope | None = None
+    """The vassals that changed, where the caller sees every change. None: the reconciler finds them."""
+    leave_stopped: bool = False
+    """Whether units that somebody else stopped stay stopped."""
+    unfinished: frozenset[str] = frozenset()
+    """Files that somebody is just writing."""
+    allow_mass_removal: bool = False
+    keep_configs: bool = False
+    """Whether the plan keeps every config that was read. That takes memory, and makes all vassals in scope."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunContext:
+    """What a plan is made with, beyond the desired and the actual state."""
+
+    stamp: int = 0
+    """When the last run began (nanoseconds since the epoch): that run saw all older changes."""
+    began: int = 0
+    """When this run began (nanoseconds since the epoch)."""
+    interrupted: frozenset[str] = frozenset()
+    """Units that an interrupted run was about to stop and start again."""
+    unread: frozenset[str] = frozenset()
+    """Units whose files an interrupted run may have changed without stopping them."""
+    last: LastRun = field(default_factory=LastRun)
+    leave_stopped: bool = False
+    """Whether units that somebody else stopped stay stopped."""
+    unfinished: frozenset[str] = frozenset()
+    """Files that somebody is just writing."""
+    allow_mass_removal: bool = False
+    sees_sockets: bool = True
+    """Whether the plan looks for sockets whose files are lost. The daemon sees that by itself."""
+    is_callers_scope: bool = False
+    """Whether the caller named the vassals in scope, and no fingerprints were compared."""
+    digests: Mapping[str, int] = field(default_factory=dict)
+    """The fingerprints of the vassals outside the scope, as the cache on disk has them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Assessment:
+    """The desired state beside the actual state, and the conflicts between them: what ``status`` shows."""
+
+    desired: Desired
+    actual: ActualState
+    conflicts: ConflictResult
 
     @property
     def rejections(self) -> tuple[RejectedVassal, ...]:
-        """All vassals that are there but not served as they are now."""
+        """All vassals that a monitor reports but that are not served as they are now."""
         return (*self.desired.rejections, *self.conflicts.rejections)
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """All problems found so far."""
+        return (*self.desired.diagnostics, *self.conflicts.diagnostics)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlannedRun(Assessment):
+    """A plan, and all that it was made from."""
+
+    drift: Drift
+    plan: Plan
+    context: RunContext
+    scope: Scope = Scope()
+    others: Counter[tuple[str, int | None]] = field(default_factory=Counter)
+    """How many vassals outside the scope have units, by monitor and tenant."""
+
+    @property
+    def vassals(self) -> int:
+        """How many vassals have units, once the plan is applied."""
+        return self.others.total() + len(self.conflicts.accepted) + len(self.conflicts.kept | self.plan.spared)
 
     @property
     def meant_down(self) -> frozenset[str]:
         """Labels of vassals that are down because they, or an admin, want it so."""
-        actual = self.actual
         return frozenset(
             label
-            for label, installed in actual.installed.items()
-            if (label in actual.exiled or installed.waits_on in actual.left)
-            and installed.waits_on not in self.plan.start
+            for label, installed in self.actual.installed.items()
+            if (label in self.drift.exiled or installed.primary_unit in self.drift.stopped_by_admin)
+            and installed.primary_unit not in self.plan.start
         )
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The names of the vassals in scope that have units once the plan is applied, by label."""
+        installed = self.actual.installed
+        names = {label: installed[label].name for label in self.conflicts.kept | self.plan.spared}
+        return names | {one.vassal.label: one.vassal.name for one in self.conflicts.accepted}
+
+    @property
+    def removed(self) -> dict[str, str]:
+        """The names of the vassals whose units the plan removes, by label."""
+        names = self.names
+        return {label: one.name for label, one in self.actual.installed.items() if label not in names}
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """All problems found on the way."""
         return (*self.desired.diagnostics, *self.plan.diagnostics)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunContext:
-    """What a look is made with beyond the sources, the disk and the manager."""
-
-    stamp: int = 0
-    """When the last run began (nanoseconds since the epoch): older changes were dealt with then."""
-    stale: frozenset[str] = frozenset()
-    """Units that an interrupted run was about to stop and start again."""
-    last: LastRun = field(default_factory=LastRun)
-    leave_stopped: bool = False
-    """Whether units that somebody else stopped are to stay so."""
-    unfinished: frozenset[str] = frozenset()
-    """Files that somebody is just writing."""
-    allow_mass_removal: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The vassals a run looks at, where it does not look at all."""
-
-    configs: frozenset[str]
-    cache: VassalCache
-    """What is known of all of them, and of the others."""
-    sees_sockets: bool = True
-    """Whether it is to be seen if their sockets were lost."""

@@ -1,10 +1,11 @@
-"""The roll: what the last run found of each vassal, so that the next need look only at those that changed.
+"""The cache of the last run's results. Vassals outside a run's scope keep their cached names and addresses.
 
-Pure. Whoever is not looked at again has what the roll says: a name and addresses that nobody else may take.
+Pure. The units on disk are the state; a lost cache only makes the next run process every vassal.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.model.address import collision_key, parse_address
@@ -17,91 +18,107 @@ if TYPE_CHECKING:
 
 
 class CachedVassal(NamedTuple):
-    """What is known of one config."""
+    """What the last run found of one vassal."""
 
     name: str = ""
-    """What it is called."""
+    config: str = ""
+    """The path of its config."""
+    monitor: str = ""
     label: str = ""
-    """The NAME of its units; empty: it can have none."""
-    keys: tuple[str, ...] = ()
-    """What its addresses, the one it has and the one it wants, might collide in (:func:`collision_key`)."""
-    waits: str = ""
-    """The address it waits on; empty: it runs always."""
+    """The LABEL of its units. Empty: it can have none."""
+    collision_keys: tuple[str, ...] = ()
+    """What its addresses, the present and the desired one, might collide in (:func:`collision_key`)."""
+    address: str = ""
+    """The address it waits on. Empty: it runs always."""
+    tenant: int | None = None
     is_served: bool = False
     """Whether it has units, of this config or an earlier one."""
-    files: tuple[str, ...] = ()
-    """What it was made from. Empty: all was not well with it, so it is looked at each time."""
-    made: tuple[str, ...] = ()
-    """What was made of it: its units, the link that starts it, its socket."""
+    is_clean: bool = False
+    """Whether there was no problem with it, and nothing of it was down. Any other vassal is processed in every run."""
+    inputs: tuple[str, ...] = ()
+    """The files it was made from."""
+    outputs: tuple[str, ...] = ()
+    """What was made of it: its unit files, the link that starts it, its socket."""
 
 
 class VassalCache:
-    """All vassals by their configs."""
+    """The cached vassals by their keys."""
 
-    def __init__(self, records: Mapping[str, CachedVassal]) -> None:
+    def __init__(self, records: Mapping[str, CachedVassal], *, extension: str = "") -> None:
+        """``extension`` is that of the rule files in force, if there are any."""
         self.records = dict(records)
-        self.served = sum(record.is_served for record in records.values())
-        """How many vassals have units."""
         self.included: set[str] = set()
-        """The names, without their folders, of files that configs include or ask about."""
+        """The names, without their folders, of files that configs include, link to or ask about."""
+        self._extension = extension
+        self._served: Counter[tuple[str, int | None]] = Counter()
         self._labels: dict[str, tuple[str, ...]] = {}
-        self._keys: dict[str, tuple[str, ...]] = {}
-        for config, record in self.records.items():
-            self._enter(config, record)
+        self._collisions: dict[str, tuple[str, ...]] = {}
+        for key, record in self.records.items():
+            self._enter(key, record)
 
-    def replace(self, configs: Iterable[str], records: Mapping[str, CachedVassal]) -> None:
-        """Forget these configs, and take down what was found of them now."""
-        for config in configs:
-            if (old := self.records.pop(config, None)) is not None:
-                self.served -= old.is_served
-                _leave(self._labels, old.label, config)
-                for key in old.keys:
-                    _leave(self._keys, key, config)
-        for config, record in records.items():
-            self.records[config] = record
-            self.served += record.is_served
-            self._enter(config, record)
+    def replace(self, keys: Iterable[str], records: Mapping[str, CachedVassal]) -> None:
+        """Forget the vassals with these keys, and keep these records."""
+        for key in {*keys, *records}:
+            if (old := self.records.pop(key, None)) is not None:
+                self._served[old.monitor, old.tenant] -= old.is_served
+                _leave(self._labels, old.label, key)
+                for collision in old.collision_keys:
+                    _leave(self._collisions, collision, key)
+        for key, record in records.items():
+            self.records[key] = record
+            self._enter(key, record)
 
-    def rivals(self, labels: Iterable[str], addresses: Iterable[Address], but: Collection[str]) -> bool:
-        """Tell whether any config ``but`` these has or wants such a name, or an address like one of these."""
+    def has_rivals(self, labels: Iterable[str], addresses: Iterable[Address], scope: Collection[str]) -> bool:
+        """Tell whether a vassal outside the scope has or wants such a label, or an address like one of these."""
         claims = [self._labels.get(label, ()) for label in labels]
-        claims += [self._keys.get(collision_key(address), ()) for address in addresses]
-        return any(config not in but for configs in claims for config in configs)
+        claims += [self._collisions.get(collision_key(address), ()) for address in addresses]
+        return any(key not in scope for keys in claims for key in keys)
 
-    def installed(self, but: Collection[str]) -> dict[str, InstalledVassal]:
-        """Return the vassals that have units, by label, of all configs ``but`` these."""
+    def installed(self, outside: Collection[str]) -> dict[str, InstalledVassal]:
+        """Return the vassals that have units, by label, of all vassals outside these keys."""
         found = {}
-        for config, record in self.records.items():
-            if record.is_served and config not in but:
-                address = parse_address(record.waits, base="/") if record.waits else None
+        for key, record in self.records.items():
+            if record.is_served and key not in outside:
+                address = parse_address(record.address, base="/") if record.address else None
                 found[record.label] = InstalledVassal(
                     label=record.label,
                     name=record.name,
-                    config=config,
-                    monitor="",
+                    config=record.config,
+                    monitor=record.monitor,
+                    tenant=record.tenant,
                     address=address,
                     canonical_address=address,
                     units=(),
                 )
         return found
 
-    def labels_of(self, configs: Iterable[str]) -> set[str]:
-        """Return the names of the units that these configs have or want."""
-        return {record.label for config in configs if (record := self.records.get(config)) and record.label}
+    def served(self, outside: Collection[str]) -> Counter[tuple[str, int | None]]:
+        """Count the vassals that have units, outside these keys, by their monitors and tenants."""
+        served = Counter(self._served)
+        for key in outside:
+            if record := self.records.get(key):
+                served[record.monitor, record.tenant] -= record.is_served
+        return served
 
-    def slim(self) -> None:
-        """Forget the files: who sees every change need not compare them."""
-        for config, record in self.records.items():
-            self.records[config] = record._replace(files=(), made=())
+    def labels_of(self, keys: Iterable[str]) -> set[str]:
+        """Return the labels of the units that these vassals have or want."""
+        return {record.label for key in keys if (record := self.records.get(key)) and record.label}
 
-    def _enter(self, config: str, record: CachedVassal) -> None:
-        self.included.update(path.rpartition("/")[2] for path in record.files if not path.startswith(config))
+    def drop_files(self) -> None:
+        """Forget inputs and outputs: whoever sees every change need not compare them."""
+        for key, record in self.records.items():
+            self.records[key] = record._replace(inputs=(), outputs=())
+
+    def _enter(self, key: str, record: CachedVassal) -> None:
+        self._served[record.monitor, record.tenant] += record.is_served
+        own = {record.config, record.config + self._extension}
+        self.included.update(path.rpartition("/")[2] for path in record.inputs if path not in own)
         if record.label:
-            self._labels[record.label] = (*self._labels.get(record.label, ()), config)
-        for key in record.keys:
-            self._keys[key] = (*self._keys.get(key, ()), config)
+            self._labels[record.label] = (*self._labels.get(record.label, ()), key)
+        for collision in record.collision_keys:
+            self._collisions[collision] = (*self._collisions.get(collision, ()), key)
 
 
-def _leave(claims: dict[str, tuple[str, ...]], claim: str, config: str) -> None:
-    if left := tuple(other for other in claims.pop(claim, ()) if other != config):
+def _leave(claims: dict[str, tuple[str, ...]], claim: str, key: str) -> None:
+    if left := tuple(other for other in claims.pop(claim, ()) if other != key):
         claims[claim] = left

@@ -1,7 +1,7 @@
-"""What one run leaves for the next to know, besides the units on disk.
+"""What one run leaves for the next, besides the units on disk.
 
-It lives in /run beside the lock, and with what the manager has in memory it goes at a reboot. Without it nothing is
-broken: the next run only takes whatever is down to be down by accident.
+The file lies in /run: like the manager's memory it is gone after a reboot. Without it nothing breaks: the next run only
+takes every unit that is down to be down by accident.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 class LastRun:
     """What was so at the end of the last run."""
 
-    left: frozenset[str] = frozenset()
-    """Units that somebody else had stopped; noted before a run changes anything, so that a killed one keeps it."""
-    owed: frozenset[str] = frozenset()
-    """Configs of vassals that should have been up and were not: they are down by accident."""
+    stopped_by_admin: frozenset[str] = frozenset()
+    """Units that somebody else had stopped. Noted before a run changes anything, so that a killed run keeps it."""
+    failed: frozenset[str] = frozenset()
+    """Keys of vassals that should have been up and were not: they are down by accident."""
     folders: Mapping[str, int] = field(default_factory=dict)
     """The inode of each folder that configs are in."""
 
@@ -41,7 +41,12 @@ class LastRunFile:
         try:
             with open(self._path, encoding="utf-8", errors="surrogateescape") as file:
                 noted = json.load(file)
-            return LastRun(left=frozenset(noted["left"]), owed=frozenset(noted["owed"]), folders=dict(noted["folders"]))
+            # The names on disk are those of version 0.1.0, so that an upgrade knows what an admin has stopped.
+            return LastRun(
+                stopped_by_admin=frozenset(noted["left"]),
+                failed=frozenset(noted["owed"]),
+                folders=dict(noted["folders"]),
+            )
         except (OSError, ValueError, LookupError, TypeError):
             return None
 
@@ -53,7 +58,7 @@ class LastRunFile:
         """
         if run == self.read():
             return
-        noted = {"left": sorted(run.left), "owed": sorted(run.owed), "folders": run.folders}
+        noted = {"left": sorted(run.stopped_by_admin), "owed": sorted(run.failed), "folders": run.folders}
         folder, name = os.path.split(self._path)
         try:
             write_all(folder, {name: json.dumps(noted)})
@@ -62,7 +67,7 @@ class LastRunFile:
             raise BridgeError(Diagnostic(code="last-run", path=self._path, message=message)) from error
 
     def forget(self) -> None:
-        """Remove it.
+        """Remove the file.
 
         Raises:
             OSError: the file system refuses.

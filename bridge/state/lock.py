@@ -1,4 +1,4 @@
-"""The lock under which the bridge changes things, and the note of what it was about to do."""
+"""The lock under which the bridge changes things, and the note of what a run was about to do."""
 
 from __future__ import annotations
 
@@ -6,24 +6,37 @@ import fcntl
 import json
 import os
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.files import remove_if_there
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
 _DONE = b"done"
-"""What the lock holds after a run that did all it began; a run that begins with no unit to note must not look so."""
+"""What the note holds after a run that did all it began. A run that begins with no unit to note must not look so."""
+
+
+class Pending(NamedTuple):
+    """The units that a run was about to change."""
+
+    restart: frozenset[str] = frozenset()
+    """Units to be stopped and started again."""
+    reread: frozenset[str] = frozenset()
+    """Units whose files are rewritten while they run on."""
 
 
 class Lock:
-    """The lock under which the bridge changes things; it remembers what a run was about to do until that is done."""
+    """The lock of all runs, and a note that remembers what a run was about to do until that is done.
 
-    def __init__(self, path: str) -> None:
+    Both are one file, unless the run works under another bridge.toml than the usual one: then the note is its own.
+    """
+
+    def __init__(self, path: str, note: str) -> None:
         self._path = path
-        self._fd = -1
+        self._note_path = note
+        self._fd = self._note = -1
 
     @contextmanager
     def hold(self, waiting: Callable[[], None]) -> Iterator[None]:
@@ -35,7 +48,9 @@ class Lock:
         try:
             while not self._take(waiting):
                 pass
+            self._note = self._fd if self._note_path == self._path else _open(self._note_path)
         except OSError as error:
+            self._release()
             problem = Diagnostic(
                 code="lock",
                 path=self._path,
@@ -46,14 +61,13 @@ class Lock:
         try:
             yield
         finally:
-            os.close(self._fd)
-            self._fd = -1
+            self._release()
 
     def _take(self, waiting: Callable[[], None]) -> bool:
         """Take the lock; False if the file was removed while this run waited for it."""
-        # A removal takes the folder away too, so it is made at each attempt.
+        # A removal removes the folder too, so it is made at each attempt.
         os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = _open(self._path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -65,43 +79,62 @@ class Lock:
         self._fd = fd
         return True
 
+    def _release(self) -> None:
+        for fd in {self._fd, self._note} - {-1}:
+            os.close(fd)
+        self._fd = self._note = -1
+
     @property
-    def is_there(self) -> bool:
+    def is_held(self) -> bool:
+        """Whether this run holds the lock."""
+        return self._fd >= 0
+
+    @property
+    def exists(self) -> bool:
         """Whether a run has taken the lock since the last removal, or the boot."""
-        return os.path.exists(self._path)
+        return os.path.exists(self._note_path)
 
-    def pending(self) -> frozenset[str]:
-        """Return the units an interrupted run meant to stop and start again.
+    def pending(self) -> Pending:
+        """Return what an interrupted run was about to do.
 
-        The lock lives in /run, so this is forgotten when the manager forgets too: at a reboot.
+        The note lies in /run, so it is forgotten when the manager forgets too: at a reboot.
         """
         try:
-            units = json.loads(os.pread(self._fd, os.fstat(self._fd).st_size, 0))
+            noted = json.loads(os.pread(self._note, os.fstat(self._note).st_size, 0))
         except ValueError:
             # Empty, or _DONE.
-            return frozenset()
-        return frozenset(unit for unit in units if isinstance(unit, str))
+            return Pending()
+        # Version 0.1.0 wrote a list.
+        noted = noted if isinstance(noted, dict) else {"restart": noted}
+        return Pending(*(frozenset(map(str, noted.get(key) or ())) for key in ("restart", "reread")))
 
-    def begin(self, units: Iterable[str]) -> None:
+    def begin(self, pending: Pending) -> None:
         """Note what is about to be changed."""
-        raw = json.dumps(sorted(units)).encode()
+        raw = json.dumps({"restart": sorted(pending.restart), "reread": sorted(pending.reread)}).encode()
         # Blanks cover a longer note of an interrupted run: killed before the cut, this one can be read all the same.
-        os.pwrite(self._fd, raw.ljust(os.fstat(self._fd).st_size), 0)
-        os.ftruncate(self._fd, len(raw))
+        os.pwrite(self._note, raw.ljust(os.fstat(self._note).st_size), 0)
+        os.ftruncate(self._note, len(raw))
 
     def finish(self, began: int) -> None:
         """Note that all of it was done by a run that began at ``began`` (nanoseconds since the epoch)."""
-        os.pwrite(self._fd, _DONE, 0)
-        os.ftruncate(self._fd, len(_DONE))
-        os.utime(self._fd, ns=(began, began))
+        os.pwrite(self._note, _DONE, 0)
+        os.ftruncate(self._note, len(_DONE))
+        os.utime(self._note, ns=(began, began))
 
     def forget(self) -> None:
-        """Remove the lock itself, as the last thing a removal does."""
-        remove_if_there(self._path)
+        """Remove the lock itself, as the last thing a removal does; the folder too, if no other run needs it."""
+        remove_if_there(self._note_path)
+        folder = os.path.dirname(self._path)
         with suppress(OSError):
-            os.rmdir(os.path.dirname(self._path))
+            if os.listdir(folder) == [os.path.basename(self._path)]:
+                remove_if_there(self._path)
+            os.rmdir(folder)
 
     def stamp(self) -> int:
         """Return when the last run began, in nanoseconds since the epoch; 0 if there was none or it did not finish."""
-        info = os.fstat(self._fd)
-        return info.st_mtime_ns if os.pread(self._fd, info.st_size, 0) == _DONE else 0
+        info = os.fstat(self._note)
+        return info.st_mtime_ns if os.pread(self._note, info.st_size, 0) == _DONE else 0
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

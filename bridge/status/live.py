@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bridge.lifecycle.history import UNKNOWN, advance
 from bridge.lifecycle.tracker import LifecycleTracker
 from bridge.model.unit import UnitState
-from bridge.model.unit_names import vassal_unit
+from bridge.model.unit_names import PREFIX, vassal_unit
 from bridge.status.table import State, with_history, with_unit_state
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class LiveStatus:
 
     def name(self, event: LifecycleEvent) -> str:
         """Return the name of the vassal that an event is about, even if the vassal was removed."""
-        return self._names.get(f"vassal-{event.label}.service", event.label)
+        return self._names.get(event.service, event.label)
 
     def wait_for_events(self, manager: SystemdManager) -> list[LifecycleEvent]:
         """Wait until units change, update the rows, and return the vassals' events.
@@ -84,7 +84,7 @@ class LiveStatus:
         """Update the row that a change of a unit is about, and return the vassal's events."""
         if (parts := vassal_unit(change.unit)) is None:
             return []
-        service = f"vassal-{parts[0]}.service"
+        service = f"{PREFIX}{parts[0]}.service"
         self._note_values(service, change)
         events = self._tracker.feed(change.unit, change.interface, change.values)
         if (number := self._row_of.get(service)) is None:

@@ -30,12 +30,12 @@ class StatusReport:
 
 
 def read_status(manager: SystemdManager, reconciler: Reconciler, *, user_manager: bool) -> StatusReport:
-    """Read the state of all vassals. Without a monitor, these are the installed ones.
+    """Read the state of all vassals. If the settings name no monitor, these are the installed ones.
 
     Raises:
         BridgeError: systemd or the monitors cannot be asked.
     """
-    assessment = reconciler.assess(manager)
+    assessment = reconciler.assess(manager) if reconciler.monitors else reconciler.observe(manager)
     histories = read_histories(user_manager=user_manager)
     return StatusReport(
         rows=table(assessment, manager, histories),

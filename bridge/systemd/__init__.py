@@ -1,1 +1,1 @@
-"""The service manager over D-Bus, its jobs and its journal."""
+"""Speaks to the service manager over D-Bus, and reads its journal."""

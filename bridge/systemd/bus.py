@@ -1,4 +1,4 @@
-"""D-Bus, as much of it as the bridge needs: calls, many calls at once, and signals."""
+"""A D-Bus connection to one service: single calls, many calls at once, and signals."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     SignalFilter = Callable[[str, str, tuple[Any, ...]], tuple[Any, ...] | None]
+    """Takes a signal's path, name and body; returns the part of the body to keep, or None to drop the signal."""
 
 WINDOW = 64
-"""Calls that may wait for an answer at once: dbus-daemon allows 128 for a connection."""
+"""Calls that may wait for an answer at once: dbus-daemon allows 128 on one connection."""
 _DAEMON = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
 CALL_TIMEOUT = 300.0
-"""Seconds a call may take; a daemon-reload of many units takes long."""
+"""Seconds that a call may take; a daemon-reload of many units takes long."""
 
 
 class CallError(Exception):
-    """The other side answered with an error, or not in time."""
+    """The service answered with an error or not in time, or the connection broke."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -34,9 +35,9 @@ class CallError(Exception):
 
 
 class Bus:
-    """A connection to the system's bus or the user's, speaking to one service on it.
+    """A connection to one service on the system's bus or the user's.
 
-    Calls block. Signals that arrive meanwhile are kept for :meth:`next_signal`.
+    Calls block. The bus keeps signals that arrive meanwhile for :meth:`next_signal`.
     """
 
     def __init__(
@@ -45,15 +46,14 @@ class Bus:
         user: bool,
         service: str,
         properties: Collection[str] = (),
-        sift: SignalFilter = lambda _path, _name, body: body,
+        keep: SignalFilter = lambda _path, _name, body: body,
     ) -> None:
         """Connect.
 
-        Of what changed only ``properties`` are looked at; ``sift`` cuts a signal's body down to what matters before it
-        is kept, or drops the signal.
+        The parser decodes only ``properties`` of those that changed. ``keep`` decides what to keep of each signal.
 
         Raises:
-            BridgeError: there is no bus, or it refuses.
+            BridgeError: there is no bus, or it refuses the connection.
         """
         address = "SYSTEM" if not user else _user_bus()
         try:
@@ -70,7 +70,7 @@ class Bus:
             raise BridgeError(problem) from error
         self._connection.parser = Reader(properties)
         self._service = service
-        self._sift = sift
+        self._keep = keep
         self._signals: deque[tuple[str, str, tuple[Any, ...]]] = deque()
         self._begun: dict[int, Message | None] = {}
 
@@ -87,7 +87,7 @@ class Bus:
         return self._answer(self._send(DBusAddress(path, self._service, interface), method, signature, body))
 
     def begin(self, path: str, interface: str, method: str, signature: str, *body: object) -> int:
-        """Call a method without waiting for its answer; whoever waits for the signal it leads to is told of an error.
+        """Call a method and do not wait for the answer; :meth:`next_signal` raises if the answer is an error.
 
         Raises:
             CallError: the connection broke.
@@ -99,7 +99,7 @@ class Bus:
     def call_many(
         self, calls: Iterable[tuple[str, str, str, str, tuple[object, ...]]]
     ) -> list[tuple[Any, ...] | CallError]:
-        """Make many calls, a window of them at a time; the answers are in the order of the calls."""
+        """Make many calls, up to ``WINDOW`` at once; return the answers in the order of the calls."""
         waiting: dict[int, int] = {}
         answers: dict[int, tuple[Any, ...] | CallError] = {}
         source = enumerate(calls)
@@ -112,7 +112,7 @@ class Bus:
                     number, (path, interface, method, signature, body) = item
                     waiting[self._send(DBusAddress(path, self._service, interface), method, signature, body)] = number
             if waiting:
-                message = self._receive(CALL_TIMEOUT)
+                message = self._receive_answer()
                 if (at := waiting.pop(message.header.fields.get(HeaderFields.reply_serial, -1), None)) is not None:
                     try:
                         answers[at] = _body(message)
@@ -121,12 +121,12 @@ class Bus:
         return [answers[number] for number in range(len(answers))]
 
     def fileno(self) -> int:
-        """Return the descriptor to wait on for signals."""
+        """Return the file descriptor that becomes readable when a message arrives."""
         descriptor: int = self._connection.sock.fileno()
         return descriptor
 
     def subscribe(self, interface: str, signal: str, *, below: str) -> None:
-        """Ask for a signal of all objects below a path.
+        """Subscribe to a signal of all objects below a path.
 
         Raises:
             CallError: the bus refuses.
@@ -135,7 +135,7 @@ class Bus:
         self._match("AddMatch", rule)
 
     def match(self, interface: str, signal: str, *, unit: str = "") -> None:
-        """Ask for a signal, or only that about a unit (its third argument), until :meth:`unmatch`.
+        """Subscribe to a signal, or only to those with ``unit`` as third argument, until :meth:`unmatch`.
 
         Raises:
             CallError: the bus refuses.
@@ -143,7 +143,7 @@ class Bus:
         self._match("AddMatch", self._rule(interface, signal, unit))
 
     def unmatch(self, interface: str, signal: str, *, unit: str = "") -> None:
-        """Ask no more for what :meth:`match` asked for.
+        """End the subscription of :meth:`match`.
 
         Raises:
             CallError: the bus refuses.
@@ -159,29 +159,27 @@ class Bus:
     def next_signal(self, deadline: float, *, begun: int = 0) -> tuple[str, str, tuple[Any, ...]] | None:
         """Return the next signal's path, name and body, or None once ``time.monotonic()`` has reached ``deadline``.
 
-        A deadline that is past yields what has arrived, without waiting. The signal may be what a call that was
-        ``begun`` leads to.
+        With a deadline in the past it does not wait. ``begun`` is the serial of the call whose signal is awaited: if
+        that call failed, its error is raised.
 
         Raises:
-            CallError: the connection broke, or that call failed.
+            CallError: the connection broke, or the call ``begun`` failed.
         """
         while not self._signals:
             if (answer := self._begun.get(begun)) is not None:
                 self._begun[begun] = None
                 _body(answer)
-            try:
-                self._receive(max(0.0, deadline - time.monotonic()))
-            except TimeoutError:
+            if self._receive(max(0.0, deadline - time.monotonic())) is None:
                 return None
         return self._signals.popleft()
 
     def _match(self, method: str, rule: MatchRule) -> None:
-        # Not through jeepney's own proxy, which loses the signals that come while it waits.
+        # jeepney's own proxy would lose signals that arrive while it waits.
         self._answer(self._send(_DAEMON, method, "s", (rule.serialise(),)))
 
     def _answer(self, serial: int) -> tuple[Any, ...]:
         while True:
-            message = self._receive(CALL_TIMEOUT)
+            message = self._receive_answer()
             if message.header.fields.get(HeaderFields.reply_serial) == serial:
                 return _body(message)
 
@@ -193,19 +191,25 @@ class Bus:
             raise CallError("broken", f"the connection to D-Bus broke: {error}") from error
         return serial
 
-    def _receive(self, timeout: float) -> Message:
+    def _receive_answer(self) -> Message:
+        """Return the next message; while a call waits, one must come within ``CALL_TIMEOUT``."""
+        message = self._receive(CALL_TIMEOUT)
+        if message is None:
+            raise CallError("timeout", f"no answer came within {CALL_TIMEOUT:g} s")
+        return message
+
+    def _receive(self, timeout: float) -> Message | None:
+        """Return the next message, or None after ``timeout`` seconds; keep it if it is a signal."""
         try:
             message: Message = self._connection.receive(timeout=timeout)
         except TimeoutError:
-            if timeout == CALL_TIMEOUT:
-                raise CallError("timeout", f"no answer came within {timeout:g} s") from None
-            raise
+            return None
         except OSError as error:
             raise CallError("broken", f"the connection to D-Bus broke: {error}") from error
         if message.header.message_type is MessageType.signal:
             fields = message.header.fields
             path, name = fields[HeaderFields.path], fields[HeaderFields.member]
-            if (body := self._sift(path, name, message.body)) is not None:
+            if (body := self._keep(path, name, message.body)) is not None:
                 self._signals.append((path, name, body))
         elif (serial := message.header.fields.get(HeaderFields.reply_serial)) in self._begun:
             self._begun[serial] = message

@@ -1,4 +1,4 @@
-"""Many units started or stopped as one job of the manager's: a target made for the occasion."""
+"""Starts or stops many units as one job of the manager: that of a temporary target."""
 
 from __future__ import annotations
 
@@ -17,76 +17,78 @@ from bridge.systemd.bus import CallError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from bridge.progress import StageProgress
     from bridge.systemd.bus import Bus
 
-    Note = Callable[[str, str, tuple[Any, ...]], None]
-    from bridge.progress import StageProgress
+    SignalHandler = Callable[[str, str, tuple[Any, ...]], None]
+    """Takes the path, name and body of a signal."""
 
 _ROOT = "/org/freedesktop/systemd1"
 _MANAGER = "org.freedesktop.systemd1.Manager"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
-_DONE = "JobRemoved"
-_FEW = 8
-"""Units for which a batch does not pay: for its file the manager looks once at every unit file there is."""
-_GLANCE = 0.25
-"""Seconds between two looks at how many jobs are left, where somebody watches."""
+_JOB_REMOVED = "JobRemoved"
+_BATCH_MIN = 9
+"""Units from which a batch is faster: to load its target, the manager scans all unit files once."""
+_POLL_INTERVAL = 0.25
+"""Seconds between two queries of the number of jobs left, if a terminal shows the progress."""
 
 
 class _Batch(NamedTuple):
-    """A target that starts or stops many units."""
+    """A target whose start job starts or stops many units."""
 
     name: str
     serial: int
-    """Of the call that started it."""
+    """The serial of the D-Bus call that started it."""
     jobs: int
+    """The number of its units."""
 
 
 class JobBatches:
     """Runs batches, one after the other.
 
-    The manager tells whoever asked for a job of its end. It is not subscribed to for that, since then it would tell
-    everything of every unit. What else it tells meanwhile is handed on to ``note``.
+    The manager sends ``JobRemoved`` to the client that queued a job, even without ``Subscribe``, which would bring the
+    signals of every unit. Other signals that arrive meanwhile go to ``handler``.
     """
 
-    def __init__(self, bus: Bus, folder: str, note: Note) -> None:
+    def __init__(self, bus: Bus, folder: str, handler: SignalHandler) -> None:
         self._bus = bus
         self._folder = folder
-        self._note = note
+        self._handler = handler
         self._numbers = itertools.count()
         self._launched: deque[_Batch] = deque()
-        self._is_watched = sys.stderr.isatty()
+        self._shows_progress = sys.stderr.isatty()
 
     def run(self, relation: str, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
-        """Start (``Wants``) or stop (``Conflicts``) units, and wait for it.
+        """Start (``Wants``) or stop (``Conflicts``) units, and wait until the jobs are done.
 
         Raises:
             CallError: the manager refuses.
             BridgeError: the batch cannot be written.
         """
         deadline = time.monotonic() + timeout
-        if 0 < len(units) <= _FEW:
+        if 0 < len(units) < _BATCH_MIN:
             self._run_each("StartUnit" if relation == "Wants" else "StopUnit", units, deadline)
         elif units:
             self._wait(self._begin(relation, units), deadline, progress)
 
     def launch(self, units: Collection[str]) -> None:
-        """Have units started, and do not wait. Raises as :meth:`run`."""
+        """Queue the start of units, and do not wait. Raises as :meth:`run`."""
         self._launched.append(self._begin("Wants", units))
 
     def join(self, *, timeout: float, progress: StageProgress) -> None:
-        """Wait for all that was launched. Raises as :meth:`run`."""
+        """Wait for all launched batches. Raises as :meth:`run`."""
         while self._launched:
             self._wait(self._launched.popleft(), time.monotonic() + timeout, progress)
 
     def _begin(self, relation: str, units: Collection[str]) -> _Batch:
-        """Have the target started.
+        """Write the target and queue its start.
 
-        One transaction is several times faster than a job for each unit, and orders them by their dependencies. The
-        target's name is new, so the manager loads it without a reload, and forgets it once it is up.
+        One transaction is several times faster than one for each unit, and orders the units by their dependencies. The
+        target's name is new, so the manager loads it without a reload, and unloads it once it is active.
         """
         name = f"vassals-batch-{os.getpid()}{next(self._numbers):04d}.target"
         lines = "".join(f"{relation}={unit}\nAfter={unit}\n" for unit in units)
-        text = f"# Made by emperor-bridge for a moment.\n[Unit]\nDefaultDependencies=no\nStopWhenUnneeded=yes\n{lines}"
+        text = f"# Temporary unit of emperor-bridge.\n[Unit]\nDefaultDependencies=no\nStopWhenUnneeded=yes\n{lines}"
         try:
             os.makedirs(self._folder, exist_ok=True)
             write_all(self._folder, {name: text})
@@ -94,44 +96,44 @@ class JobBatches:
             problem = Diagnostic(
                 code="batch",
                 path=self._folder,
-                message=f"no unit can be written here: {error.strerror}",
-                hint="see that /run has room",
+                message=f"no unit file can be written here: {error.strerror}",
+                hint="check the free space of /run",
             )
             raise BridgeError(problem) from error
-        self._bus.match(_MANAGER, _DONE, unit=name)
+        self._bus.match(_MANAGER, _JOB_REMOVED, unit=name)
         return _Batch(name, self._bus.begin(_ROOT, _MANAGER, "StartUnit", "ss", name, "replace"), len(units))
 
     def _wait(self, batch: _Batch, deadline: float, progress: StageProgress) -> None:
         try:
             while (now := time.monotonic()) < deadline:
-                until = min(deadline, now + _GLANCE) if self._is_watched else deadline
+                until = min(deadline, now + _POLL_INTERVAL) if self._shows_progress else deadline
                 signal = self._bus.next_signal(until, begun=batch.serial)
                 if signal is None:
                     progress(max(0, batch.jobs - self._jobs()), batch.jobs)
-                elif signal[1] != _DONE:
-                    self._note(*signal)
+                elif signal[1] != _JOB_REMOVED:
+                    self._handler(*signal)
                 elif signal[2][2] == batch.name:
                     break
-            self._bus.unmatch(_MANAGER, _DONE, unit=batch.name)
+            self._bus.unmatch(_MANAGER, _JOB_REMOVED, unit=batch.name)
         finally:
-            # One that stays is removed by the next run.
+            # The next run removes a target that is left behind.
             with suppress(OSError):
                 remove_if_there(f"{self._folder}/{batch.name}")
 
     def _run_each(self, method: str, units: Collection[str], deadline: float) -> None:
-        """Ask for a job for each unit and wait until all are done; sockets first, lest one wakes what is to stop."""
+        """Queue a job for each unit and wait for all; sockets first, lest one starts a service that is to stop."""
         ordered = sorted(units, key=lambda unit: not unit.endswith(".socket"))
-        self._bus.match(_MANAGER, _DONE)
+        self._bus.match(_MANAGER, _JOB_REMOVED)
         answers = self._bus.call_many((_ROOT, _MANAGER, method, "ss", (unit, "replace")) for unit in ordered)
         jobs = {answer[0] for answer in answers if not isinstance(answer, CallError)}
         while jobs and (signal := self._bus.next_signal(deadline)) is not None:
-            if signal[1] == _DONE:
+            if signal[1] == _JOB_REMOVED:
                 jobs.discard(signal[2][1])
             else:
-                self._note(*signal)
-        self._bus.unmatch(_MANAGER, _DONE)
+                self._handler(*signal)
+        self._bus.unmatch(_MANAGER, _JOB_REMOVED)
 
     def _jobs(self) -> int:
-        """Return how many jobs the manager still has to do."""
+        """Return the number of jobs in the manager's queue."""
         answer: tuple[tuple[str, int]] = self._bus.call(_ROOT, _PROPERTIES, "Get", "ss", _MANAGER, "NJobs")
         return answer[0][1]

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from bridge.config.paths import Paths
-    from bridge.diagnostics import Diagnostic
-    from bridge.progress import StageProgress
-
-
 import re
 from collections import deque
+from contextlib import contextmanager
 from functools import cache
 from sys import intern
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bridge.config.paths import Paths
+    from bridge.progress import StageProgress
 
 
 _SERVICE = "org.freedesktop.systemd1"
@@ -38,75 +29,75 @@ _UNIT = f"{_SERVICE}.Unit"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _UNKNOWN = "org.freedesktop.DBus.Error.ServiceUnknown"
 _SPAWN = "org.freedesktop.DBus.Error.Spawn."
-_ALL = ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"]
-_FEW = 64
-"""Units to be asked for by name: the manager compares each name with each of its units."""
+_PATTERNS = ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"]
+_BY_NAME_MAX = 64
+"""Units to list by name; beyond that by pattern: the manager compares each name with each of its units."""
 
 
 class Manager(Protocol):
-    """What the bridge asks of a service manager."""
+    """The calls that the bridge makes to a service manager."""
 
     def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
-        """Return the vassals' units, or ``only`` these, that the manager has loaded: one call for any number."""
+        """Return the state of the vassals' loaded units, or of ``only`` these, with one call."""
 
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
-        """Return one property of each of these units; a unit that cannot be asked is left out."""
+        """Return one property of each unit, without units for which the manager answers with an error."""
 
     def start(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
-        """Start units as one job, and wait for them so long; whether each is up, :meth:`units` tells."""
+        """Start units as one job and wait for it; :meth:`units` returns which of them are active then."""
 
     def stop(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
-        """Stop units as one job, in the order their dependencies ask for, and wait for them so long."""
+        """Stop units as one job, in the order of their dependencies, and wait for it."""
 
     def launch(self, units: Collection[str]) -> None:
-        """Have units started as one job, and do not wait: :meth:`join` does."""
+        """Queue the start of units as one job, and do not wait; :meth:`join` waits."""
 
     def join(self, *, timeout: float, progress: StageProgress) -> None:
-        """Wait so long for all that was launched."""
+        """Wait for all launched jobs."""
 
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
-        """Have running services reload their configuration; return why, for those that cannot."""
+        """Queue the reload of running services; return the manager's error for each that it refuses."""
 
     def reset_failed(self, units: Collection[str]) -> None:
-        """Forget that units failed."""
+        """Reset the failed state of units."""
 
     def daemon_reload(self) -> None:
         """Have the manager read all unit files again."""
 
 
 class SystemdManager:
-    """A running systemd, the system's or the caller's own, over D-Bus."""
+    """The system's service manager or the user's, over D-Bus."""
 
     def __init__(self, paths: Paths) -> None:
         """Connect.
 
         Raises:
-            BridgeError: there is no systemd to be reached.
+            BridgeError: there is no systemd to connect to.
         """
-        self._bus = Bus(user=paths.user_manager, service=_SERVICE, properties=WATCHED_PROPERTIES, sift=_sift)
+        self._bus = Bus(user=paths.user_manager, service=_SERVICE, properties=WATCHED_PROPERTIES, keep=_part_to_keep)
         self._changes: deque[UnitChange] = deque()
-        self._batches = JobBatches(self._bus, paths.runtime_units, self._note)
+        self._batches = JobBatches(self._bus, paths.runtime_units, self._handle)
 
     def close(self) -> None:
         """Close the connection."""
         self._bus.close()
 
     def fileno(self) -> int:
-        """Return the descriptor to wait on for changes."""
+        """Return the file descriptor that becomes readable when a change arrives."""
         return self._bus.fileno()
 
     def listen(self) -> None:
-        """Have the manager tell of every change of a unit from now on; :meth:`changes` returns them.
+        """Subscribe to the changes of all units; :meth:`changes` yields them.
 
         Raises:
             BridgeError: the manager or the bus refuses.
         """
-        with _told("AddMatch"):
+        with _call_errors("AddMatch"):
             self._bus.subscribe(_PROPERTIES, "PropertiesChanged", below=f"{_ROOT}/unit")
         self._manager("Subscribe")
 
     def changes(self, deadline: float = 0.0) -> Iterator[UnitChange]:
-        """Yield what the manager has told of units since the last call, waiting for the first until ``deadline``.
+        """Yield the changes of units since the last call; wait for the first one until ``deadline``.
 
         Raises:
             BridgeError: the connection to the manager broke.
@@ -116,21 +107,21 @@ class SystemdManager:
                 deadline = 0.0
                 yield self._changes.popleft()
                 continue
-            with _told("PropertiesChanged"):
+            with _call_errors("PropertiesChanged"):
                 signal = self._bus.next_signal(deadline)
             if signal is None:
                 return
-            self._note(*signal)
+            self._handle(*signal)
 
     def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
-        """Return the vassals' units, or ``only`` these, that the manager has loaded.
+        """Return the state of the vassals' loaded units, or of ``only`` these.
 
         Raises:
             BridgeError: the manager does not answer.
         """
         # No character of a unit's name is special in a pattern (the manager matches with FNM_NOESCAPE).
         only = None if only is None else frozenset(only)
-        patterns = sorted(only) if only is not None and len(only) <= _FEW else _ALL
+        patterns = sorted(only) if only is not None and len(only) <= _BY_NAME_MAX else _PATTERNS
         (units,) = self._manager("ListUnitsByPatterns", "asas", [], patterns)
         return {name: _state(load, active, sub) for name, load, active, sub in units if only is None or name in only}
 
@@ -149,7 +140,7 @@ class SystemdManager:
         Raises:
             BridgeError: the manager does not answer, or the batch cannot be written.
         """
-        with _told("StartUnit"):
+        with _call_errors("StartUnit"):
             self._batches.run("Wants", units, timeout=timeout, progress=progress)
 
     def stop(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
@@ -158,16 +149,16 @@ class SystemdManager:
         Raises:
             BridgeError: the manager does not answer, or the batch cannot be written.
         """
-        with _told("StopUnit"):
+        with _call_errors("StopUnit"):
             self._batches.run("Conflicts", units, timeout=timeout, progress=progress)
 
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
-        """Have running services reload; does not wait for them."""
+        """Queue the reload of running services, and do not wait; return the error for each that was refused."""
         answers = self._bus.call_many((_ROOT, _MANAGER, "ReloadUnit", "ss", (unit, "replace")) for unit in units)
         return {unit: str(a) for unit, a in zip(units, answers, strict=True) if isinstance(a, CallError)}
 
     def reset_failed(self, units: Collection[str]) -> None:
-        """Forget that units failed; one that is not loaded has nothing to forget."""
+        """Reset the failed state of units; the error for a unit that is not loaded is ignored."""
         self._bus.call_many((_ROOT, _MANAGER, "ResetFailedUnit", "s", (unit,)) for unit in units)
 
     def daemon_reload(self) -> None:
@@ -179,35 +170,35 @@ class SystemdManager:
         self._manager("Reload")
 
     def _manager(self, method: str, signature: str = "", *body: object) -> tuple[Any, ...]:
-        with _told(method):
+        with _call_errors(method):
             return self._bus.call(_ROOT, _MANAGER, method, signature, *body)
 
     def launch(self, units: Collection[str]) -> None:
-        """Have units started as one job, and do not wait: :meth:`join` does.
+        """Queue the start of units as one job, and do not wait; :meth:`join` waits.
 
         Raises:
             BridgeError: the manager cannot be reached, or the batch cannot be written.
         """
-        with _told("StartUnit"):
+        with _call_errors("StartUnit"):
             self._batches.launch(units)
 
     def join(self, *, timeout: float, progress: StageProgress) -> None:
-        """Wait so long for all that was launched.
+        """Wait for all launched jobs.
 
         Raises:
             BridgeError: the manager refuses.
         """
-        with _told("StartUnit"):
+        with _call_errors("StartUnit"):
             self._batches.join(timeout=timeout, progress=progress)
 
-    def _note(self, path: str, name: str, body: tuple[Any, ...]) -> None:
+    def _handle(self, path: str, name: str, body: tuple[Any, ...]) -> None:
         if name == "PropertiesChanged":
             interface, changed = body
             self._changes.append(UnitChange(intern(unit_of(path)), intern(interface.rpartition(".")[2]), changed))
 
 
-def _sift(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """Keep of a change what can matter: when thousands of units start, thousands of signals wait to be looked at."""
+def _part_to_keep(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Return the part of a signal to keep: when thousands of units start, thousands of signals wait in memory."""
     if name != "PropertiesChanged":
         return body
     interface, values, _ = body
@@ -217,7 +208,7 @@ def _sift(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...] | None
 
 @cache
 def _state(load: str, active: str, sub: str) -> UnitState:
-    """Return a state; thousands of units share a few."""
+    """Return a state; thousands of units share the few objects."""
     return UnitState(load=load, active=active, sub=sub)
 
 
@@ -230,36 +221,40 @@ def object_path(unit: str) -> str:
     return f"{_ROOT}/unit/{escaped}"
 
 
+_OURS = (object_path("vassal"), object_path(f"{PAUSE_PREFIX}vassal"))
+"""What the object path of every unit of the bridge begins with."""
+
+
 def unit_of(path: str) -> str:
-    """Return the unit an object path stands for; empty for any but a vassal's, whose changes nobody asks about."""
-    name = path.removeprefix(f"{_ROOT}/unit/")
-    if not name.startswith(("vassal", "pause_2dvassal")):
+    """Return the unit of an object path, or an empty text if it is no unit of a vassal."""
+    if not path.startswith(_OURS):
         return ""
+    name = path.removeprefix(f"{_ROOT}/unit/")
     return re.sub(r"_([0-9a-f]{2})", lambda escaped: chr(int(escaped[1], 16)), name)
 
 
 def needs_reload(manager: Manager, units: Sequence[str]) -> list[str]:
-    """Return those of the units whose files changed after the manager read them."""
+    """Return the units whose files changed after the manager had read them."""
     answers: Mapping[str, Any] = manager.properties(units, "Unit", "NeedDaemonReload")
-    return [unit for unit, stale in answers.items() if stale]
+    return [unit for unit, is_needed in answers.items() if is_needed]
 
 
 @contextmanager
-def _told(method: str) -> Iterator[None]:
-    """Make a failed call a problem for admins."""
+def _call_errors(method: str) -> Iterator[None]:
+    """Convert a ``CallError`` into a ``BridgeError`` that names the method."""
     try:
         yield
     except CallError as error:
-        raise _trouble(method, error) from error
+        raise _bridge_error(method, error) from error
 
 
-def _trouble(method: str, error: CallError) -> BridgeError:
+def _bridge_error(method: str, error: CallError) -> BridgeError:
     if error.name == _UNKNOWN or error.name.startswith(_SPAWN):
         return BridgeError(
             Diagnostic(
                 code="no-manager",
                 message=f"systemd cannot be reached over D-Bus: {error}",
-                hint="D-Bus is there, but the host must run systemd too",
+                hint="D-Bus answers, but systemd does not: the host must run it",
             )
         )
     hint = "run as root, or use --user" if "AccessDenied" in error.name or "InteractiveAuth" in error.name else ""
@@ -268,10 +263,10 @@ def _trouble(method: str, error: CallError) -> BridgeError:
 
 @contextmanager
 def connected(paths: Paths) -> Iterator[SystemdManager]:
-    """Yield a connection to the layout's service manager.
+    """Yield a connection to the service manager that ``paths`` belong to, and close it.
 
     Raises:
-        BridgeError: there is none.
+        BridgeError: there is no service manager to connect to.
     """
     manager = SystemdManager(paths)
     try:

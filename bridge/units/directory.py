@@ -1,9 +1,8 @@
-"""The unit directory: reads what stands there, and changes only what is the bridge's."""
+"""The unit directory: read what is in it, and change only what the bridge made."""
 
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,7 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.files import TEMPORARY_PREFIX, read_regular, remove_if_there, write_all
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit import InstalledVassal, Ownership, UnitFile
-from bridge.model.unit_names import COMMON, SERVICES, SHARES, SOCKETS, link_path
-from bridge.state.pauses import _NOTE_MAX
+from bridge.model.unit_names import BATCH_UNIT, SERVICES, SHARES, SOCKETS, is_bridge_name, link_path, vassal_unit
 from bridge.units.marker import read_mark
 
 if TYPE_CHECKING:
@@ -22,21 +20,14 @@ if TYPE_CHECKING:
     from bridge.model.address import Address
 
 _UNIT_MAX = 1 << 20
-_VASSAL_UNIT = re.compile(r"vassal-(?P<label>.+)\.(service|socket)")
 _LINKS = (f"{SERVICES}.wants", *(f"{SOCKETS}.wants".replace("@", f"@{share}") for share in SHARES))
-BATCH_UNIT = re.compile(r"vassals-batch-\d+\.target")
-
-
-def is_candidate(name: str) -> bool:
-    """Tell whether a unit of this name could be the bridge's."""
-    return name in COMMON or _VASSAL_UNIT.fullmatch(name) is not None
 
 
 class UnitDirectory:
-    """One unit directory of the manager's, and what the bridge keeps in it."""
+    """One unit directory of the manager's, and what the bridge writes there."""
 
     def __init__(self, paths: Paths) -> None:
-        self._layout = paths
+        self._paths = paths
         self._directory = paths.unit_directory
 
     def files(self, only: Iterable[str] | None = None) -> dict[str, UnitFile]:
@@ -47,20 +38,20 @@ class UnitDirectory:
         """
         if only is not None:
             return {name: self._file(name) for name in only if os.path.lexists(f"{self._directory}/{name}")}
-        return {name: self._file(name) for name in sorted(self._names(self._directory)) if is_candidate(name)}
+        return {name: self._file(name) for name in sorted(self._names(self._directory)) if is_bridge_name(name)}
 
     def labels(self) -> set[str]:
-        """Return the names of the vassals that have unit files, whoever made them."""
-        return {match["label"] for name in self._names(self._directory) if (match := _VASSAL_UNIT.fullmatch(name))}
+        """Return the labels of the vassals that have unit files, whoever made them."""
+        return {parts[0] for name in self._names(self._directory) if (parts := vassal_unit(name))}
 
     def elsewhere(self, only: Collection[str] | None = None) -> dict[str, str]:
         """Return the paths of files of such names, or of ``only`` these, in the manager's other directories."""
         own = os.path.realpath(self._directory)
         found: dict[str, str] = {}
-        for directory in self._layout.unit_path:
+        for directory in self._paths.unit_path:
             if os.path.realpath(directory) != own:
                 for name in self._names(directory) if only is None else _there(directory, only):
-                    if is_candidate(name):
+                    if is_bridge_name(name):
                         found.setdefault(name, f"{directory}/{name}")
         return found
 
@@ -74,7 +65,7 @@ class UnitDirectory:
             return found
         for folder in (*_LINKS, f"{boot_target}.wants"):
             for name in self._names(f"{self._directory}/{folder}"):
-                if is_candidate(name):
+                if is_bridge_name(name):
                     with suppress(OSError):
                         found[f"{folder}/{name}"] = os.readlink(f"{self._directory}/{folder}/{name}")
         return found
@@ -126,35 +117,15 @@ class UnitDirectory:
             with suppress(OSError):
                 os.rmdir(f"{self._directory}/{folder}")
 
-    def exiled(self) -> frozenset[str]:
-        """Return the labels of vassals whose last exit said that they want no other start."""
-        found = set()
-        for name in self._names(self._layout.pauses):
-            with suppress(OSError):
-                if read_regular(f"{self._layout.pauses}/{name}", max_bytes=_NOTE_MAX).strip() == b"exile":
-                    found.add(name.removeprefix("vassal-").removesuffix(".service"))
-        return frozenset(found)
-
-    def forget_pauses(self, services: Iterable[str]) -> None:
-        """Forget that services failed before, so that their next pause is a short one.
-
-        Raises:
-            OSError: the file system refuses.
-        """
-        for service in services:
-            remove_if_there(f"{self._layout.pauses}/{service}")
-        with suppress(OSError):
-            os.rmdir(self._layout.pauses)
-
     def clean(self) -> None:
-        """Remove what a killed run left half-done: files being written, and batches.
+        """Remove what a killed run left: files that were being written, and the targets of batches.
 
         Raises:
             BridgeError: one is there and cannot be removed.
         """
-        folders = (self._directory, os.path.dirname(self._layout.last_run))
+        folders = (self._directory, os.path.dirname(self._paths.last_run))
         unfinished = [f"{f}/{name}" for f in folders for name in self._names(f) if name.startswith(TEMPORARY_PREFIX)]
-        batches = self._layout.runtime_units
+        batches = self._paths.runtime_units
         unfinished += [f"{batches}/{name}" for name in self._names(batches) if BATCH_UNIT.fullmatch(name)]
         for path in unfinished:
             try:
@@ -199,20 +170,23 @@ def _there(directory: str, names: Iterable[str]) -> list[str]:
 def installed_vassals(
     files: Mapping[str, UnitFile], canonical_address: Callable[[Address], Address]
 ) -> dict[str, InstalledVassal]:
-    """Group the bridge's own unit files by the vassal they were made for."""
+    """Group the bridge's own unit files, by label, into the vassals they were made for."""
     grouped: dict[str, list[str]] = {}
     for name, file in files.items():
-        if file.mark and file.mark.config and (match := _VASSAL_UNIT.fullmatch(name)):
-            grouped.setdefault(match["label"], []).append(name)
+        if file.mark and file.mark.config and (parts := vassal_unit(name)):
+            grouped.setdefault(parts[0], []).append(name)
     installed = {}
     for label, units in grouped.items():
         marks = [mark for unit in units if (mark := files[unit].mark)]
         address = next((a for mark in marks if (a := _address(mark.address))), None)
+        first = marks[0]
         installed[label] = InstalledVassal(
             label=label,
-            name=marks[0].name,
-            config=marks[0].config,
-            monitor=marks[0].monitor,
+            name=first.name,
+            config=first.config,
+            monitor=first.monitor,
+            tenant=int(first.tenant) if first.tenant.isdecimal() else None,
+            configuration=first.configuration,
             address=address,
             canonical_address=canonical_address(address) if address else None,
             units=tuple(units),

@@ -1,32 +1,37 @@
-"""The marker: what a unit file says of itself, so that the bridge knows its own files."""
+"""The mark of a unit file: it says that the bridge made the file, and from what."""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 from bridge.model.unit import Mark
-from bridge.model.unit_names import (
-    PAUSE_SCRIPT,
-)
+from bridge.model.unit_names import PAUSE_SCRIPT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+FORMAT = "2"
+"""Raised whenever a version renders other text from the same facts. Units of another format are rewritten, and no app
+is stopped for it; a test compares it with the golden files."""
 
-_MARK = "X-EmperorBridge"
+_SECTION = "X-EmperorBridge"
+_LINES = 12
+"""The lines at the beginning of a file in which the mark stands."""
+_TENANT_SLICE = re.compile(r"^Slice=vassals-[0-9a-f]{2}-(?P<uid>[0-9]+)\.slice$", re.MULTILINE)
 
 
 def read_mark(unit: str, text: str) -> Mark | None:
-    """Return the mark of a unit file, or None if it is not the bridge's.
+    """Return the mark of a unit file, or None if the bridge did not make it.
 
-    A marked file copied to another name is not the bridge's either.
+    A marked file that was copied to another name is not the bridge's either.
     """
-    lines = [line.removeprefix(_comment(unit)) for line in text.split("\n", 8)[1:7]]
-    if f"[{_MARK}]" not in lines:
+    lines = [line.removeprefix(_comment(unit)) for line in text.split("\n", _LINES)[1:_LINES]]
+    if f"[{_SECTION}]" not in lines:
         return None
     facts: dict[str, str] = {}
-    for line in lines[lines.index(f"[{_MARK}]") + 1 :]:
+    for line in lines[lines.index(f"[{_SECTION}]") + 1 :]:
         key, equals, quoted = line.partition("=")
         try:
             fact = json.loads(quoted) if equals else None
@@ -37,23 +42,30 @@ def read_mark(unit: str, text: str) -> Mark | None:
         facts[key.lower()] = fact
     if facts.get("unit") != unit:
         return None
+    if "format" not in facts and (found := _TENANT_SLICE.search(text)):
+        # Version 0.1.0 named the tenant in the slice alone.
+        facts["tenant"] = found["uid"]
     return Mark(**{key: fact for key, fact in facts.items() if key in Mark.__dataclass_fields__})
 
 
-def _marked(unit: str, text: str, mark: Mark) -> str:
+def marked(text: str, mark: Mark) -> str:
+    """Return a unit file's text with its mark in front."""
     facts: Mapping[str, str] = {
-        "Unit": unit,
+        "Unit": mark.unit,
         "Config": mark.config,
         "Name": mark.name,
         "Monitor": mark.monitor,
         "Address": mark.address,
+        "Tenant": mark.tenant,
+        "Configuration": mark.configuration,
+        "Format": FORMAT,
     }
-    comment = _comment(unit)
+    comment = _comment(mark.unit)
     written = "".join(f"{comment}{key}={json.dumps(fact)}\n" for key, fact in facts.items() if fact)
-    instead = "" if comment else f" Use a drop-in instead: systemctl edit '{unit}'"
-    return f"# Made by emperor-bridge; edits are overwritten.{instead}\n{comment}[{_MARK}]\n{written}\n{text}"
+    instead = "" if comment else f" Use a drop-in instead: systemctl edit '{mark.unit}'"
+    return f"# Made by emperor-bridge; edits are overwritten.{instead}\n{comment}[{_SECTION}]\n{written}\n{text}"
 
 
 def _comment(unit: str) -> str:
-    """Return what makes a line of the mark a comment, where it is not a section that systemd passes over."""
+    """Return what makes a line of the mark a comment, in a file that is no unit."""
     return "# " if unit == PAUSE_SCRIPT else ""

@@ -1,28 +1,20 @@
-"""Vassals rendered as unit files.
+"""Render vassals as unit files.
 
-Pure: data in, texts out. Templates get finished values and systemd's own quoting as filters (``value``, ``argument``);
-the mark that makes a file the bridge's is put in front here, so that no template of an admin's can forget it.
+Pure: data in, texts out. Templates get finished values, and filters (``value``, ``argument``, ``word``) that write
+systemd's own quoting. The mark is put in front here, so that no template of an admin's can forget it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from traceback import extract_tb
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic, printable
 from bridge.model.address import InetAddress, UnixAddress
 from bridge.model.unit import Mark
-from bridge.model.unit_names import (
-    COMMON,
-    PAUSE_PREFIX,
-    EscapeError,
-    boot_target,
-    pause_of,
-    slice_of,
-    starter_of,
-)
-from bridge.units.marker import _marked
+from bridge.model.unit_names import COMMON, PAUSE_PREFIX, EscapeError, boot_target, slice_of, starter_of
+from bridge.units.marker import marked
 from bridge.units.quoting import argument, value, word
 
 if TYPE_CHECKING:
@@ -35,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Throttle:
-    """How long a vassal that fails is left alone, in seconds (``emperor-throttle``, ``emperor-max-throttle``)."""
+    """How long a vassal pauses after a failure, in seconds (``emperor-throttle``, ``emperor-max-throttle``)."""
 
     step: int = 1
     """Added at each failure after the last."""
@@ -50,76 +42,89 @@ class Throttle:
 DEFAULT_THROTTLE = Throttle()
 
 
-def render(
-    resolved: ResolvedVassal, templates: Environment, *, throttle: Throttle = DEFAULT_THROTTLE
-) -> dict[str, str]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RenderContext:
+    """What is the same for all units of one run."""
+
+    templates: Environment
+    user_manager: bool = False
+    throttle: Throttle = DEFAULT_THROTTLE
+    pauses: str = "/run/emperor-bridge/pauses"
+    """The folder of the pause notes (:mod:`bridge.state.pauses`)."""
+    configuration: str = ""
+    """The bridge.toml in force. Empty: the usual one."""
+
+
+def render(resolved: ResolvedVassal, context: RenderContext) -> dict[str, str]:
     """Render one vassal's unit files; the keys are their names.
 
     Raises:
         EscapeError: a value cannot be expressed in a unit file.
         BridgeError: a template of the admin's is at fault.
     """
-    vassal, address = resolved.vassal, resolved.address
-    mark = Mark(unit="", config=vassal.config, name=vassal.name, monitor=vassal.monitor, address=str(address or ""))
+    vassal, address, tenant = resolved.vassal, resolved.address, resolved.spawn.tenant
+    mark = Mark(
+        unit="",
+        config=vassal.config.path,
+        name=vassal.name,
+        monitor=vassal.monitor,
+        address=str(address or ""),
+        tenant="" if tenant is None else str(tenant),
+        configuration=context.configuration,
+    )
     shown = printable(vassal.name)
+    vassal_slice = slice_of(vassal.label, tenant)
     texts = {
         vassal.service: _fill(
-            templates,
+            context.templates,
             "vassal.service.j2",
             description=f"uWSGI vassal {shown}",
             execution=resolved.spawn,
             directory=vassal.directory,
-            slice=slice_of(vassal.label, resolved.spawn.tenant),
+            slice=vassal_slice,
             on_demand=address is not None,
-            throttle=throttle,
-            pause=pause_of(vassal.service),
-            is_usual_pause=pause_of(vassal.service) == PAUSE_PREFIX + vassal.service,
+            throttle=context.throttle,
+            pause=vassal.pause,
+            is_usual_pause=vassal.pause == PAUSE_PREFIX + vassal.service,
         ),
     }
     if address is not None:
         texts[vassal.socket] = _fill(
-            templates,
+            context.templates,
             "vassal.socket.j2",
             description=f"Socket of uWSGI vassal {shown}",
             address=str(address),
-            slice=slice_of(vassal.label, resolved.spawn.tenant),
+            slice=vassal_slice,
             access=resolved.access,
             backlog=resolved.backlog,
             unix=isinstance(address, UnixAddress),
             starter=starter_of(vassal.socket),
             wildcard=not (isinstance(address, InetAddress) and not address.ip.is_unspecified),
         )
-    return {unit: _marked(unit, text, mark) for unit, text in texts.items()}
+    return {unit: marked(text, replace(mark, unit=unit)) for unit, text in texts.items()}
 
 
-def render_common(
-    templates: Environment, *, user_manager: bool, throttle: Throttle = DEFAULT_THROTTLE
-) -> dict[str, str]:
+def render_common(context: RenderContext) -> dict[str, str]:
     """Render the units that all vassals share.
 
     Raises:
         BridgeError: a template of the admin's is at fault.
     """
-    return {
-        unit: _marked(
-            unit,
-            _fill(
-                templates,
-                f"{unit}.j2",
-                user_manager=user_manager,
-                scope=" --user" if user_manager else "",
-                boot_target=boot_target(user_manager=user_manager),
-                throttle=throttle,
-                prefix=PAUSE_PREFIX,
-            ),
-            Mark(unit=unit),
-        )
-        for unit in COMMON
+    values = {
+        "user_manager": context.user_manager,
+        "scope": " --user" if context.user_manager else "",
+        "boot_target": boot_target(user_manager=context.user_manager),
+        "throttle": context.throttle,
+        "prefix": PAUSE_PREFIX,
+        "notes": context.pauses,
     }
+    return {unit: marked(_fill(context.templates, f"{unit}.j2", **values), Mark(unit=unit)) for unit in COMMON}
 
 
 def make_templates(folders: Sequence[str]) -> Environment:
     """Return the templates, each taken from the first folder that has a file of its name."""
+    from shlex import quote
+
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -129,7 +134,7 @@ def make_templates(folders: Sequence[str]) -> Environment:
         keep_trailing_newline=True,
         auto_reload=False,
     )
-    environment.filters |= {"value": value, "word": word, "argument": argument}
+    environment.filters |= {"value": value, "word": word, "argument": argument, "shell": quote}
     return environment
 
 

@@ -1,1 +1,1 @@
-"""How uWSGI reads a vassal's config: files to options, as the started process would see them."""
+"""Reads configs as uWSGI does: from files to the options of the started process."""

@@ -1,6 +1,6 @@
-"""What a started uWSGI makes of its options: conditions, loops, placeholders, includes. Nothing here reads a file.
+"""Interprets options as a starting uWSGI does: loops, placeholders, includes. Nothing here reads a file.
 
-core/config.c (``add_exported_option_do``, ``uwsgi_logic_opt_*``, ``uwsgi_configure``) and core/uwsgi.c (``main``,
+core/config.c (``add_exported_option_do``, ``uwsgi_configure``) and core/uwsgi.c (``main``,
 the table ``uwsgi_base_options``) of uWSGI 2.0, for a process that has no Emperor.
 """
 
@@ -8,64 +8,29 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from bridge.uwsgi.option_tables import ENDS, IMMEDIATE, INCLUDES, LOOPS, NOT_OPTIONS, RELOADS, SETS, TESTS, UNREADABLE
+from bridge.uwsgi.conditions import decide
+from bridge.uwsgi.option_tables import ENDS, IMMEDIATE, INCLUDES, LOOPS, NOT_OPTIONS, SETS, TESTS, UNREADABLE
 from bridge.uwsgi.options import ConfigError, Option
 from bridge.uwsgi.placeholders import Budget, calculate, expand, substitute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
-Loader: TypeAlias = "Callable[[Option], Sequence[Option] | None]"
-"""Reads the config an option names; None where it is not to be read."""
-Reader: TypeAlias = "Callable[[Option, str], str | None]"
-"""Reads the file an option has in an ``@(file)``; None as above."""
+    from bridge.uwsgi.conditions import Decision, Surroundings
 
 _MAX_DEPTH = 8
 _MAX_ARGUMENTS = 64
-
-
-def _never(_path: str) -> bool:
-    return False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Surroundings:
-    """What a config may ask about where it will run."""
-
-    environ: Mapping[str, str]
-    exists: Callable[[str], bool] = _never
-    is_file: Callable[[str], bool] = _never
-    is_dir: Callable[[str], bool] = _never
-    hostname: str | None = None
-    load: Loader = lambda _option: None
-    text: Reader = lambda _option, _name: None
 
 
 @dataclass(slots=True)
 class _Entry:
     option: Option
     done: bool = False
-    """Applied already, so no placeholder in it is expanded any more."""
+    """Whether it has been applied: its placeholders are no longer expanded."""
     shown: bool = True
-
-
-def resolve(
-    options: Sequence[Option],
-    *,
-    path: str,
-    environ: Mapping[str, str],
-    exists: Callable[[str], bool] = _never,
-    is_file: Callable[[str], bool] = _never,
-    is_dir: Callable[[str], bool] = _never,
-) -> list[Option]:
-    """Return the options in force, where nothing is included; see Process for all there is to know."""
-    around = Surroundings(environ=environ, exists=exists, is_file=is_file, is_dir=is_dir)
-    process = Process(around)
-    process.start("ini", path)
-    process.add(options)
-    return process.finish()
+    """Whether it is in the result; the option that names the config itself is not."""
 
 
 @dataclass(slots=True)
@@ -74,7 +39,7 @@ class Process:
 
     around: Surroundings
     unread: list[Option] = field(default_factory=list)
-    """As Config.unread."""
+    """Options that only the running process can evaluate, as in :attr:`Config.unread`."""
     _entries: list[_Entry] = field(default_factory=list)
     _first: dict[str, _Entry] = field(default_factory=dict)
     _environ: dict[str, str] = field(default_factory=dict)
@@ -86,7 +51,7 @@ class Process:
     _budget: Budget = field(default_factory=Budget)
 
     def start(self, option: str, path: str) -> None:
-        """Take what comes before the config, where the command line is ``--ini path`` or the like."""
+        """Take what precedes the options of the config, if the command line is ``--ini path`` or the like."""
         self.environment()
         self.config(option, path)
 
@@ -98,7 +63,7 @@ class Process:
                 self._take(Option(name[6:].lower().replace("_", "-"), value, f"${name}", 1))
 
     def config(self, option: str, path: str) -> None:
-        """Take ``--ini path`` or the like itself; its options follow (core/uwsgi.c, ``uwsgi_commandline_config``)."""
+        """Take the option ``--ini path`` itself, before the config's (core/uwsgi.c, ``uwsgi_commandline_config``)."""
         entry = _Entry(Option(option, path, path, 1), done=True, shown=False)
         self._entries.append(entry)
         self._first.setdefault(option, entry)
@@ -109,10 +74,10 @@ class Process:
             self._take(option)
 
     def finish(self) -> list[Option]:
-        """Expand the placeholders, apply what remains, and return the options without the logic around them.
+        """Expand the placeholders, apply the remaining options, and return all of them without conditions and loops.
 
-        The order is that of ``main``: environment, files, references. What ``inherit`` brings comes after that, and
-        keeps its placeholders.
+        ``main`` expands in this order: ``$(NAME)``, ``@(file)``, ``%(name)``. Options that ``inherit`` brings come
+        later, so their placeholders stay.
         """
         for symbol, lookup in (("$", self._environ.get), ("@", None), ("%", self._value)):
             opening = symbol + "("
@@ -136,7 +101,7 @@ class Process:
                 return self.around.text(option, name)
             return calculate(option, name, lookup, self._budget) if symbol == "%" else lookup(name)
 
-        # A placeholder is filled by what anybody wrote.
+        # Anybody may have written the text that replaces a placeholder.
         entry.option = replace(option, value=expand(option, symbol, known, self._budget), trusted=False)
 
     def _value(self, key: str) -> str | None:
@@ -144,7 +109,7 @@ class Process:
         return entry.option.value if entry is not None else None
 
     def _take(self, option: Option, *, placeholder: bool = False) -> None:
-        """``add_exported_option_do``."""
+        """Take one option as ``add_exported_option_do`` does: inside a body, once for each copy of the body."""
         self._check_lists(option)
         if not self._in_body:
             if option.key in ENDS:
@@ -162,16 +127,16 @@ class Process:
         entry = _Entry(option, done=placeholder)
         self._entries.append(entry)
         if option.value or not option.trusted:
-            # An option without argument on the command line has no value that others could ask for.
+            # On the command line, an option without argument has no value for placeholders.
             self._first.setdefault(option.key, entry)
         if not placeholder and (option.key in IMMEDIATE or option.key in self._custom):
             entry.done = True
             self._manage(option)
 
     def _manage(self, option: Option) -> None:
-        """``uwsgi_manage_opt``, as far as it brings more options or decides about others."""
+        """Apply an option as ``uwsgi_manage_opt`` does, as far as it adds options or decides about others."""
         if self._depth > _MAX_DEPTH:
-            raise self._error(option, "includes and declared options are nested too deep", "flatten them")
+            raise _error(option, "includes and declared options are nested too deep", "flatten them")
         self._depth += 1
         if option.key in LOOPS or option.key in TESTS:
             self._open(option)
@@ -195,7 +160,7 @@ class Process:
             self.add(found)
 
     def _remember(self, option: Option) -> None:
-        """Take what later options are judged by: the environment, and which of them are forbidden."""
+        """Keep what later options depend on: the environment, the blacklist and the whitelist."""
         name, equals, setting = option.value.partition("=")
         match option.key:
             case "env" if equals:
@@ -210,11 +175,11 @@ class Process:
     def _check_lists(self, option: Option) -> None:
         black, white = self._lists.get("blacklist"), self._lists.get("whitelist")
         if (black is not None and option.key in black) or (white is not None and option.key not in white):
-            raise self._error(option, "the config itself forbids this option", "see its blacklist or whitelist")
+            raise _error(option, "the config itself forbids this option", "see its blacklist or whitelist")
 
     def _open(self, option: Option) -> None:
         if self._logic is not None:
-            raise self._error(option, "a condition or loop inside another", "end the other one first")
+            raise _error(option, "a condition or loop stands inside another", "end the outer one first")
         self._logic = option
         if self._decide(option) is None and option.key not in {"for", "for-times"}:
             self.unread.append(option)
@@ -222,11 +187,11 @@ class Process:
     def _set(self, option: Option) -> None:
         name, equals, value = option.value.partition("=")
         if not equals:
-            raise self._error(option, "this sets nothing", f"write {option.key} = name=value")
+            raise _error(option, "this sets nothing", f"write {option.key} = name=value")
         self._take(replace(option, key=name, value=value), placeholder=option.key != "set")
 
     def _copies(self, logic: Option, option: Option) -> Iterator[Option]:
-        """Yield what a condition or loop makes of an option of its body; ``%(_)`` is what it is about."""
+        """Yield the copies of a body's option that its condition or loop makes, with ``%(_)`` replaced."""
         if logic.key == "for":
             items: Iterator[str] = (item for item in logic.value.split(" ") if item)
         elif logic.key == "for-times":
@@ -236,8 +201,8 @@ class Process:
             if decided is None:
                 self._budget.option(option)
                 self.unread.append(option)
-            elif decided[0]:
-                yield self._copy(option, decided[1])
+            elif decided.holds:
+                yield self._copy(option, decided.item)
             return
         for item in items:
             yield self._copy(option, item)
@@ -246,59 +211,44 @@ class Process:
         value = substitute(option, option.value, "%(_)", item, self._budget)
         return replace(option, value=value, trusted=option.trusted and value == option.value)
 
-    def _decide(self, logic: Option) -> tuple[bool, str | None] | None:
-        """Return whether the condition holds and what its ``%(_)`` is; None where only the process can tell."""
-        around, argument = self.around, logic.value
-        name, equals, wanted = argument.partition("=")
-        about: str | None = argument
-        match TESTS.get(logic.key):
-            case "opt" | "env" as kind:
-                about = self._value(name) if kind == "opt" else self._environ.get(name)
-                holds = about is not None and (not equals or about == wanted)
-            case "reload":
-                about, holds = None, RELOADS in around.environ
-            case "exists":
-                holds = around.exists(argument)
-            case "file":
-                holds = around.is_file(argument)
-            case "dir":
-                holds = around.is_dir(argument)
-            case "hostname" if around.hostname is not None:
-                holds = around.hostname == argument
-            case _:
-                return None
-        return holds != logic.key.startswith("if-not-"), about
+    def _decide(self, condition: Option) -> Decision | None:
+        return decide(condition, self.around, self._value, self._environ)
 
     def _declare(self, option: Option) -> None:
         name, equals, template = option.value.partition("=")
         if not equals:
-            raise self._error(option, "this declares nothing", "write declare-option = name=template")
+            raise _error(option, "this declares nothing", "write declare-option = name=template")
         if name not in IMMEDIATE:
             self._custom.setdefault(name, template)
 
     def _run_custom(self, option: Option) -> None:
-        """``uwsgi_opt_custom``: the template's options, with ``$1`` and so on filled in, are applied at once."""
+        """Apply at once what a declared option stands for (``uwsgi_opt_custom``)."""
         if option.value.count(" ") >= _MAX_ARGUMENTS:
-            raise self._error(option, "a declared option with too many arguments", "give it fewer")
-        words = [word for word in option.value.split(" ") if word] if option.value else [""]
-        for item in self._custom[option.key].split(";"):
-            key, equals, value = item.partition("=")
-            if not equals:
-                continue
-            for number, word in enumerate(words, start=1):
-                key = substitute(option, key, f"${number}", word, self._budget)
-                value = substitute(option, value, f"${number}", word, self._budget)
-            derived = replace(option, key=key, value=value, trusted=False)
+            raise _error(option, "this declared option has too many arguments", "give it fewer")
+        for derived in _filled_in(self._custom[option.key], option, self._budget):
             self._budget.option(derived)
             self._entries.append(_Entry(derived, done=True))
             self._manage(derived)
 
-    @staticmethod
-    def _error(option: Option, message: str, hint: str) -> ConfigError:
-        return ConfigError(message, option.path, option.line, hint)
+
+def _filled_in(template: str, option: Option, budget: Budget) -> Iterator[Option]:
+    """Yield the options of a declared option's template, with the words of its value in place of ``$1`` and so on."""
+    words = [word for word in option.value.split(" ") if word] if option.value else [""]
+    for item in template.split(";"):
+        key, equals, value = item.partition("=")
+        if not equals:
+            continue
+        for number, word in enumerate(words, start=1):
+            key = substitute(option, key, f"${number}", word, budget)
+            value = substitute(option, value, f"${number}", word, budget)
+        yield replace(option, key=key, value=value, trusted=False)
+
+
+def _error(option: Option, message: str, hint: str) -> ConfigError:
+    return ConfigError(message, option.path, option.line, hint)
 
 
 def _number(text: str) -> int:
-    """``atoi``."""
+    """Read a number from the start of a text, as ``atoi`` of the C library does."""
     match = re.match(r"[ \t\n\v\f\r]*\+?([0-9]{1,9})", text)
     return int(match[1]) if match else 0

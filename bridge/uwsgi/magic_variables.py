@@ -1,4 +1,4 @@
-"""Magic variables such as ``%n``: replaced in a config's text before anything else reads it.
+"""Magic variables such as ``%n``: uWSGI replaces them in a config's text before it parses the text.
 
 core/uwsgi.c, ``config_magic_table_fill`` and ``main``; core/utils.c, ``magic_sub``.
 """
@@ -15,63 +15,68 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_BYTES = 4 * 1024 * 1024
-"""How much text a config may become: a file of nothing but ``%p`` would grow a thousandfold."""
+"""Bytes that a config may have after replacement: a file of nothing but ``%p`` would grow a thousandfold."""
 UNKNOWN = frozenset("tTbVuUgGvhk")
-"""What only the started process knows: its start, binary, version, user and group, directory, host and processors."""
+"""Variables of the process: start time, binary, version, user and group, directory, host and processors."""
 UPPER = "ODSPCENXIJ"
-"""What describes the first config of the process."""
+"""Variables that describe the first config of the process."""
 _DIGITS = "0123456789"
 
 
 @dataclass(frozen=True, slots=True)
 class Substituted:
-    """The text that uWSGI parses, and where each of its lines was written."""
+    """The text that uWSGI parses, and for each of its lines the line of the file."""
 
     data: bytes
     lines: tuple[int, ...]
 
     @property
     def moved(self) -> bool:
-        """Whether a line is not where it was written."""
+        """Whether any line has another number in the file."""
         return self.lines != tuple(range(1, len(self.lines) + 1))
 
     def line(self, number: int) -> int:
-        """Return the line of the file for a line of the text, both counted from 1."""
+        """Return the line of the file for a line of the text; both count from 1."""
         return self.lines[min(number, len(self.lines)) - 1]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """The file, or the section of a file, that magic variables describe."""
+
+    filename: str
+    """The path that uWSGI was given."""
+    real: str
+    """The absolute path without symlinks; a config that is itself a symlink keeps its own name."""
+    section: str = ""
+    inode: int | None = None
+
+
 def table(
-    filename: str,
-    *,
-    real: str,
-    section: str = "",
-    inode: int | None = None,
-    known: Mapping[str, str] | None = None,
-    first: Mapping[str, str] | None = None,
+    source: Source, *, known: Mapping[str, str] | None = None, first: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Return the value of each magic variable that has one.
 
-    ``filename`` is as uWSGI is told it, ``real`` the absolute path without symlinks (a config that is itself a
-    symlink keeps its own name). ``known`` gives values of UNKNOWN variables. Capital letters describe the first
-    config of the process: ``first`` is its table, for an included one.
+    ``known`` gives values of UNKNOWN variables. Capital letters describe the first config of the process: for an
+    included config, ``first`` is the table of that one.
     """
-    directory, _, name = real.rpartition("/")
+    directory, _, name = source.real.rpartition("/")
     stem, dot, extension = name.rpartition(".")
     parts = [part for part in directory.split("/") if part]
     values = {
         "%": "%",
         "(": "%(",
         "[": "\033",
-        "o": filename,
-        "p": real,
-        "j": _hash(real),
-        "i": str(inode) if inode is not None else "",
+        "o": source.filename,
+        "p": source.real,
+        "j": _hash(source.real),
+        "i": str(source.inode) if source.inode is not None else "",
         "s": name,
         "d": directory + "/",
         "c": os.path.basename(directory),
         "e": extension if dot else "",
         "n": stem if dot else name,
-        "x": section,
+        "x": source.section,
         **dict(zip(_DIGITS, parts, strict=False)),
         **(known or {}),
     }
@@ -83,8 +88,7 @@ def table(
 def substitute(data: bytes, values: Mapping[str, str], *, path: str) -> Substituted:
     """Return ``data`` with each ``%x`` replaced; UNKNOWN variables without a value stay as they are.
 
-    Every other character after a ``%`` is a variable without a value, and goes with it: even the end of a line
-    (``magic_sub`` looks at bytes, and its table is empty where it is not filled).
+    ``magic_sub`` removes ``%`` with any other character after it, even the end of a line: its table has no value there.
     """
     if b"%" not in data:
         return Substituted(data, tuple(range(1, data.count(b"\n") + 2)))
@@ -110,12 +114,12 @@ def substitute(data: bytes, values: Mapping[str, str], *, path: str) -> Substitu
         size += len(value)
         if size > MAX_BYTES:
             hint = "use fewer magic variables, or a shorter path"
-            raise ConfigError("its magic variables make this too long", path, line, hint)
+            raise ConfigError("its magic variables make the config too long", path, line, hint)
         position = percent + 2
 
 
 def _hash(text: str) -> str:
-    """``djb33x_hash`` (core/hash.c) in the byte order of the machine's memory; bytes are signed there."""
+    """Hash as ``djb33x_hash`` (core/hash.c), which takes bytes as signed; print in the memory's byte order."""
     value = 5381
     for byte in os.fsencode(text):
         signed = byte - 256 if byte > 127 else byte

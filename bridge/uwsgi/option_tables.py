@@ -1,4 +1,4 @@
-"""The options that decide about other options: part of uWSGI's table of options.
+"""The options that include, set or decide about other options, from uWSGI's table of options.
 
 core/uwsgi.c, ``uwsgi_base_options``, and the tables of the plugins Debian builds, uWSGI 2.0.
 """
@@ -24,7 +24,7 @@ UNREADABLE = frozenset(
     {"config", "early-envdir", "inject-after", "inject-before", "ini-paste", "ini-paste-logged", "ldap"}
     | {"pypy-ini-paste", "resolve", "sqlite", "sqlite3"}
 )
-"""Options that take effect at once and bring in what only the process itself should read or look up."""
+"""Immediate options that bring text which only the process itself may read or look up."""
 IMMEDIATE = (
     LOOPS
     | TESTS.keys()
@@ -40,9 +40,9 @@ IMMEDIATE = (
     | {"print-symbol", "python-version", "reload", "resume", "signal", "spooler-processes", "stop", "strict"}
     | {"suspend", "umask", "usage", "whitelist"}
 )
-"""UWSGI_OPT_IMMEDIATE: done when met, before any placeholder is expanded, so their values keep theirs."""
+"""UWSGI_OPT_IMMEDIATE: applied at once, before placeholders are expanded; so those in their values stay."""
 RELOADS = "UWSGI_RELOADS"
-"""By this variable a process knows that it has reloaded (core/init.c, ``uwsgi_setup_reload``)."""
+"""The variable that uWSGI passes on when it reloads (core/init.c, ``uwsgi_setup_reload``)."""
 NOT_OPTIONS = frozenset(
     {"RELOADS", "VASSALS_DIR", "EMPEROR_FD", "BROODLORD_NUM", "EMPEROR_FD_CONFIG", "EMPEROR_PROXY", "JAIL_PID"}
     | {"ORIGINAL_PROC_NAME"}

@@ -1,4 +1,4 @@
-"""uWSGI's ini dialect, which is not Python's: core/ini.c."""
+"""Parses uWSGI's ini dialect, which is not Python's (core/ini.c)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _BLANK = " \t\r"
 def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
     """Return the options of every ``[section]`` in ``text``, in order.
 
-    core/ini.c, ``uwsgi_ini_config``: a comment is a line that begins with ``;`` or ``#``; nothing inside a line is
-    one. Lines are never continued. Blanks around names and values are dropped. A name without ``=`` has an empty
-    value. A section header loses its last character whatever that is, so ``[uwsgi] ; main`` is another section.
-    Anything at all can be read this way, and a section that is not there is an empty one: nothing is raised.
+    core/ini.c, ``uwsgi_ini_config``: only a line that begins with ``;`` or ``#`` is a comment. A line never continues
+    on the next. Blanks around names and values are dropped. A name without ``=`` has an empty value. uWSGI removes the
+    last character of a section header, whatever it is, so ``[uwsgi] ; main`` is another section. No text is invalid,
+    and a missing section has no options.
     """
     options = []
     current = ""

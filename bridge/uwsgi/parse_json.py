@@ -1,4 +1,4 @@
-"""uWSGI's reading of JSON: core/json.c, built with yajl (``yajl_tree_parse``)."""
+"""Parses JSON as uWSGI does (core/json.c, built with yajl, ``yajl_tree_parse``)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Scalar(NamedTuple):
 
 class _Object(NamedTuple):
     members: list[tuple[str, _Value]]
-    """Not a dict, because names may be repeated."""
+    """A list, because names may be repeated."""
 
 
 _Value: TypeAlias = "_Scalar | _Object | list[_Value]"
@@ -46,8 +46,8 @@ _Value: TypeAlias = "_Scalar | _Object | list[_Value]"
 def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
     """Return the options of the object ``section``, with the line of each value.
 
-    core/json.c, ``uwsgi_json_config``: numbers stay as written, true is 1, false and null are 0, a list repeats its
-    option, objects and lists inside it are passed over. yajl allows comments, and names repeated in an object.
+    core/json.c, ``uwsgi_json_config``: numbers stay as written, true is 1, false and null are 0. A list repeats its
+    option; objects and lists in it are ignored. yajl allows comments, and repeated names in an object.
     """
     try:
         text.encode()
@@ -73,7 +73,7 @@ def _member(root: _Value, name: str) -> _Value | None:
 
 
 class _Reader:
-    """One pass over the tokens; the line comes with each."""
+    """Reads values from the tokens of a text; each token has its line."""
 
     def __init__(self, text: str, path: str) -> None:
         self._path = path
@@ -101,12 +101,12 @@ class _Reader:
         return token
 
     def expect_end(self) -> None:
-        """Raise where something follows the one value a file holds."""
+        """Raise if a token follows the one value that a file has."""
         if next(self._tokens, None) is not None:
             raise self._error()
 
     def value(self, depth: int, first: _Token | None = None) -> _Value:
-        """Return the next value; ``first`` is its first token where that has been taken already."""
+        """Return the next value; ``first`` is its first token, if that has been read already."""
         token = first or self._next()
         if depth > _MAX_DEPTH:
             raise ConfigError("this is nested too deep", self._path, self._line, _HINT)

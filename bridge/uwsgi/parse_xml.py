@@ -1,4 +1,4 @@
-"""uWSGI's reading of XML: core/xmlconf.c, built with libxml2."""
+"""Parses XML as uWSGI does (core/xmlconf.c, built with libxml2)."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class _Node:
 def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
     """Return the options of the ``<uwsgi>`` element, with the line of each start tag.
 
-    core/xmlconf.c, ``uwsgi_xml_config``: an element is an option whose value is its first child, blanks kept, or 1
-    where there is none; ``<app>`` is a mount; CDATA directly in ``<uwsgi>`` is ``eval``. A ``section`` other than
-    uwsgi leaves out whatever has another ``id``. Unlike libxml2, a document type is an error: a config needs none,
-    and entities are how XML is made to read files and fill memory. So is any encoding but UTF-8.
+    core/xmlconf.c, ``uwsgi_xml_config``: an element is an option. Its value is its first child with all blanks, or 1
+    if it has no child. ``<app>`` is a mount; CDATA directly in ``<uwsgi>`` is ``eval``. With a ``section`` other than
+    uwsgi, elements with another ``id`` are ignored. Unlike libxml2, this parser refuses a document type, because
+    entities can read files and fill memory, and any encoding but UTF-8.
     """
     asked = None if section == "uwsgi" else section
     root = _tree(text, path)
@@ -63,10 +63,10 @@ def _options(node: _Node, path: str) -> Iterator[Option]:
     elif node.kind == "element" and node.content == "app":
         yield from _app(node, path)
     elif node.kind == "element":
-        yield Option(node.content, _text(node, path) if node.children else "1", path, node.line)
+        yield Option(node.content, _value(node, path) if node.children else "1", path, node.line)
 
 
-def _text(node: _Node, path: str) -> str:
+def _value(node: _Node, path: str) -> str:
     first = node.children[0]
     if first.kind == "element":
         raise ConfigError("an option holds an element where its value should be", path, node.line, _HINT)
@@ -74,7 +74,7 @@ def _text(node: _Node, path: str) -> str:
 
 
 def _app(node: _Node, path: str) -> Iterator[Option]:
-    """``<app mountpoint="/x">app.py</app>``, or with an element such as ``<script>`` around the file."""
+    """Yield the options of ``<app mountpoint="/x">app.py</app>``; it may be in an element such as ``<script>``."""
     children = node.children
     value = None
     if len(children) == 1 and children[0].kind != "element":
@@ -90,7 +90,7 @@ def _app(node: _Node, path: str) -> Iterator[Option]:
 
 
 def _tree(text: str, path: str) -> _Node:
-    # Imported here because most vassals are ini files and need not wait for them.
+    # Imported here because most vassals are ini files, and these modules load slowly.
     from xml.parsers.expat import ExpatError
 
     from defusedxml.common import DefusedXmlException
@@ -109,7 +109,7 @@ def _tree(text: str, path: str) -> _Node:
 
 
 class _Builder:
-    """Builds the few nodes uWSGI looks at, from expat as defusedxml has secured it."""
+    """Builds the nodes that uWSGI uses, with the expat parser that defusedxml has secured."""
 
     def __init__(self, path: str, size: int) -> None:
         from defusedxml.ElementTree import DefusedXMLParser
@@ -126,10 +126,10 @@ class _Builder:
         self.expat.ProcessingInstructionHandler = lambda _target, text: self._add(_Node("pi", self.line, text))
         self.expat.StartCdataSectionHandler = self._start_cdata
         self.expat.EndCdataSectionHandler = self._end_cdata
-        # defusedxml sets these two for ElementTree's tree, which is not the one built here.
+        # defusedxml sets these two for ElementTree's tree, but this class builds its own.
         self.expat.DefaultHandlerExpand = None
         self.expat.ordered_attributes = False
-        # One text node for one text, however long: joining pieces would take quadratic time.
+        # The buffer makes one node of a whole text: joining pieces would take quadratic time.
         self.expat.buffer_text = True
         self.expat.buffer_size = max(size, 1)
 
@@ -138,7 +138,7 @@ class _Builder:
         return int(self.expat.CurrentLineNumber)
 
     def _add(self, node: _Node) -> None:
-        # What stands before and after the root element belongs to nobody.
+        # Text, comments and instructions outside the root element are ignored.
         if node.kind == "element" or len(self._open) > 1:
             self._open[-1].children.append(node)
 
@@ -155,7 +155,7 @@ class _Builder:
     def _start_cdata(self) -> None:
         self._in_cdata = True
         siblings = self._open[-1].children
-        # libxml2 makes one node of sections that follow each other.
+        # libxml2 joins successive CDATA sections into one node.
         if not siblings or siblings[-1].kind != "cdata":
             self._add(_Node("cdata", self.line))
 

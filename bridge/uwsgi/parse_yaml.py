@@ -1,4 +1,4 @@
-"""uWSGI's reading of YAML, which is of its tokens and not of its tree: core/yaml.c, built with libyaml."""
+"""Parses YAML as uWSGI does: token by token, without building a tree (core/yaml.c, built with libyaml)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STATES = {
     **dict.fromkeys((*_SEQUENCE_STARTS, "FlowEntryToken", "BlockEntryToken"), "sequence"),
 }
 _MAX_DEPTH = 100
-"""How deep brackets may be nested: libyaml's scanner looks at every open one for every token."""
+"""Limit of nested brackets: for every token, libyaml's scanner visits all open ones."""
 _FLOW_DEPTH = {
     **dict.fromkeys(("FlowSequenceStartToken", "FlowMappingStartToken"), 1),
     **dict.fromkeys(("FlowSequenceEndToken", "FlowMappingEndToken"), -1),
@@ -28,9 +28,9 @@ _HINT = "uWSGI reads a mapping named uwsgi of names to plain values or lists of 
 def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
     """Return the options of the block mapping ``section``.
 
-    Steps through libyaml's tokens exactly as ``uwsgi_yaml_config`` does. So every scalar is the text as written
-    (``yes`` stays ``yes``), a list repeats its option, a flow mapping is not a section, and reading ends at the end
-    of the section or at the first scalar in an odd place (an anchor's or a tag's), whatever follows.
+    It goes through libyaml's tokens exactly as ``uwsgi_yaml_config`` does. So scalars stay as written (``yes`` is
+    ``yes``), a list repeats its option, and a flow mapping is no section. It ends with the section, or at
+    the first scalar in an unexpected place, such as that of an anchor or a tag.
     """
     options: list[Option] = []
     depth = 0
@@ -63,7 +63,7 @@ def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
 def _tokens(text: str, path: str) -> Iterator[tuple[str, Any]]:
     import yaml
 
-    # libyaml itself where PyYAML was built with it: the same scanner as uWSGI's, and fast on hostile input.
+    # With libyaml, PyYAML has the same scanner as uWSGI, which is fast even on hostile input.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         depth = 0

@@ -1,4 +1,4 @@
-"""Placeholders in values, ``%(name)`` and ``$(NAME)``, and the bounds on what hostile ones may cost.
+"""Expands placeholders in values, ``%(name)`` and ``$(NAME)``, and bounds the cost of hostile ones.
 
 core/utils.c, ``uwsgi_apply_config_pass``; core/config.c, ``uwsgi_manage_placeholder``.
 """
@@ -19,7 +19,7 @@ MAX_OPTIONS = 10_000
 MAX_TEXT = 4 * 1024 * 1024
 MAX_WORK = 50_000_000
 _STEP = 50
-"""What one look at a value costs beside its length, in the unit of MAX_WORK: about a character searched."""
+"""The fixed cost of one search, in the unit of MAX_WORK, which is about one character searched."""
 _INT64 = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]*)")
 _INT64_MAX = 2**63 - 1
 _INT64_DIGITS = 19
@@ -27,7 +27,7 @@ _OPERATORS = frozenset("+-*/")
 
 
 class Budget:
-    """Counts what a config has cost; uWSGI itself would go on until the memory is full."""
+    """Counts the cost of a config, and refuses it beyond the bounds; uWSGI would continue until memory is full."""
 
     def __init__(self) -> None:
         self._options = 0
@@ -35,28 +35,28 @@ class Budget:
         self._work = 0
 
     def option(self, option: Option) -> None:
-        """Charge one more option."""
+        """Count one more option."""
         self._options += 1
         self.text(len(option.key) + len(option.value), option)
         if self._options > MAX_OPTIONS:
-            raise ConfigError("this makes too many options", option.path, option.line, "shorten the loop")
+            raise ConfigError("this creates too many options", option.path, option.line, "shorten the loop")
 
     def text(self, size: int, option: Option) -> None:
-        """Charge text that is about to be made."""
+        """Count text before it is made."""
         self._text += size
         self.work(size, option)
         if self._text > MAX_TEXT:
-            raise ConfigError("this makes too much text", option.path, option.line, "use fewer placeholders")
+            raise ConfigError("this creates too much text", option.path, option.line, "use fewer placeholders")
 
     def work(self, size: int, option: Option) -> None:
-        """Charge text that is about to be searched."""
+        """Count text before it is searched."""
         self._work += size + _STEP
         if self._work > MAX_WORK:
             raise ConfigError("this takes too long to expand", option.path, option.line, "use fewer placeholders")
 
 
 def substitute(option: Option, text: str, what: str, replacement: str | None, budget: Budget) -> str:
-    """Return ``text`` with ``what`` replaced, as ``uwsgi_substitute`` (core/utils.c) does: all of them, once."""
+    """Return ``text`` with each ``what`` replaced once, as ``uwsgi_substitute`` (core/utils.c) does."""
     budget.work(len(text), option)
     count = text.count(what)
     if replacement is None or not count:
@@ -66,10 +66,10 @@ def substitute(option: Option, text: str, what: str, replacement: str | None, bu
 
 
 def expand(option: Option, symbol: str, lookup: Callable[[str], str | None], budget: Budget) -> str:
-    """Return the option's value with each ``symbol(name)`` replaced that ``lookup`` knows.
+    """Return the option's value with each ``symbol(name)`` replaced for which ``lookup`` has a value.
 
-    What a replacement brings in is expanded too, from the second character of the value on: after each
-    replacement uWSGI starts again there. The innermost of nested ones counts. Unknown ones stay as they are.
+    After each replacement uWSGI searches again from the second character of the value, so it expands placeholders
+    in replacements too. Of nested placeholders it takes the innermost. Unknown ones stay.
     """
     value = option.value
     start = 0
@@ -111,7 +111,7 @@ def _find(option: Option, value: str, symbol: str, start: int, budget: Budget) -
 
 
 def calculate(option: Option, text: str, lookup: Callable[[str], str | None], budget: Budget) -> str | None:
-    """Return what ``%(text)`` stands for: one option's value, or words joined and calculated from left to right.
+    """Return the value of ``%(text)``: one option's value, or words that are joined and calculated from left to right.
 
     ``%(a b)`` joins; ``%(a + 1)`` and ``-``, ``*``, ``/`` take integers of 64 bits; ``%(a ++)`` counts up.
     """
@@ -155,7 +155,7 @@ def _apply(operator: str, left: str, right: str) -> str:
 
 
 def _integer(text: str) -> int:
-    """``strtoll`` in base ten: what digits there are at the start, held within 64 bits."""
+    """Read a number from the start of a text as ``strtoll`` in base ten does, within 64 bits."""
     match = _INT64.match(text)
     sign, digits = match.groups() if match else ("", "")
     size = int(digits or "0") if len(digits) <= _INT64_DIGITS else _INT64_MAX + 1

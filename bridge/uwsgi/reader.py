@@ -1,4 +1,4 @@
-"""The rim: reads a vassal's config file, and what it includes, without trusting whoever wrote it."""
+"""Reads a vassal's config file and the files it includes, as root, without trusting their owners."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.uwsgi import magic_variables, parse_ini, parse_json, parse_xml, parse_yaml
-from bridge.uwsgi.interpreter import Process, Surroundings
+from bridge.uwsgi.conditions import Surroundings
+from bridge.uwsgi.interpreter import Process
 from bridge.uwsgi.options import COMMAND_LINE, Config, ConfigError, Option
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1024 * 1024
 _MAX_FILES = 100
-"""How many includes are followed in all; a loop can name many."""
+"""Files that one config may include in all; a loop can name many."""
 
 Parser: TypeAlias = "Callable[..., list[Option]]"
 _PARSERS: dict[str, Parser] = {
@@ -32,53 +33,40 @@ _SUFFIXES = {"ini": "ini", "xml": "xml", "yaml": "yaml", "yml": "yaml", "js": "j
 _OPTIONS = _SUFFIXES | {"xmlconfig": "xml"}
 
 
-def read(
-    path: str,
-    *,
-    environ: Mapping[str, str],
-    max_bytes: int = MAX_BYTES,
-    cwd: str | None = None,
-    known: Mapping[str, str] | None = None,
-    before: Sequence[tuple[str, str]] = (),
-    after: Sequence[tuple[str, str]] = (),
-) -> Config:
-    """Read the config of a vassal as the uWSGI started with it would: its options, resolved.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProcessView:
+    """What the uWSGI process that reads a config was started with."""
 
-    ``environ`` is the environment of that process, ``cwd`` its directory (the config's own where not given), and
-    ``known`` its values of the variables in ``magic_variables.UNKNOWN``. ``before`` and ``after`` are options, with
-    their values, on its command line around the config; what they include is the admin's, and is read whoever owns it.
-    Files are read by their extension, unknown ones as ini. Conditions on files are asked of the file system as root
-    sees it.
+    environ: Mapping[str, str]
+    cwd: str | None = None
+    """Its directory; None: the config's own."""
+    before: Sequence[tuple[str, str]] = ()
+    """Options with their values in front of the config on its command line.
+
+    What they include is the admin's: the bridge reads it whoever owns it.
     """
-    return _Reading(path, environ, max_bytes, cwd, known).config(before, after)
+    after: Sequence[tuple[str, str]] = ()
+    """Options with their values behind the config."""
 
 
-def interpret(
-    data: bytes,
-    *,
-    path: str,
-    environ: Mapping[str, str],
-    extension: str = "ini",
-    known: Mapping[str, str] | None = None,
-) -> Config:
-    """Resolve a config that is not in a file, as a database's or a queue's is; nothing it includes is read.
+def read(path: str, view: ProcessView, *, max_bytes: int = MAX_BYTES) -> Config:
+    """Read a config as that uWSGI process would, and return its options.
 
-    Of the magic variables that describe a file it has ``%o`` only (core/uwsgi.c, ``config_magic_table_fill``).
+    The extension of each file decides its format; without a known one it is ini. Conditions on files are evaluated as
+    root.
+
+    Raises:
+        ConfigError: uWSGI would not start with it, or it exceeds a bound of the bridge.
     """
-    kind = _SUFFIXES.get(extension.lower(), "ini")
-    values = {"%": "%", "(": "%(", "[": "\033", "o": path, "O": path, **(known or {})}
-    process = Process(Surroundings(environ=environ))
-    process.start(kind, path)
-    process.add(_parse(data, kind, path, "uwsgi", values))
-    return Config(path, tuple(process.finish()), tuple(process.unread))
+    return _Reading(path, view, max_bytes).config()
 
 
 def _parse(data: bytes, kind: str, path: str, section: str, values: Mapping[str, str]) -> list[Option]:
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
-        raise ConfigError("a NUL byte in it", path, line, "a config is plain text")
+        raise ConfigError("it has a NUL byte", path, line, "a config is plain text")
     if any("\0" in value for value in values.values()):
-        raise ConfigError("a NUL byte in its magic variables", path)
+        raise ConfigError("its magic variables have a NUL byte", path)
     text = magic_variables.substitute(data, values, path=path)
     try:
         options = _PARSERS[kind](text.data.decode("utf-8", "surrogateescape"), path=path, section=section)
@@ -95,44 +83,38 @@ class _File:
     data: bytes
     status: os.stat_result
     real: str
-    """Where it was found in the end, without symlinks."""
+    """Its path without symlinks."""
 
     @property
     def owner(self) -> int:
-        """Whose it is."""
+        """The uid of its owner."""
         return self.status.st_uid
 
 
 class _Reading:
-    """One vassal's config and its includes: together they may have ``max_bytes``."""
+    """Reads one vassal's config and its includes, which have ``max_bytes`` together."""
 
-    def __init__(
-        self,
-        path: str,
-        environ: Mapping[str, str],
-        max_bytes: int,
-        cwd: str | None,
-        known: Mapping[str, str] | None,
-    ) -> None:
+    def __init__(self, path: str, view: ProcessView, max_bytes: int) -> None:
         self._path = path
-        self._cwd = cwd if cwd is not None else os.path.dirname(os.path.abspath(path))
-        self._environ = environ
+        self._view = view
+        self._cwd = view.cwd if view.cwd is not None else os.path.dirname(os.path.abspath(path))
         self._left = max_bytes
         self._files = 0
         self._host = os.uname().nodename
-        here = {"v": cwd} if cwd is not None else {}
-        self._known = {"h": self._host, "k": _processors(), **here, **(known or {})}
+        here = {"v": view.cwd} if view.cwd is not None else {}
+        self._known = {"h": self._host, "k": _processors(), **here}
         self._first: dict[str, str] | None = None
         self._owner = -1
         self._asked: dict[str, None] = {}
         self._last_ini = path
 
-    def config(self, before: Sequence[tuple[str, str]], after: Sequence[tuple[str, str]]) -> Config:
+    def config(self) -> Config:
+        """Read the config with the options around it, and interpret them."""
         file = self._open(self._path, self._path, None)
         self._owner = file.owner
         kind = _SUFFIXES.get(self._path.rpartition(".")[2].lower(), "ini")
         around = Surroundings(
-            environ=self._environ,
+            environ=self._view.environ,
             exists=lambda name: self._at(name) is not None,
             is_file=lambda name: stat.S_ISREG(self._at(name) or 0),
             is_dir=lambda name: stat.S_ISDIR(self._at(name) or 0),
@@ -142,13 +124,13 @@ class _Reading:
         )
         process = Process(around)
         process.environment()
-        # What is included in front of the config finds no first config yet.
+        # Files included in front of the config have no first config yet.
         self._first = dict.fromkeys(magic_variables.UPPER, "")
-        process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in before)
+        process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in self._view.before)
         self._first = None
         process.config(kind, self._path)
         process.add(self._parsed(file, kind, self._path, "uwsgi"))
-        process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in after)
+        process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in self._view.after)
         return Config(self._path, tuple(process.finish()), tuple(process.unread), tuple(self._asked))
 
     def _parsed(self, file: _File, kind: str, path: str, section: str) -> list[Option]:
@@ -157,22 +139,21 @@ class _Reading:
             status = os.lstat(absolute)
         except OSError as error:
             raise ConfigError(f"cannot be read: {error.strerror}", path) from None
-        values = magic_variables.table(
-            path,
+        source = magic_variables.Source(
+            filename=path,
             real=absolute if stat.S_ISLNK(status.st_mode) else file.real,
             section="" if section == "uwsgi" else section,
             inode=status.st_ino,
-            known=self._known,
-            first=self._first,
         )
+        values = magic_variables.table(source, known=self._known, first=self._first)
         self._first = self._first or values
         return _parse(file.data, kind, path, section, values)
 
     def _load(self, option: Option) -> list[Option] | None:
-        """Read what an option includes, or None where that is not simply a file the vassal's owner could read.
+        """Read what an option includes, or return None if it is no file that the vassal's owner could read.
 
-        core/uwsgi.c, ``uwsgi_opt_load``: ``include`` and ``inherit`` go by the ending of the whole value, so they
-        take no ``:section``; the others do, and ``ini = :name`` is another section of the ini file read last.
+        core/uwsgi.c, ``uwsgi_opt_load``: ``include`` and ``inherit`` find the format from the end of the whole value,
+        so they take no ``:section``. The other options do; ``ini = :name`` is a section of the ini file read last.
         """
         suffix = option.value.rpartition(".")[2]
         kind = _OPTIONS.get(option.key) or _SUFFIXES.get(suffix)
@@ -192,12 +173,12 @@ class _Reading:
         return self._parsed(file, kind, name, section or "uwsgi")
 
     def _text(self, option: Option, name: str) -> str | None:
-        """Read what ``@(name)`` stands for, or None as for _load (core/uwsgi.c, ``uwsgi_at_file_read``)."""
+        """Read the file of an ``@(name)``, or return None as :meth:`_load` does (``uwsgi_at_file_read``)."""
         if not name or name == "-" or "://" in name:
             return None
         self._count(option)
         file = self._open(os.path.join(self._cwd, name), option.path, option.line)
-        # However the admin's the option is, what an earlier file brought into it may be anybody's.
+        # Even in an option of the admin's, an earlier ``@(file)`` may have brought a tenant's text.
         if not self._may_read(replace(option, trusted=False), file):
             return None
         self._asked[os.path.join(self._cwd, name)] = None
@@ -205,14 +186,14 @@ class _Reading:
         return text.decode("utf-8", "surrogateescape")
 
     def _may_read(self, option: Option, file: _File) -> bool:
-        # The vassal's own config counts, not the one in between: nobody gains by going through another's file.
+        # The owner of the vassal's config counts, not that of an included file in between.
         own = file.owner == self._owner or option.trusted
         return own or (file.owner == 0 and _public(file.status, file.real))
 
     def _count(self, option: Option) -> None:
         self._files += 1
         if self._files > _MAX_FILES:
-            raise ConfigError("this includes too many files", option.path, option.line, "include fewer")
+            raise ConfigError("the config includes too many files", option.path, option.line, "include fewer")
 
     def _at(self, name: str) -> int | None:
         if not name:
@@ -225,7 +206,7 @@ class _Reading:
             return None
 
     def _open(self, name: str, path: str, line: int | None) -> _File:
-        what = "cannot be read" if line is None else "what it includes cannot be read"
+        what = "cannot be read" if line is None else "the file it includes cannot be read"
         try:
             file = self._read(name)
         except OSError as error:
@@ -245,19 +226,19 @@ class _Reading:
             data = stream.read(self._left + 1)
             if len(data) > self._left:
                 raise ValueError("too long")
-            # The name the kernel has for what was opened: nobody can change it between a check and its use.
+            # The kernel's path of the opened file: nobody can replace a symlink between the check and the use.
             real = os.readlink(f"/proc/self/fd/{descriptor}")
         return _File(data, status, real)
 
 
 @functools.cache
 def _processors() -> str:
-    """Return how many processors there are: a file to read, each time."""
+    """Return the number of processors; cached, because finding it reads a file."""
     return str(os.cpu_count() or 1)
 
 
 def _public(status: os.stat_result, real: str) -> bool:
-    """Return whether everybody can read a file: its own mode and the way to it."""
+    """Return whether everybody can read a file, by its mode and by the modes of its folders."""
     if not status.st_mode & stat.S_IROTH:
         return False
     try:

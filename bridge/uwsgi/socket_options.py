@@ -1,4 +1,4 @@
-"""The options by which a uWSGI process would bind listening sockets of its own.
+"""The options by which a uWSGI process binds listening sockets itself.
 
 core/uwsgi.c (``uwsgi_base_options``), core/socket.c, and the options of the plugins corerouter, http, fastrouter,
 rawrouter, sslrouter, forkptyrouter, mongrel2, pty, tuntap and zergpool of uWSGI 2.0.
@@ -19,17 +19,17 @@ REQUESTS = frozenset(
     {"socket", "uwsgi-socket", "http-socket", "http11-socket", "fastcgi-socket", "fastcgi-nph-socket"}
     | {"scgi-socket", "scgi-nph-socket", "raw-socket", "puwsgi-socket"}
 )
-"""Sockets the workers accept requests on: the address is all of the value."""
+"""Sockets of the workers: the whole value is the address."""
 SSL = frozenset({"https-socket", "suwsgi-socket", "ssl-socket"})
-"""The same over TLS: ``address,certificate,key…``."""
+"""Sockets of the workers with TLS: ``address,certificate,key…``."""
 SHARED = frozenset({"shared-socket", "undeferred-shared-socket"})
 _ROUTERS = ("fastrouter", "http", "rawrouter", "sslrouter", "forkptyrouter")
 ROUTERS = frozenset({"http", "httprouter", "fastrouter", "rawrouter", "forkptyrouter", "forkpty-router"})
-"""Processes beside the workers, with sockets of their own; they also take ``=N`` for a shared socket."""
+"""Sockets of routers, which run beside the workers; ``=N`` stands for a shared socket."""
 _FIRST_ITEM = frozenset({"https", "http-to-https", "sslrouter"}) | SSL
-"""What follows the address after a comma is not part of it."""
+"""Options whose address ends at the first comma."""
 _KEYVAL = frozenset({"https2", "sslrouter2"})
-"""``addr=address,cert=…`` in any order (``uwsgi_kvlist_parse``)."""
+"""Options with ``addr=address,cert=…`` in any order (``uwsgi_kvlist_parse``)."""
 SUBSCRIPTIONS = frozenset(f"{router}-subscription-server" for router in _ROUTERS)
 STATS = frozenset(
     {"stats", "stats-server", "emperor-stats", "emperor-stats-server", "tuntap-router-stats"}
@@ -40,21 +40,21 @@ OTHERS = frozenset({"udp", "cache-udp-server", "snmp", "notify-socket", "subscri
     *("zergpool", "zerg-pool", "tuntap-router"),
 }
 DATAGRAM = SUBSCRIPTIONS | {"udp", "cache-udp-server", "snmp"}
-"""Their inet sockets are UDP: no TCP socket is in their way."""
+"""Options whose inet sockets are UDP, and so cannot collide with a TCP socket."""
 ALL = REQUESTS | SHARED | ROUTERS | _FIRST_ITEM | _KEYVAL | SUBSCRIPTIONS | STATS | OTHERS
 _REFERENCE = re.compile(r"=(?!\s*-)|fd://")
 _SPACE = " \t\n\v\f\r"
 
 
 def sockets(config: Config) -> Iterator[Option]:
-    """Yield the options that would bind a socket, their value reduced to the address, with their path and line.
+    """Yield the options that bind a socket, each with the address as its value.
 
-    Left out are references to sockets there already are (``=N``, a shared socket; ``fd://N``) and values with an
-    ``@(file)`` that was not read, which are in the config's ``unread``.
+    References to existing sockets are left out: ``=N`` (a shared socket) and ``fd://N``. So are values with an
+    ``@(file)`` that was not read; they are in the config's ``unread``.
     """
     for option in config.all(*ALL):
         for written in _addresses(option):
-            # generate_socket_name() skips blanks before a name, and only there.
+            # generate_socket_name() skips blanks before a name, but not behind it.
             address = written.lstrip(_SPACE)
             if address and "@(" not in address and not _REFERENCE.match(address):
                 yield replace(option, value=address)

@@ -1,9 +1,9 @@
-"""What becomes of ``daemonize``, which an Emperor takes to say only where to log.
+"""Starts a vassal with ``daemonize`` so that it stays in its service and only logs to that file, as under an Emperor.
 
-Without an Emperor uWSGI would fork, leave its service and lose its socket (core/utils.c, ``daemonize``), and no later
-option takes a ``daemonize`` back. But it does so only when it starts, not when it has reloaded (core/logging.c,
-``uwsgi_setup_log``; core/init.c, ``uwsgi_daemonize2``). So it is told that it has: and to reopen its log then, which is
-all that an Emperor leaves of the option. Who may connect, which a reloaded uWSGI leaves as it is, the socket unit says.
+Without an Emperor, uWSGI would fork, leave its service and lose its socket (core/utils.c, ``daemonize``); no later
+option takes ``daemonize`` back. It does so only at a start and not after a reload (core/logging.c,
+``uwsgi_setup_log``; core/init.c, ``uwsgi_daemonize2``). So its environment says that it has reloaded, and an option
+makes it open the log. A reloaded uWSGI does not set the mode of its socket; the socket unit does.
 """
 
 from __future__ import annotations
@@ -23,34 +23,36 @@ if TYPE_CHECKING:
 
 DAEMONIZE = ("daemonize", "daemonize2")
 AS_RELOADED = f"{RELOADS}=-1"
-"""uWSGI adds one: what depends on the number of reloads is done as at a start (core/init.c, ``uwsgi_setup_reload``)."""
+"""uWSGI adds one to it, so its count of reloads is that of a start (core/init.c, ``uwsgi_setup_reload``)."""
 _NOTIFICATION = "3"
-"""The first descriptor uWSGI opens is the one it tells systemd by that it is ready (core/notify.c); a reloaded uWSGI
-would close it as a stranger's (core/setup_utils.c, ``uwsgi_setup_inherited_sockets``)."""
+"""The descriptor of uWSGI's connection to systemd's notify socket: the first that it opens (core/notify.c).
+
+A reloaded uWSGI would close it as unknown (core/setup_utils.c, ``uwsgi_setup_inherited_sockets``).
+"""
 _INHERITED = SHARED | {"zerg", "zerg-node"}
-"""Sockets that a reloaded uWSGI expects to have already (core/socket.c; core/uwsgi.c, ``uwsgi_start``)."""
+"""Sockets that a reloaded uWSGI does not bind, but expects to inherit (core/socket.c; ``uwsgi_start``)."""
 
 
 def find_daemonize(config: Config) -> Option | None:
-    """Find the option by which uWSGI would leave its service, be it in a condition that only uWSGI can decide."""
+    """Return the ``daemonize`` option of a config, even in a condition that only uWSGI can decide."""
     return config.last(*DAEMONIZE) or next((option for option in config.unread if option.key in DAEMONIZE), None)
 
 
 def in_service(spawn: SpawnSpec, config: Config) -> SpawnSpec:
-    """Return how a vassal with ``daemonize`` is started so that it stays in its service."""
+    """Return the spawn specification by which a vassal with ``daemonize`` stays in its service."""
     words = ["--log-reopen", "--safe-fd", _NOTIFICATION]
     if not spawn.user and config.last("uid", "gid"):
-        # At a real reload it is no longer root that opens the log; under an Emperor that is the vassal's end.
+        # At a real reload another user than root opens the log; under an Emperor, the vassal dies of that.
         words.append("--logfile-chown")
     return replace(spawn, argv=(*spawn.argv, *words), environment=(*spawn.environment, AS_RELOADED))
 
 
 def find_first_start(vassal: Vassal, config: Config, again: Config, spawn: SpawnSpec) -> Diagnostic | None:
-    """Find what is lost on a uWSGI that takes itself for reloaded; ``again`` is its config as it would be then."""
+    """Return a problem if an option has no effect in a uWSGI that assumes a reload; ``again`` is its config then."""
     daemonize = find_daemonize(config)
     lost = next((option for option in config.options if option.key in _INHERITED), None)
     if lost is None and spawn.user:
-        # uWSGI would go on without, where it could not change its root: core/utils.c, ``uwsgi_as_root``.
+        # uWSGI would run without chroot, as only root can change its root (core/utils.c, ``uwsgi_as_root``).
         lost = config.last("chroot")
     if lost is None:
         pairs = zip_longest((*config.options, *config.unread), (*again.options, *again.unread))
@@ -59,9 +61,8 @@ def find_first_start(vassal: Vassal, config: Config, again: Config, spawn: Spawn
         return None
     return vassal.problem(
         "daemonize-reload",
-        f"beside {daemonize.key} (line {daemonize.line} of {printable(daemonize.path)}) {lost.key} = "
-        f"{printable(lost.value)} has no effect: uWSGI stays in its service only where it takes itself for reloaded",
-        f"write logto = {printable(daemonize.value)} in place of {daemonize.key}, which is what an Emperor makes of it",
-        path=lost.path,
-        line=lost.line,
+        f"with {daemonize.key} (line {daemonize.line} of {printable(daemonize.path)}), {lost.key} = "
+        f"{printable(lost.value)} has no effect: to stay in its service, uWSGI starts as after a reload",
+        f"write logto = {printable(daemonize.value)} instead of {daemonize.key}: under an Emperor both do the same",
+        at=(lost.path, lost.line),
     )

@@ -1,7 +1,7 @@
 """The three on-demand rules: which address, if any, a vassal waits on.
 
-The Emperor uses one rule only: the extension, else the directory, else the command (core/emperor.c,
-``emperor_check_on_demand_socket``). No address means that the vassal runs always.
+The Emperor uses one rule only (core/emperor.c, ``emperor_check_on_demand_socket``). No address means that the vassal
+runs always.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bridge.config.settings import RuleKind
 from bridge.diagnostics import BridgeError, Diagnostic, Severity
 from bridge.host.files import FileError, read_regular
+from bridge.host.links import link_targets
 from bridge.host.process import CommandError, output_of
 from bridge.model.address import AddressError, parse_address
+from bridge.model.unit_names import EscapeError
+from bridge.units.quoting import value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,10 +43,12 @@ class RuleResult:
     """What the rule says of one vassal."""
 
     address: Address | None = None
+    sources: tuple[str, ...] = ()
+    """The files it was read from, whether they are there or not, and those that a symlink leads to."""
     diagnostics: tuple[Diagnostic, ...] = ()
 
     @property
-    def refused(self) -> bool:
+    def is_invalid(self) -> bool:
         """Whether the rule gave something nobody can listen on, so that the vassal's mode is not known."""
         return any(d.severity is Severity.ERROR for d in self.diagnostics)
 
@@ -53,12 +59,13 @@ def rule_in_force(settings: Settings) -> Callable[[Vassal], RuleResult]:
     Raises:
         BridgeError: the command of the exec rule cannot be split into words.
     """
-    if extension := settings.emperor_on_demand_extension:
-        return partial(_by_extension, extension)
-    if directory := settings.emperor_on_demand_directory:
-        return partial(_by_directory, directory)
-    if command := settings.emperor_on_demand_exec:
-        return partial(_by_exec, _split(command))
+    rule = settings.on_demand_rule
+    if rule.kind is RuleKind.EXTENSION:
+        return partial(_by_extension, rule.value)
+    if rule.kind is RuleKind.DIRECTORY:
+        return partial(_by_directory, rule.value)
+    if rule.kind is RuleKind.EXEC:
+        return partial(_by_exec, _split(rule.value))
     return _no_rule
 
 
@@ -68,14 +75,18 @@ def apply_on_demand_rule(settings: Settings, vassals: Iterable[Vassal]) -> list[
     Commands run several at once. Raises as :func:`rule_in_force`.
     """
     rule = rule_in_force(settings)
-    if settings.emperor_on_demand_exec and not (
-        settings.emperor_on_demand_extension or settings.emperor_on_demand_directory
-    ):
-        from concurrent.futures import ThreadPoolExecutor
+    if settings.on_demand_rule.kind is not RuleKind.EXEC:
+        return [rule(vassal) for vassal in vassals]
+    from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1)) as pool:
-            return list(pool.map(rule, vassals))
-    return [rule(vassal) for vassal in vassals]
+    with ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1)) as pool:
+        return list(pool.map(rule, vassals))
+
+
+def rule_file(settings: Settings, config: str) -> str | None:
+    """Return the path of a config's rule file, under the extension rule; None under any other."""
+    rule = settings.on_demand_rule
+    return config + rule.value if rule.kind is RuleKind.EXTENSION else None
 
 
 def _no_rule(_vassal: Vassal) -> RuleResult:
@@ -83,36 +94,36 @@ def _no_rule(_vassal: Vassal) -> RuleResult:
 
 
 def _by_extension(extension: str, vassal: Vassal) -> RuleResult:
-    path = vassal.config + extension
+    path = vassal.config.path + extension
     try:
         raw = read_regular(path, max_bytes=RULE_FILE_MAX)
+        result = _result(raw, vassal, path)
     except FileNotFoundError:
-        return RuleResult()
+        result = RuleResult()
     except FileError as error:
-        return _refuse(vassal, path, f"the rule file cannot be read: {error}", "mend or remove it")
-    return _ruling(raw, vassal, path)
+        result = _reject(vassal, f"the rule file cannot be read: {error}", "mend or remove it", (path, None))
+    return replace(result, sources=(path, *link_targets(path)))
 
 
 def _by_directory(directory: str, vassal: Vassal) -> RuleResult:
-    return _address_of(f"{directory.rstrip('/')}/{vassal.stem}.socket", vassal, vassal.config)
+    return _address_of(f"{directory.rstrip('/')}/{vassal.stem}.socket", vassal, vassal.config.path)
 
 
 def _by_exec(command: tuple[str, ...], vassal: Vassal) -> RuleResult:
     try:
         raw = output_of(
-            (*command, vassal.config), timeout=EXEC_TIMEOUT, max_bytes=EXEC_OUTPUT_MAX, cwd=vassal.directory
+            (*command, vassal.config.path), timeout=EXEC_TIMEOUT, max_bytes=EXEC_OUTPUT_MAX, cwd=vassal.directory
         )
     except CommandError as error:
-        return _refuse(
+        return _reject(
             vassal,
-            vassal.config,
             f"the on-demand command {shlex.join(command)} {error}",
             "run it by hand with the config as its argument",
         )
-    return _ruling(raw, vassal, vassal.config)
+    return _result(raw, vassal, vassal.config.path)
 
 
-def _ruling(raw: bytes, vassal: Vassal, source: str) -> RuleResult:
+def _result(raw: bytes, vassal: Vassal, source: str) -> RuleResult:
     """Read the address out of what a file or a command holds: its first line.
 
     The Emperor ends it at the first control character, whatever that is; here only a line's end may end it.
@@ -121,39 +132,43 @@ def _ruling(raw: bytes, vassal: Vassal, source: str) -> RuleResult:
     try:
         text = head.removesuffix(b"\r").decode().strip(" ")
     except UnicodeDecodeError:
-        return _refuse(vassal, source, "the socket address is not valid UTF-8", "write a plain address on one line", 1)
+        return _reject(
+            vassal, "the socket address is not valid UTF-8", "write a plain address on one line", (source, 1)
+        )
     if _CONTROL.search(text):
-        return _refuse(
+        return _reject(
             vassal,
-            source,
             f"the socket address has a control character: {text[:40]!r}",
             "write a plain address on one line",
-            1,
+            (source, 1),
         )
-    ruling = _address_of(text, vassal, source) if text else RuleResult()
-    if newline and tail.strip() and not ruling.refused:
+    result = _address_of(text, vassal, source) if text else RuleResult()
+    if newline and tail.strip() and not result.is_invalid:
         more = vassal.problem(
             "rule-more-lines",
             "only the first line is the address; the rest is not used",
             "remove the other lines",
-            path=source,
-            line=2,
+            at=(source, 2),
             severity=Severity.WARNING,
         )
-        return RuleResult(address=ruling.address, diagnostics=(more,))
-    return ruling
+        return RuleResult(address=result.address, diagnostics=(more,))
+    return result
 
 
 def _address_of(text: str, vassal: Vassal, source: str) -> RuleResult:
+    line = None if source == vassal.config.path else 1
     try:
-        return RuleResult(address=parse_address(text, base=vassal.directory))
+        address = parse_address(text, base=vassal.directory)
+        value(str(address))
     except AddressError as error:
-        return _refuse(vassal, source, str(error), error.hint, None if source == vassal.config else 1)
+        return _reject(vassal, str(error), error.hint, (source, line))
+    except EscapeError as error:
+        return _reject(vassal, f"the socket address cannot be used: {error}", "choose another name", (source, line))
+    return RuleResult(address=address)
 
 
-def _refuse(vassal: Vassal, path: str, message: str, hint: str, line: int | None = None) -> RuleResult:
-    problem = vassal.problem("rule-invalid", message, hint, path=path, line=line)
-    return RuleResult(diagnostics=(problem,))
+def _reject(vassal: Vassal, message: str, hint: str, at: tuple[str | None, int | None] = (None, None)) -> RuleResult:
+    return RuleResult(diagnostics=(vassal.problem("rule-invalid", message, hint, at=at),))
 
 
 def _split(command: str) -> tuple[str, ...]:

@@ -1,19 +1,22 @@
-"""What a vassal's config makes of its units, or why there can be none."""
+"""Resolve a vassal: read its config and decide everything its units need, or reject it."""
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, printable
+from bridge.host.links import link_targets
 from bridge.host.path_security import open_folder
 from bridge.host.users import missing_owner
 from bridge.model.address import InetAddress, UnixAddress, overlaps, parse_uwsgi_socket
+from bridge.model.unit_names import EscapeError
 from bridge.model.vassal import ResolvedVassal, SocketAccess
+from bridge.units.quoting import argument, value, word
 from bridge.uwsgi.options import ConfigError
-from bridge.uwsgi.reader import read
+from bridge.uwsgi.reader import ProcessView, read
 from bridge.uwsgi.socket_options import DATAGRAM, sockets
 from bridge.vassals.daemonize import AS_RELOADED, find_daemonize, find_first_start, in_service
 from bridge.vassals.spawn import spawn_spec
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from bridge.model.address import Address
     from bridge.model.vassal import SpawnSpec, Vassal
     from bridge.uwsgi.options import Config, Option
+    from bridge.vassals.on_demand import RuleResult
     from bridge.vassals.spawn import SpawnDefaults
 
 _BACKLOG = re.compile(r"[1-9][0-9]{0,6}")
@@ -31,46 +35,62 @@ _MODE = re.compile(r"[0-7]{3}")
 _OWNER = re.compile(r"[A-Za-z0-9_.-]*(:[A-Za-z0-9_.-]+)?")
 
 
-def resolve(
-    vassal: Vassal,
-    address: Address | None,
-    *,
-    defaults: SpawnDefaults,
-    canonical_address: Callable[[Address], Address],
-    configs: dict[Vassal, Config] | None = None,
-) -> ResolvedVassal | Diagnostic:
-    """Read a vassal's config and decide what its units are made from, or say why there can be none.
+@dataclass(frozen=True, slots=True)
+class ResolveContext:
+    """What is the same for all vassals of one run."""
 
-    What was read is put into ``configs``, if that is given.
-    """
-    spawn = spawn_spec(vassal, defaults)
+    defaults: SpawnDefaults
+    canonical_address: Callable[[Address], Address]
+    """Resolves the symlinked folders of an address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """A vassal that can be served, and its config as uWSGI will read it."""
+
+    resolved: ResolvedVassal
+    config: Config
+
+
+def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolution | Diagnostic:
+    """Read a vassal's config and decide what its units are made from, or say why there can be none."""
+    address = rule.address
+    spawn = spawn_spec(vassal, context.defaults)
     if isinstance(spawn, Diagnostic):
         return spawn
-    try:
-        config = read_as_started(vassal, defaults)
-        if find_daemonize(config):
-            spawn = in_service(spawn, config)
-            again = read_as_started(vassal, defaults, AS_RELOADED)
-            if lost := find_first_start(vassal, config, again, spawn):
-                return lost
-    except ConfigError as error:
-        return vassal.problem("config-unreadable", error.message, error.hint, path=error.path, line=error.line)
-    if configs is not None:
-        configs[vassal] = config
-    if conflict := _find_conflict(config, vassal, address, spawn, canonical_address):
-        return conflict
+    started = _read(vassal, spawn, context.defaults)
+    if isinstance(started, Diagnostic):
+        return started
+    config, spawn = started
+    problem = _find_address_problem(config, vassal, address, spawn, context) if address else None
+    if problem := problem or _find_unwritable(vassal, spawn):
+        return problem
     access = _access(config, vassal, SocketAccess(user=spawn.user, group=spawn.group))
     if isinstance(access, Diagnostic):
         return access
-    return ResolvedVassal(
+    resolved = ResolvedVassal(
         vassal=vassal,
         address=address,
-        canonical_address=canonical_address(address) if address else None,
+        canonical_address=context.canonical_address(address) if address else None,
         access=access,
         spawn=spawn,
         backlog=_backlog(config),
-        sources=_files(vassal, config),
+        sources=_sources(vassal, config, rule),
     )
+    return Resolution(resolved, config)
+
+
+def _read(vassal: Vassal, spawn: SpawnSpec, defaults: SpawnDefaults) -> tuple[Config, SpawnSpec] | Diagnostic:
+    """Read a vassal's config; return with it how the vassal is started so that ``daemonize`` leaves it in its unit."""
+    try:
+        config = read_as_started(vassal, defaults)
+        if not find_daemonize(config):
+            return config, spawn
+        spawn = in_service(spawn, config)
+        again = read_as_started(vassal, defaults, AS_RELOADED)
+        return find_first_start(vassal, config, again, spawn) or (config, spawn)
+    except ConfigError as error:
+        return vassal.problem("config-unreadable", error.message, error.hint, at=(error.path, error.line))
 
 
 def read_as_started(vassal: Vassal, defaults: SpawnDefaults, *more: str) -> Config:
@@ -82,7 +102,8 @@ def read_as_started(vassal: Vassal, defaults: SpawnDefaults, *more: str) -> Conf
         ConfigError: uWSGI would not start with it.
     """
     environ = dict(one.split("=", 1) for one in (*defaults.environment, *more))
-    return read(vassal.config, environ=environ, cwd=vassal.directory, before=defaults.before, after=defaults.after)
+    view = ProcessView(environ=environ, cwd=vassal.directory, before=defaults.before, after=defaults.after)
+    return read(vassal.config.path, view)
 
 
 def find_own_socket(
@@ -108,22 +129,15 @@ def find_own_socket(
                     "once it has run it could not be woken again",
                     "remove this line; uWSGI gets the socket as file descriptor 0 "
                     f"(for another protocol set protocol, not {option.key})",
-                    path=option.path,
-                    line=option.line,
+                    at=(option.path, option.line),
                 )
     return None
 
 
-def _find_conflict(
-    config: Config,
-    vassal: Vassal,
-    address: Address | None,
-    spawn: SpawnSpec,
-    canonical_address: Callable[[Address], Address],
+def _find_address_problem(
+    config: Config, vassal: Vassal, address: Address, spawn: SpawnSpec, context: ResolveContext
 ) -> Diagnostic | None:
-    """Find what a service cannot live with."""
-    if address is None:
-        return None
+    """Find why systemd cannot listen on the address for this vassal."""
     if isinstance(address, UnixAddress) and spawn.tenant is not None:
         folder = address.path.rpartition("/")[0]
         if step := open_folder(folder):
@@ -133,15 +147,35 @@ def _find_conflict(
                 "and systemd would bind and unlink there as root",
                 "use a folder of root's, such as one in /run, an abstract name, or a port",
             )
-    return find_own_socket(config, vassal, address, canonical_address)
+    return find_own_socket(config, vassal, address, context.canonical_address)
 
 
-def _files(vassal: Vassal, config: Config) -> tuple[str, ...]:
-    """Return the files the options came from, or depend on, each once; ``$NAME`` is none."""
-    named = {option.path: None for option in config.options if not option.path.startswith("$")}
-    return tuple(
-        dict.fromkeys([vassal.config, *(os.path.join(vassal.directory, path) for path in named), *config.asked])
-    )
+def _find_unwritable(vassal: Vassal, spawn: SpawnSpec) -> Diagnostic | None:
+    """Find a value that systemd's quoting cannot express."""
+    try:
+        value(vassal.directory)
+        for text in (spawn.user, spawn.group):
+            value(text) if text else None
+        for text in (*spawn.argv, *spawn.start_hook, *spawn.stop_hook):
+            argument(text)
+        for text in spawn.environment:
+            word(text)
+    except EscapeError as error:
+        return unwritable(vassal, error)
+    return None
+
+
+def unwritable(vassal: Vassal, error: EscapeError) -> Diagnostic:
+    """Say that a unit file cannot hold a value of this vassal."""
+    return vassal.problem("unit-value", f"a value cannot be written into a unit: {error}", "rename it")
+
+
+def _sources(vassal: Vassal, config: Config, rule: RuleResult) -> tuple[str, ...]:
+    """Return the files the vassal is made from or depends on, each once. A ``$NAME`` is no file."""
+    path = vassal.config.path
+    options = dict.fromkeys(option.path for option in config.options if not option.path.startswith("$"))
+    files = (os.path.join(vassal.directory, one) for one in options)
+    return tuple(dict.fromkeys([path, *link_targets(path), *files, *config.asked, *rule.sources]))
 
 
 def _backlog(config: Config) -> int | None:
@@ -153,7 +187,7 @@ def _access(config: Config, vassal: Vassal, access: SocketAccess) -> SocketAcces
     """Read who may connect from ``chmod-socket`` and ``chown-socket`` (core/uwsgi.c); ``access`` is it without them."""
 
     def bad(option: Option, message: str, hint: str) -> Diagnostic:
-        return vassal.problem("socket-access", f"{option.key} {message}", hint, path=option.path, line=option.line)
+        return vassal.problem("socket-access", f"{option.key} {message}", hint, at=(option.path, option.line))
 
     if chmod := config.last("chmod-socket", "chmod"):
         # The bare option of a command line, an XML or a JSON config is a 1. Anything but three digits, uWSGI exits on.

@@ -1,4 +1,4 @@
-"""How a vassal's process is started: the Emperor's command line, user, environment and hooks, for systemd to carry out.
+"""Decides how systemd starts a vassal: with the Emperor's command line, user, environment and hooks.
 
 core/emperor.c, ``uwsgi_emperor_spawn_vassal``.
 """
@@ -24,21 +24,21 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
 _CAPABILITY = re.compile(r"[a-z_]+")
 _FOR_VASSALS = "UWSGI_VASSAL_"
 _DROP_GROUPS = ("--clear-groups", "--inh-caps=-all", "--ambient-caps=-all", "--")
-"""setpriv(1): systemd gives a user its supplementary groups, and has no setting that does not."""
+"""Options of setpriv(1): systemd always gives a user its supplementary groups, and setpriv removes them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpawnDefaults:
-    """What is the same for all vassals of one run."""
+    """The part of the command lines and environments that all vassals of a run share."""
 
     settings: Settings
     program: str
-    """uWSGI, or the wrapper, by its absolute path."""
+    """Absolute path of uWSGI or the wrapper."""
     setpriv: str = "/usr/bin/setpriv"
 
     @property
     def environment(self) -> tuple[str, ...]:
-        """What all vassals find in their environment."""
+        """The environment of all vassals, as ``NAME=VALUE``."""
         return tuple(
             "UWSGI_" + one.removeprefix(_FOR_VASSALS) if one.startswith(_FOR_VASSALS) else one
             for one in self.settings.env
@@ -46,7 +46,7 @@ class SpawnDefaults:
 
     @property
     def before(self) -> tuple[tuple[str, str], ...]:
-        """The options on the command line in front of the config; an Emperor's vassals always have a master."""
+        """The options in front of the config on the command line; an Emperor always adds ``master``."""
         settings = self.settings
         return (
             ("master", ""),
@@ -57,7 +57,7 @@ class SpawnDefaults:
 
     @property
     def after(self) -> tuple[tuple[str, str], ...]:
-        """The options on the command line that follow the config."""
+        """The options behind the config on the command line."""
         return (
             *(("inherit", template) for template in self.settings.vassals_inherit),
             *(("include", config) for config in self.settings.vassals_include),
@@ -65,38 +65,38 @@ class SpawnDefaults:
 
 
 def spawn_defaults(settings: Settings, *, user_manager: bool) -> SpawnDefaults:
-    """Find what the settings name on this machine.
+    """Check the settings about starting vassals, and find the programs that they name.
 
     Raises:
-        BridgeError: a program, user or group is not there, or a value cannot be used.
+        BridgeError: a program, user or group does not exist, or a value is invalid.
     """
     if user_manager and (settings.emperor_tyrant or settings.uid or settings.gid):
-        raise _wrong("with --user nothing can run as somebody else", "leave out emperor-tyrant, uid and gid")
+        raise _wrong("with --user, no vassal can run as another user", "remove emperor-tyrant, uid and gid")
     for one in settings.env:
         if not _VARIABLE.fullmatch(one):
-            raise _wrong(f"env {printable(one)!r} sets nothing", "write env = NAME=VALUE")
+            raise _wrong(f"env {printable(one)!r} sets no variable", "write env = NAME=VALUE")
     for capability in _capabilities(settings):
         if not _CAPABILITY.fullmatch(capability):
             raise _wrong(f"emperor-cap names {printable(capability)!r}", "write names as in setuid,setgid")
     if missing := missing_owner(settings.uid, settings.gid):
-        raise _wrong(f"uid or gid names {printable(missing)}, which is not there", "make it, or name another")
+        raise _wrong(f"uid or gid names {printable(missing)}, which does not exist", "create it, or name another")
     for hook in (settings.vassals_start_hook, settings.vassals_stop_hook):
         if hook:
             _find(hook, "hook-missing", "set vassals-start-hook and vassals-stop-hook to programs, without arguments")
-    program = _find(settings.emperor_wrapper, "uwsgi-missing", "mend emperor-wrapper") or find_binary(settings)
+    program = _find(settings.emperor_wrapper, "uwsgi-missing", "correct emperor-wrapper") or find_binary(settings)
     return SpawnDefaults(settings=settings, program=program, setpriv=shutil.which("setpriv") or "/usr/bin/setpriv")
 
 
 def spawn_spec(vassal: Vassal, defaults: SpawnDefaults) -> SpawnSpec | Diagnostic:
-    """Decide how a vassal is started, or say why in tyrant mode it cannot be."""
-    settings, owner = defaults.settings, vassal.owner
+    """Decide how a vassal is started, or return why tyrant mode forbids it."""
+    settings, owner = defaults.settings, vassal.config.owner
     user, group = settings.uid, settings.gid
     if settings.emperor_tyrant:
         if not owner.uid or not owner.gid:
             return vassal.problem(
                 "tyrant-root",
                 f"its {'owner' if not owner.uid else 'group'} is root, and in tyrant mode a vassal runs as its owner",
-                f"chown USER:GROUP {printable(vassal.config)}",
+                f"chown USER:GROUP {printable(vassal.config.path)}",
             )
         user, group = str(owner.uid), str(owner.gid)
     drops_groups = settings.emperor_tyrant and not settings.emperor_tyrant_initgroups
@@ -125,10 +125,10 @@ def spawn_spec(vassal: Vassal, defaults: SpawnDefaults) -> SpawnSpec | Diagnosti
 
 
 def find_binary(settings: Settings) -> str:
-    """Return the uWSGI that runs the vassals.
+    """Return the path of the uWSGI that runs the vassals.
 
     Raises:
-        BridgeError: there is none, or its path cannot stand in a unit.
+        BridgeError: it is not installed, or its path cannot be written into a unit.
     """
     return _find(
         settings.binary_path or "uwsgi", "uwsgi-missing", "install it (Debian: uwsgi-core), or set --binary-path"
@@ -136,7 +136,7 @@ def find_binary(settings: Settings) -> str:
 
 
 def _find(program: str, code: str, hint: str) -> str:
-    """Return a program's absolute path; nothing for nothing."""
+    """Return a program's absolute path; an empty text for an empty name."""
     if not program:
         return ""
     found = _path(program)
@@ -147,8 +147,8 @@ def _find(program: str, code: str, hint: str) -> str:
             Diagnostic(
                 code=code,
                 path=found,
-                message="this is not a program systemd can start",
-                hint=f"{hint}; its path must be a plain one",
+                message="this is not a program that systemd can start",
+                hint=f"{hint}; its path may have only letters, digits and /_.,:=@+-",
             )
         )
     return found
@@ -165,7 +165,7 @@ def _written(options: tuple[tuple[str, str], ...]) -> list[str]:
 
 
 def _capabilities(settings: Settings) -> list[str]:
-    """Return the names of the capabilities; the Emperor leaves a vassal ``setpcap`` as well."""
+    """Return the names of the capabilities; the Emperor always adds ``setpcap``."""
     named = [name.strip().lower() for name in settings.emperor_cap.split(",") if name.strip()]
     return [*named, "setpcap"] if named else []
 

@@ -1,1 +1,1 @@
-"""``make bench``: the bridge beside the real Emperor and beside bare systemd; see README, "How fast"."""
+"""``make bench``: the bridge beside the real Emperor and beside bare systemd; see README.md beside this file."""

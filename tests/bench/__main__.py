@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: see --help, and README, "How fast"."""
+"""`python -m tests.bench`: see --help, and README.md beside this file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.booted.machine import MachineError
 from .lap import tell
 from .measures import LARGE, SIZES, Step
 from .plots import draw
-from .report import full, replace_section, section
+from .report import full, headline, replace_section, section
 from .results import Results
 
 HERE = Path(__file__).resolve().parent
 FILE = HERE / "results.json"
 PART = CHECKOUT / ".bench"
-"""For runs of less than everything: what README shows stays as it is."""
-README = CHECKOUT / "README.md"
+"""For runs of less than everything: what the READMEs show stays as it is."""
+PAGE, README = HERE / "README.md", CHECKOUT / "README.md"
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, help="how often each contestant is measured at each size")
     parser.add_argument("--measures", default="", help=f"some of {','.join(Step)}")
     parser.add_argument("--report", type=Path, metavar="FILE", help="measure nothing, report what a file has")
-    parser.add_argument("--readme", action="store_true", help="measure nothing, write README's section and the plots")
+    parser.add_argument("--readme", action="store_true", help="measure nothing, write the READMEs and the plots")
     arguments = parser.parse_args()
     try:
         sizes = [int(size) for size in arguments.sizes.replace(",", " ").split()] or list(SIZES)
@@ -41,7 +41,7 @@ def main() -> int:
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error("--rounds is at least 1")
     if arguments.readme:
-        write_readme(Results.load(FILE))
+        write_readmes(Results.load(FILE))
         return 0
     if arguments.report:
         sys.stdout.write(full(Results.load(arguments.report)))
@@ -63,7 +63,7 @@ def measure(sizes: list[int], rounds: int | None, steps: frozenset[Step]) -> int
     keep(part, results)
     if set(sizes) >= set(SIZES) and steps == frozenset(Step):
         keep(FILE, results)
-        write_readme(results)
+        write_readmes(results)
     else:
         draw(results, PART)
     tell(f"written: {part.parent}", lasting=True)
@@ -76,10 +76,11 @@ def keep(path: Path, results: Results) -> None:
     path.write_text(results.text())
 
 
-def write_readme(results: Results) -> None:
-    """Write README's section, and the plots it shows."""
+def write_readmes(results: Results) -> None:
+    """Write the table and the plots that it shows, and the one figure of the project's README."""
     draw(results, HERE)
-    README.write_text(replace_section(README.read_text(), section(results)))
+    for path, text in ((PAGE, section(results)), (README, headline(results))):
+        path.write_text(replace_section(path.read_text(), text))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is measured, for whom, and the bar that issue 5 sets for each. Pure."""
+"""What is measured, for whom, and the bar for each: what a figure must reach. Pure."""
 
 from __future__ import annotations
 

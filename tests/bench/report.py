@@ -1,10 +1,10 @@
-"""The report: a table for the terminal, and the README's section. Pure: the same results give the same text."""
+"""The report: tables for the terminal and for tests/bench/README.md. Pure: the same results give the same text."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .figures import RATE, quantity
+from .figures import RATE, SECONDS, quantity
 from .judging import growth_of, growths, judge, ratio, say_bar
 from .measures import BEYOND, GROWTH, LARGE, ROWS, SCAN, THOUSAND, Who
 from .plots import PLOTS, file_name
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .results import Results
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+"""Around what the benchmark writes into tests/bench/README.md."""
+SPEED_BEGIN, SPEED_END = "<!-- speed -->", "<!-- /speed -->"
+"""Around what it writes into the README of the project."""
 OURS = frozenset({Who.BRIDGE, Who.SYNC, Who.WATCH})
 
 
@@ -114,22 +117,22 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def section(results: Results) -> str:
-    """Return the README's section between its markers."""
+    """Return the table, the plots and the facts between their markers, for tests/bench/README.md."""
     sizes = results.sizes
     head = ["measure", *(f"{size:,}" for size in sizes), "growth", "must reach", "reached"]
-    rows = [line for row in ROWS for line in _readme_lines(results, row)]
+    rows = [line for row in ROWS for line in _table_lines(results, row)]
     table = [head, ["---"] * len(head), *rows]
     beyond = [f"{one.title} {one.beyond}" for one in growths(results) if one.who in OURS]
     lines = [
         BEGIN,
-        "## How fast",
+        "`make bench` measures this again. It compares three contestants: the bridge, the real Emperor with the same",
+        "vassals, and bare systemd. Bare systemd, the floor, gets minimal units that were written beforehand.",
+        "They take turns, each in a freshly booted machine.",
         "",
-        "`make bench` measures this anew: the bridge, the real Emperor with the same vassals, and bare systemd given",
-        "minimal units written beforehand (the floor), in turn, each in a freshly booted machine. The figures are",
-        "medians, by number of vassals; growth is the power of that number that they grow with from",
-        f"{THOUSAND:,} to {LARGE:,}, at most {GROWTH}. The Emperor never applies a changed address; it sees an added",
-        f"or removed vassal at its next scan, every {SCAN:g} s. All samples are in",
-        "[results.json](tests/bench/results.json).",
+        "The figures are medians, by number of vassals. *Growth* is the power of that number with which a figure grows",
+        f"from {THOUSAND:,} to {LARGE:,} vassals; it must be at most {GROWTH}. The Emperor never applies a changed",
+        f"address. It notices an added or removed vassal at its next scan, every {SCAN:g} s. All samples are in",
+        "[results.json](results.json).",
         "",
         *("| " + " | ".join(row) + " |" for row in table),
         "",
@@ -137,16 +140,16 @@ def section(results: Results) -> str:
         noise(results),
         *(f"Failed: {one.measure}, {one.who}, {one.size:,} vassals." for one in results.failures),
         "",
-        *(f"![{plot.title}](tests/bench/{file_name(plot)})" for plot in PLOTS if plot.has_samples(results)),
+        *(f"![{plot.title}]({file_name(plot)})" for plot in PLOTS if plot.has_samples(results)),
         "",
-        f"At {BEYOND:,} vassals, were all to grow on as they do: {'; '.join(beyond)}." if beyond else "",
+        f"At {BEYOND:,} vassals, if the growth stays the same: {'; '.join(beyond)}." if beyond else "",
         END,
         "",
     ]
     return "\n".join(lines)
 
 
-def _readme_lines(results: Results, row: Row) -> list[list[str]]:
+def _table_lines(results: Results, row: Row) -> list[list[str]]:
     lines = []
     # Where one measure has two rows, those beside it stand below the second.
     later = ROWS[ROWS.index(row) + 1 :]
@@ -189,15 +192,26 @@ def _word(*, met: bool) -> str:
     return "met" if met else "MISS"
 
 
-def replace_section(readme: str, text: str) -> str:
-    """Return the README with its section replaced; one without markers gets it before "How it is built"."""
-    if BEGIN in readme:
-        before, _, rest = readme.partition(BEGIN)
-        return before + text.rstrip("\n") + rest.partition(END)[2]
-    before, heading, after = readme.partition("## How it is built")
-    return f"{before}{text}\n{heading}{after}"
+def headline(results: Results) -> str:
+    """Return one figure and the command that measures it, between their markers, for the README of the project."""
+    ours, emperors = (results.of("add", who, THOUSAND) for who in (Who.WATCH, Who.EMPEROR))
+    lines = ["`make bench` measures the bridge beside the Emperor and beside bare systemd."]
+    if ours and emperors:
+        here, there = quantity(ours.median, SECONDS), quantity(emperors.median, SECONDS)
+        lines.append(f"With {THOUSAND:,} vassals, the socket of a new vassal listens {here} after its file is written.")
+        lines.append(f"The Emperor takes {there}.")
+    return "\n".join([SPEED_BEGIN, *lines, SPEED_END, ""])
 
 
-def section_of(readme: str) -> str:
-    """Return the section that a README has, as `section` writes it."""
-    return BEGIN + readme.partition(BEGIN)[2].partition(END)[0] + END + "\n"
+def replace_section(page: str, text: str) -> str:
+    """Return the page with ``text`` in place of what stands between the same markers; without them, at its end."""
+    begin, *_, end = text.rstrip("\n").split("\n")
+    if begin in page:
+        before, _, rest = page.partition(begin)
+        return before + text.rstrip("\n") + rest.partition(end)[2]
+    return f"{page}\n{text}"
+
+
+def section_of(page: str, begin: str = BEGIN, end: str = END) -> str:
+    """Return what stands in a page between two markers, in the form in which it was written."""
+    return begin + page.partition(begin)[2].partition(end)[0] + end + "\n"

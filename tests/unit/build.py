@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,22 +12,32 @@ from typing import TYPE_CHECKING, Any
 from bridge.config.paths import Paths
 from bridge.model.address import Address, parse_address
 from bridge.model.unit import Ownership, UnitFile, UnitState
-from bridge.model.unit_names import TARGET, boot_target, unit_label
-from bridge.model.vassal import CONFIG_OPTIONS, RejectedVassal, ResolvedVassal, SocketAccess, SpawnSpec, Vassal
+from bridge.model.unit_names import TARGET, boot_target, is_bridge_name, unit_label
+from bridge.model.vassal import (
+    CONFIG_OPTIONS,
+    ConfigFile,
+    RejectedVassal,
+    ResolvedVassal,
+    SocketAccess,
+    SpawnSpec,
+    Vassal,
+)
 from bridge.reconcile.actual import ActualState
 from bridge.reconcile.apply import PlanExecutor
 from bridge.reconcile.conflicts import ConflictResult, find_conflicts
 from bridge.reconcile.desired import Desired
-from bridge.reconcile.plan import Plan, make_plan
-from bridge.state.lock import Lock
-from bridge.units.directory import UnitDirectory, installed_vassals, is_candidate
+from bridge.reconcile.drift import Drift
+from bridge.reconcile.plan import DesiredUnits, Plan, gone_vassals, make_plan
+from bridge.reconcile.removal_guard import spare
+from bridge.state.lock import Lock, Pending
+from bridge.state.pauses import PauseNotes
+from bridge.units.directory import UnitDirectory, installed_vassals
 from bridge.units.marker import read_mark
-from bridge.units.render import make_templates, render, render_common
+from bridge.units.render import RenderContext, make_templates, render, render_common
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from jinja2 import Environment
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "templates"
@@ -52,7 +63,7 @@ def quiet(stage: str, done: int, total: int) -> None:
 def make_vassal(name: str = "app.ini", *, folder: str = "/v") -> Vassal:
     return Vassal(
         name=name,
-        config=f"{folder}/{name}",
+        config=ConfigFile(f"{folder}/{name}"),
         monitor=f"dir://{folder}",
         directory=folder,
         label=unit_label(name.rpartition(".")[0]),
@@ -91,6 +102,7 @@ def make_paths(root: Path) -> Paths:
         unit_path=(f"{root}/units", f"{root}/run", f"{root}/lib"),
         runtime_units=f"{root}/run",
         lock=f"{root}/lock.d/lock",
+        run_note=f"{root}/lock.d/lock",
         last_run=f"{root}/lock.d/last-run",
         cache=f"{root}/lock.d/roll",
         config=f"{root}/bridge.toml",
@@ -100,18 +112,18 @@ def make_paths(root: Path) -> Paths:
 
 
 @functools.cache
-def templates() -> Environment:
-    return make_templates((str(SHIPPED),))
+def context() -> RenderContext:
+    return RenderContext(templates=make_templates((str(SHIPPED),)))
 
 
 @functools.cache
 def common_texts() -> Mapping[str, str]:
-    return render_common(templates(), user_manager=False)
+    return render_common(context())
 
 
 @functools.cache
 def texts_of(resolved: ResolvedVassal) -> Mapping[str, str]:
-    return render(resolved, templates())
+    return render(resolved, context())
 
 
 class InterruptedRunError(Exception):
@@ -134,15 +146,15 @@ class World:
     outdated: frozenset[str] = frozenset()
     lost: frozenset[str] = frozenset()
     exiled: frozenset[str] = frozenset()
-    left: frozenset[str] = frozenset()
-    pending: frozenset[str] = frozenset()
+    stopped_by_admin: frozenset[str] = frozenset()
+    pending: Pending = field(default_factory=Pending)
     calls: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     steps_left: int | None = None
     """Steps until the bridge is killed; None: it is not."""
     reload_works: bool = True
 
     def observe(self) -> ActualState:
-        files = {name: _unit_file(name, text) for name, text in self.files.items() if is_candidate(name)}
+        files = {name: _unit_file(name, text) for name, text in self.files.items() if is_bridge_name(name)}
         files |= {name: UnitFile(path=f"{UNITS}/{name}", ownership=Ownership.MASKED) for name in self.masked}
         return ActualState(
             files=files,
@@ -150,31 +162,43 @@ class World:
             links=dict(self.links),
             installed=installed_vassals(files, as_is),
             states=dict(self.states),
-            stale=self.pending,
+        )
+
+    @property
+    def drift(self) -> Drift:
+        return Drift(
             outdated=self.outdated,
-            lost=self.lost,
+            sockets_lost=self.lost,
             exiled=self.exiled,
-            left=self.left,
+            stopped_by_admin=self.stopped_by_admin,
+            interrupted=self.pending.restart,
+            unread=self.pending.reread,
         )
 
     def plan(self, desired: Desired) -> Plan:
         actual = self.observe()
-        return plan_for(find_conflicts(desired, actual), actual)
+        return plan_for(find_conflicts(desired, actual), actual, self.drift)
 
     def apply(self, plan: Plan) -> None:
-        """Carry a plan out with the real Applier."""
-        known = self.observe().files
-        applier = PlanExecutor(
-            store=WorldStore(self), manager=WorldManager(self), lock=WorldLock(self), tell=quiet, reason=lambda _: ""
+        """Apply a plan with the real executor."""
+        self.executor().apply(plan, self.observe().files)
+
+    def executor(self) -> PlanExecutor:
+        return PlanExecutor(
+            directory=WorldDirectory(self),
+            pauses=PauseNotes("/nonexistent"),
+            manager=WorldManager(self),
+            lock=WorldLock(self),
+            progress=quiet,
+            reason=lambda _: "",
         )
-        applier.apply(plan, known)
 
     def sync(self, desired: Desired) -> Plan:
-        """Do what the road does under its lock."""
+        """Do what the reconciler does under its lock."""
         plan = self.plan(desired)
         if not plan.is_empty:
             self.apply(plan)
-        self.pending = frozenset()
+        self.pending = Pending()
         return plan
 
     def connect(self, unit: str) -> None:
@@ -222,14 +246,15 @@ class World:
         return self.files, self.links, up, self.running
 
 
-def plan_for(conflicts: ConflictResult, actual: ActualState) -> Plan:
-    return make_plan(
-        conflicts=conflicts,
-        texts={s.vassal.label: texts_of(s) for s in conflicts.accepted},
-        common=common_texts(),
-        actual=actual,
-        boot_target=BOOT,
+def plan_for(
+    conflicts: ConflictResult, actual: ActualState, drift: Drift | None = None, *, is_guarded: bool = False
+) -> Plan:
+    units = DesiredUnits(
+        texts={s.vassal.key: texts_of(s) for s in conflicts.accepted}, common=common_texts(), boot_link=BOOT_LINK
     )
+    served = Counter((one.monitor, one.tenant) for one in actual.installed.values())
+    guard = spare(gone_vassals(conflicts, actual), served) if is_guarded else (frozenset[str](), ())
+    return make_plan(conflicts, actual, drift or Drift(), units, guard)
 
 
 def _unit_file(name: str, text: str) -> UnitFile:
@@ -238,14 +263,11 @@ def _unit_file(name: str, text: str) -> UnitFile:
     return UnitFile(path=f"{UNITS}/{name}", ownership=ownership, text=text, mark=mark)
 
 
-class WorldStore(UnitDirectory):
+class WorldDirectory(UnitDirectory):
     """Changes the world's files one step at a time."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-
-    def forget_pauses(self, services: Iterable[str]) -> None:
-        """There are no pauses here."""
 
     def write(self, texts: Mapping[str, str]) -> None:
         for unit, text in texts.items():
@@ -281,9 +303,9 @@ class WorldLock(Lock):
         del waiting
         yield
 
-    def begin(self, units: Iterable[str]) -> None:
+    def begin(self, pending: Pending) -> None:
         self._world.step()
-        self._world.pending = frozenset(units)
+        self._world.pending = pending
 
 
 class WorldManager:

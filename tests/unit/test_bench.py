@@ -1,4 +1,4 @@
-"""The benchmark's figures, bars and report; README shows exactly what the results say."""
+"""The benchmark's figures, bars and report; the READMEs show exactly what the results say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from tests.bench.figures import BYTES, RATE, SECONDS, TICKS, exponent, extrapola
 from tests.bench.judging import growth_of, judge, say_bar
 from tests.bench.layout import bare_target, vassal
 from tests.bench.measures import LARGE, ROWS, SIZES, THOUSAND, Bar, Row, Who
-from tests.bench.report import BEGIN, END, full, replace_section, section, section_of
+from tests.bench.report import (
+    BEGIN,
+    END,
+    SPEED_BEGIN,
+    SPEED_END,
+    full,
+    headline,
+    replace_section,
+    section,
+    section_of,
+)
 from tests.bench.results import Failure, Results
 from tests.unit.build import ROOT
 
@@ -20,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 README = (ROOT / "README.md").read_text()
+PAGE = (ROOT / "tests/bench/README.md").read_text()
 FILE = ROOT / "tests/bench/results.json"
 ROW = Row(measure="add", who=Who.SYNC, title="one added", peers=(("add", Who.FLOOR),))
 
@@ -162,18 +173,28 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 def test_a_section_takes_the_place_of_the_one_before() -> None:
     new = section(some_results())
-    once = replace_section("# Title\n\n## How it is built\nText\n", new)
-    assert once.startswith(f"# Title\n\n{BEGIN}\n## How fast\n")
-    assert once.endswith(f"{END}\n\n## How it is built\nText\n")
-    assert replace_section(once, new) == once
-    assert section_of(once) == new
+    once = replace_section("# Title\n", new)
+    assert once.startswith(f"# Title\n\n{BEGIN}\n")
+    assert once.endswith(f"{END}\n")
+    more = f"{once}\n## More\nText\n"
+    assert replace_section(more, new) == more
+    assert replace_section(more.replace("| measure |", "| old |"), new) == more
+    assert section_of(more) == new
 
 
-def test_readme_shows_what_the_results_say() -> None:
+def test_the_headline_names_both_or_nothing() -> None:
+    assert "The Emperor takes" in headline(some_results())
+    assert headline(Results()).count("\n") == 3
+
+
+def test_the_pages_show_what_the_results_say() -> None:
     if FILE.exists():
-        assert section_of(README) == section(Results.load(FILE))
+        results = Results.load(FILE)
+        assert section_of(PAGE) == section(results)
+        assert section_of(README, SPEED_BEGIN, SPEED_END) == headline(results)
     else:
-        assert BEGIN not in README
+        assert BEGIN not in PAGE
+        assert SPEED_BEGIN not in README
 
 
 def test_the_rule_comes_before_the_config() -> None:

@@ -9,19 +9,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+LAYERS = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+"""What the program ``lint-imports`` does; ``python -m`` does not start it."""
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        ("ruff", "check", "."),
-        ("ruff", "format", "--check", "."),
-        ("mypy",),
+        ("-m", "ruff", "check", "."),
+        ("-m", "ruff", "format", "--check", "."),
+        ("-m", "mypy"),
+        ("-c", LAYERS, "--no-cache", "--no-logo"),
     ],
-    ids=" ".join,
+    ids=["ruff check", "ruff format", "mypy", "lint-imports"],
 )
 def test_gate(command: tuple[str, ...]) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
     )
     assert result.returncode == 0, result.stdout + result.stderr

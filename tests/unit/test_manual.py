@@ -1,18 +1,84 @@
-"""The manual of codes has every code there is, once, and no other."""
+"""The manual pages have every command, option, setting, event and code that exists, once, and no other."""
 
 from __future__ import annotations
 
 import ast
 import re
 import subprocess
+import tomllib
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from bridge.cli.commands import cli
+from bridge.config.settings import NAMES, SETTINGS
+from bridge.diagnostics import Diagnostic
+from bridge.lifecycle.events import EXILE, MESSAGE_IDS, PROBLEM_ID, Event
+from bridge.model.change import Change, Verb
+from bridge.status.table import Row, State
 
 from .build import ROOT
 
-PAGE = ROOT / "packaging/man/emperor-bridge-codes.7"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FOLDER = ROOT / "packaging/man"
+ALIASES = {"emperor-bridge-sync.path.8", "emperor-bridge-sync.service.8"}
+"""Files that only name the page to show."""
+PAGES = sorted(path for path in FOLDER.iterdir() if path.name not in ALIASES)
+WORDS_MAX = 25
 CODE = re.compile(r"[a-z]+(-[a-z]+)+|masked|batch|lock|manager|settings|template|daemonize")
 TELLERS = {"problem", "_problem", "_warn", "_near", "refuse", "_find"}
 COMPUTED = {"not-listening", "not-running", "uid-impossible", "gid-impossible", "unit-masked"}
 """Codes that are put together or chosen before they are used."""
+
+
+def page(name: str) -> str:
+    return (FOLDER / name).read_text("utf-8")
+
+
+def section(text: str, title: str) -> str:
+    """Return one section of a page."""
+    return text.partition(f"\n.SH {title}\n")[2].partition("\n.SH ")[0]
+
+
+def headings(text: str) -> list[str]:
+    """Return the headings of the entries of a list, as they are read."""
+    found = re.findall(r"^\.TP\n(\.[A-Z]+ .+)$", text, re.MULTILINE)
+    return [plain(heading) for heading in found]
+
+
+def plain(line: str) -> str:
+    """Return a line of roff as it is read."""
+    macro = re.match(r"\.([A-Z]+) ?(.*)", line)
+    if macro:
+        words = [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|(\S+)', macro[2])]
+        line = ("" if macro[1] in {"BR", "BI", "IR", "RI", "RB"} else " ").join(words)
+    return line.replace("\\-", "-").replace("\\(dq", '"').replace("\\(bu", "")
+
+
+def prose(text: str) -> list[str]:
+    """Return the paragraphs of a page, without what stands as it is."""
+    paragraphs: list[list[str]] = [[]]
+    is_literal = False
+    for line in text.splitlines():
+        if line in {".nf", ".fi"}:
+            is_literal = line == ".nf"
+        if is_literal or re.match(r"\.(nf|fi|TH|SH|SS|PP|IP|TP|br)\b", line):
+            paragraphs.append([])
+        elif (
+            paragraphs[-1] == [] and line.startswith((".B ", ".BI ", ".BR ", ".I ", ".IR ")) and is_heading(text, line)
+        ):
+            continue
+        else:
+            paragraphs[-1].append(plain(line))
+    return [" ".join(lines) for lines in paragraphs if lines]
+
+
+def is_heading(text: str, line: str) -> bool:
+    return f".TP\n{line}\n" in text
 
 
 def codes_in_use() -> set[str]:
@@ -30,14 +96,119 @@ def codes_in_use() -> set[str]:
 
 
 def test_every_code_is_in_the_manual_once() -> None:
-    entries = re.findall(r"^\.TP\n\.B (.+)\n\S", PAGE.read_text("utf-8"), re.MULTILINE)
-    listed = [entry.replace("\\-", "-") for entry in entries]
-    assert sorted(listed) == sorted(codes_in_use())
+    assert sorted(headings(page("emperor-bridge-codes.7"))) == sorted(codes_in_use())
 
 
-def test_the_manual_is_valid() -> None:
+def test_every_setting_is_in_the_manual_once() -> None:
+    listed = headings(section(page("bridge.toml.5"), "SETTINGS"))
+    names = [name for heading in listed for name in heading.removesuffix(" *").split(", ")]
+    assert sorted(names) == sorted([*NAMES, "emperor-ini"])
+
+
+def test_the_manual_marks_what_may_be_given_several_times() -> None:
+    several = {setting.name for setting in SETTINGS if setting.multiple}
+    for entries, prefix in (("bridge.toml.5", ""), ("emperor-bridge.1", "--")):
+        marked = {h.split(",")[0].split()[0] for h in headings(page(entries)) if h.endswith(" *")}
+        assert marked == {prefix + name for name in several}
+
+
+def test_every_option_is_in_the_manual_once() -> None:
+    text = page("emperor-bridge.1")
+    entries = ("OPTIONS OF COMMANDS", "COMMON OPTIONS", "SETTINGS AS OPTIONS")
+    listed = [heading for title in entries for heading in headings(section(text, title))]
+    names = [name for heading in listed for name in re.findall(r"(?:^|(?<= ))--?[a-z][a-z-]*", heading)]
+    assert sorted(names) == sorted(
+        {name for options in (own, common) for name in options()} | {"--version", "-h", "--help"}
+    )
+
+
+def test_every_command_is_in_the_manual_with_its_options() -> None:
+    listed = headings(section(page("emperor-bridge.1"), "COMMANDS"))
+    assert sorted(listed) == sorted(synopsis(command) for command in cli.commands.values())
+
+
+def synopsis(command: click.Command) -> str:
+    """Return a command with what it takes beside the common options."""
+    words = [str(command.name)]
+    for parameter in command.params:
+        if isinstance(parameter, click.Argument):
+            words.append(str(parameter.name).upper())
+        elif not set(parameter.opts) & common():
+            words.append(f"[{parameter.opts[0]}]")
+    return " ".join(words)
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {name for p in command.params if isinstance(p, click.Option) for name in p.opts}
+
+
+def common() -> set[str]:
+    """Return the options that all commands take."""
+    return set.intersection(*(options_of(command) for command in cli.commands.values()))
+
+
+def own() -> set[str]:
+    """Return the options that only some commands take."""
+    return set.union(*(options_of(command) for command in cli.commands.values())) - common()
+
+
+@pytest.mark.parametrize("record", [Row, Change, Diagnostic])
+def test_every_name_in_json_is_in_the_manual(record: type) -> None:
+    listed = [plain(line) for line in section(page("emperor-bridge.1"), "OUTPUT FOR SCRIPTS").splitlines()]
+    words = {word for line in listed for word in re.findall(r"[a-z_]+", line)}
+    assert {field.name for field in fields(record)} <= words
+    assert {str(state) for state in State} <= words
+
+
+def test_every_event_is_in_the_manual_with_its_message_id_in_its_order() -> None:
+    entry = re.compile(r"^\.TP\n\.B (.+)\n(?:(?!\.TP).+\n)+?\.br\n\.I ([0-9a-f]{32})$", re.MULTILINE)
+    rows = [(plain(name), number) for name, number in entry.findall(page("emperor-bridge.service.8"))]
+    lives = [(str(event), number) for event, number in MESSAGE_IDS[Event].items()]
+    assert rows == [*lives, *((str(verb), MESSAGE_IDS[Verb][verb]) for verb in Verb), ("refused", PROBLEM_ID)]
+    numbers = re.findall(r"[0-9a-f]{32}", page("emperor-bridge.service.8"))
+    assert set(numbers) == {number for _, number in rows}
+
+
+def test_the_exile_of_the_manual_is_the_codes() -> None:
+    text = page("emperor-bridge.1")
+    assert re.findall(r"exits with status (\d+)\n[^.]*the Emperor's exile", text) == [str(EXILE)]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_is_valid(path: Path) -> None:
     environ = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "MANPAGER": "cat"}
-    command = ["man", "--warnings=all", "--local-file", str(PAGE)]
+    command = ["man", "--warnings=all", "--local-file", str(path)]
     run = subprocess.run(command, check=False, capture_output=True, text=True, env=environ)
     assert (run.returncode, run.stderr) == (0, "")
-    assert "address-conflict" in run.stdout
+    assert path.name.rpartition(".")[0] in run.stdout
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_the_sentences_of_a_page_are_short(path: Path) -> None:
+    sentences = [s for text in prose(path.read_text("utf-8")) for s in re.split(r"(?<=[.!?])\s", text)]
+    assert sentences
+    assert [s for s in sentences if len(s.split()) >= WORDS_MAX] == []
+
+
+def test_a_page_refers_only_to_pages_that_exist() -> None:
+    ours = {path.name for path in FOLDER.iterdir()}
+    text = "".join(path.read_text("utf-8") for path in PAGES).replace("\\-", "-")
+    named = {
+        f"{name}.{number}" for name, number in re.findall(r"(emperor-bridge[a-z.-]*|bridge\.toml) ?\((\d)\)", text)
+    }
+    assert named
+    assert named <= ours
+
+
+@pytest.mark.parametrize("name", sorted(ALIASES))
+def test_an_alias_shows_a_page_that_has_its_name(name: str) -> None:
+    target = page(name).removeprefix(".so man8/").strip()
+    assert name.rpartition(".")[0] in section(page(target), "NAME").replace("\\-", "-")
+
+
+def test_every_page_is_in_the_wheel() -> None:
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    shipped = {source: target for source, target in table["shared-data"].items() if source.startswith("packaging/man/")}
+    assert shipped == {
+        f"packaging/man/{path.name}": f"share/man/man{path.name[-1]}/{path.name}" for path in FOLDER.iterdir()
+    }

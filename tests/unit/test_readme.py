@@ -1,21 +1,69 @@
-"""The README's tables of events say what the code does."""
+"""The READMEs are short, name only what exists, and say of the packages what the tree has."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 
-from bridge.lifecycle.events import EXILE, MESSAGE_IDS, PROBLEM_ID, Event
-from bridge.model.change import Verb
-from tests.unit.build import ROOT
+import pytest
 
-README = (ROOT / "README.md").read_text()
+from bridge import __version__
+from bridge.cli.commands import cli
+from bridge.config.settings import NAMES
+
+from .build import ROOT
+
+PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "bridge/README.md", "tests/bench/README.md")}
+LINES_MAX = 150
+WORDS_MAX = 25
 
 
-def test_every_event_stands_with_its_message_id_in_its_order() -> None:
-    rows = re.findall(r"^\| `([a-z-]+)` \| .+ \| ([0-9a-f]{32}) \|$", README, re.MULTILINE)
-    lives = [(str(event), name) for event, name in MESSAGE_IDS[Event].items()]
-    assert rows == [*lives, *((str(verb), MESSAGE_IDS[Verb][verb]) for verb in Verb), ("refused", PROBLEM_ID)]
+def test_the_readme_is_short() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= LINES_MAX
 
 
-def test_the_exile_of_the_table_is_the_codes() -> None:
-    assert re.findall(r"exits with (\d+) \(the Emperor's exile", README) == [str(EXILE)]
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_to_a_file(name: str) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", PAGES[name])
+    assert links
+    assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "bridge/README.md"])
+def test_sentences_are_short(name: str) -> None:
+    text = re.sub(r"(?ms)^```.*?^```|^    .+?$|^\|.+?$|^#.+?$|^<!--.+?$", "\n", PAGES[name])
+    sentences = [s for paragraph in re.split(r"\n\s*\n|\n[-\d.]+ ", text) for s in re.split(r"(?<=[.!?])\s", paragraph)]
+    assert [s for s in sentences if len(s.split()) >= WORDS_MAX] == []
+
+
+def test_the_readme_has_every_command_and_only_settings_there_are() -> None:
+    assert set(re.findall(r"^    emperor-bridge ([a-z]+)", PAGES["README.md"], re.MULTILINE)) == set(cli.commands)
+    (first, second) = re.findall(r"(?ms)^```toml\n(.+?)^```", PAGES["README.md"])
+    assert tomllib.loads(first).keys() <= NAMES.keys()
+    assert tomllib.loads(second).keys() == {"emperor-ini"}
+
+
+def test_every_make_target_of_the_readme_exists() -> None:
+    targets = re.findall(r"^    make ([a-z]+)", PAGES["README.md"], re.MULTILINE)
+    makefile = (ROOT / "Makefile").read_text()
+    assert targets == ["demo", "test", "beside", "bench"]
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+def test_the_layout_has_every_package() -> None:
+    listed = re.findall(r"^\| `([a-z]+)` \|", PAGES["bridge/README.md"], re.MULTILINE)
+    there = {p.stem for p in (ROOT / "bridge").iterdir() if (p / "__init__.py").exists() or p.suffix == ".py"}
+    assert sorted(listed) == sorted(name for name in there if not name.startswith("_"))
+
+
+def test_the_walk_names_modules_that_exist_each_once() -> None:
+    walk = re.findall(r"^\| `([a-z_/]+\.py)` \|", PAGES["bridge/README.md"], re.MULTILINE)
+    assert walk
+    assert len(walk) == len(set(walk))
+    named = set(re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", PAGES["bridge/README.md"]))
+    assert [module for module in sorted(named) if not (ROOT / "bridge" / module).exists()] == []
+
+
+def test_the_news_begin_with_this_version_or_the_next() -> None:
+    versions = re.findall(r"^emperor-bridge (\S+)", (ROOT / "packaging/NEWS").read_text(), re.MULTILINE)
+    assert __version__ in versions[:2]

@@ -16,13 +16,15 @@ from bridge.check.lint import (
 )
 from bridge.check.nginx import ProxyPass
 from bridge.model.address import parse_address
-from bridge.uwsgi.reader import interpret
+from bridge.uwsgi import parse_ini
+from bridge.uwsgi.conditions import Surroundings
+from bridge.uwsgi.interpreter import Process
+from bridge.uwsgi.options import Config
 from tests.unit.build import make_resolved, make_vassal
 
 if TYPE_CHECKING:
     from bridge.diagnostics import Diagnostic
     from bridge.model.vassal import ResolvedVassal
-    from bridge.uwsgi.options import Config
 
 SANE = [
     "idle = 60\ndie-on-idle = true\nprocesses = 4",
@@ -36,7 +38,9 @@ SANE = [
 
 
 def config(lines: str) -> Config:
-    return interpret(f"[uwsgi]\n{lines}\n".encode(), path="/v/app.ini", environ={})
+    process = Process(Surroundings(environ={}))
+    process.add(parse_ini.parse(f"[uwsgi]\n{lines}\n", path="/v/app.ini"))
+    return Config("/v/app.ini", tuple(process.finish()), tuple(process.unread))
 
 
 def same(_key: str, own: str) -> set[str]:
@@ -104,7 +108,7 @@ def test_one_pidfile_for_two() -> None:
     one, other = config("pidfile = app.pid"), config("chdir = /srv\nsafe-pidfile = ./app.pid")
     found = list(find_pidfile_clashes([(first, one), (second, other), (third, config("pidfile = /c.pid"))]))
     assert [(d.vassal, d.code, d.line) for d in found] == [("a.ini", "pidfile-clash", 2), ("b.ini", "pidfile-clash", 3)]
-    assert "by b.ini" in found[0].message
+    assert "by vassal b.ini" in found[0].message
     after = config("chdir = /srv\npidfile2 = app.pid")
     assert list(find_pidfile_clashes([(first, one), (second, after)])) == []
     assert len(list(find_pidfile_clashes([(first, config("pidfile = /srv/app.pid")), (second, after)]))) == 2

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.config.settings import Settings, merge, read_toml
+from bridge.config.settings import OnDemandRule, RuleKind, Settings, merge, read_toml
 from bridge.diagnostics import BridgeError, Diagnostic
 
 if TYPE_CHECKING:
@@ -96,3 +96,25 @@ def test_an_earlier_layer_hides_later_ones() -> None:
         emperor=("/toml",), emperor_on_demand_extension=".flag", binary_path="/ini/uwsgi"
     )
     assert merge([]) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("extension", "directory", "command", "rule"),
+    [
+        ("", "", "", OnDemandRule(RuleKind.NONE)),
+        (".socket", "", "", OnDemandRule(RuleKind.EXTENSION, ".socket")),
+        ("", "/run", "", OnDemandRule(RuleKind.DIRECTORY, "/run")),
+        ("", "", "cmd", OnDemandRule(RuleKind.EXEC, "cmd")),
+        (".socket", "/run", "", OnDemandRule(RuleKind.EXTENSION, ".socket")),
+        (".socket", "", "cmd", OnDemandRule(RuleKind.EXTENSION, ".socket")),
+        ("", "/run", "cmd", OnDemandRule(RuleKind.DIRECTORY, "/run")),
+        (".socket", "/run", "cmd", OnDemandRule(RuleKind.EXTENSION, ".socket")),
+    ],
+)
+def test_one_on_demand_rule_is_in_force(extension: str, directory: str, command: str, rule: OnDemandRule) -> None:
+    settings = Settings(
+        emperor_on_demand_extension=extension,
+        emperor_on_demand_directory=directory,
+        emperor_on_demand_exec=command,
+    )
+    assert settings.on_demand_rule == rule

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.host.files import TEMPORARY_PREFIX, FileError, read_regular, remove_if_there, write_all
+from bridge.host.files import (
+    TEMPORARY_PREFIX,
+    FileError,
+    is_socket,
+    read_regular,
+    read_text,
+    remove_if_there,
+    write_all,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,8 +59,23 @@ def test_a_fifo_does_not_block(tmp_path: Path) -> None:
 
 def test_a_link_to_a_secret_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "l").symlink_to("/etc/shadow")
-    with pytest.raises(FileError, match=r"not for everybody|Permission denied"):
+    with pytest.raises(FileError, match=r"not everybody|Permission denied"):
         read_regular(str(tmp_path / "l"), max_bytes=1 << 20)
+
+
+def test_text_that_cannot_be_read_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"a\xffb")
+    assert read_text(str(tmp_path / "f")) == "a\ufffdb"
+    assert read_text(str(tmp_path / "f"), max_bytes=2) == read_text(str(tmp_path / "none")) == read_text("/") == ""
+    assert read_text("/proc/sys/kernel/pid_max").strip().isdecimal()
+
+
+def test_a_socket_is_found_through_a_link(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+    (tmp_path / "l").symlink_to("s")
+    (tmp_path / "f").touch()
+    assert [is_socket(str(tmp_path / name)) for name in ("s", "l", "f", "none")] == [True, True, False, False]
 
 
 def test_a_loop_of_links(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_what_is_no_socket_is_in_the_way(tmp_path: Path, kind: str) -> None:
     else:
         path.symlink_to("nowhere")
     address = UnixAddress(str(path))
-    assert occupied([address], ()) == {address: f"{path} is there and is not a socket"}
+    assert occupied([address], ()) == {address: f"{path} exists and is not a socket"}
 
 
 def test_a_socket_nobody_listens_on_is_free(tmp_path: Path) -> None:

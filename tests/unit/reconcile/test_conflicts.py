@@ -218,10 +218,10 @@ def test_nobody_takes_the_address_of_a_masked_vassals_socket() -> None:
 
 def test_an_occupied_address_refuses() -> None:
     assert A.canonical_address is not None
-    actual = replace(NOTHING, occupied={A.canonical_address: "/run/a is there and is not a socket"})
+    actual = replace(NOTHING, occupied={A.canonical_address: "/run/a exists and is not a socket"})
     problem = only(make_desired(A, B), actual)
     assert (problem.vassal, problem.code) == ("a.ini", "address-occupied")
-    assert "/run/a is there and is not a socket" in problem.message
+    assert "/run/a exists and is not a socket" in problem.message
     assert accepted(make_desired(A, B), actual) == ["b.ini"]
 
 

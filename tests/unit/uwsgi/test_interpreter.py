@@ -2,21 +2,33 @@ from __future__ import annotations
 
 import contextlib
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.uwsgi import magic_variables, parse_ini
-from bridge.uwsgi.interpreter import Process, Surroundings, resolve
+from bridge.uwsgi.conditions import Surroundings
+from bridge.uwsgi.interpreter import Process
 from bridge.uwsgi.options import Config, ConfigError, Option
 from bridge.uwsgi.placeholders import MAX_OPTIONS, MAX_TEXT
 from bridge.uwsgi.socket_options import sockets
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def interpreted(options: list[Option], around: Surroundings) -> list[Option]:
+    process = Process(around)
+    process.start("ini", "v.ini")
+    process.add(options)
+    return process.finish()
+
 
 def resolved(text: str, **environ: str) -> list[tuple[str, str, int]]:
     options = parse_ini.parse("[uwsgi]\n" + text, path="v.ini")
-    return [(o.key, o.value, o.line) for o in resolve(options, path="v.ini", environ=environ)]
+    return [(o.key, o.value, o.line) for o in interpreted(options, Surroundings(environ=environ))]
 
 
 def unread(text: str) -> list[tuple[str, int]]:
@@ -33,7 +45,7 @@ def test_lines_survive() -> None:
 
 def test_options_from_the_environment_come_first() -> None:
     environ = {"UWSGI_HTTP_SOCKET": ":1", "UWSGI_EMPEROR_FD": "5", "OTHER": "x"}
-    found = resolve([Option("a", "%(http-socket)", "v.ini", 2)], path="v.ini", environ=environ)
+    found = interpreted([Option("a", "%(http-socket)", "v.ini", 2)], Surroundings(environ=environ))
     assert found == [Option("http-socket", ":1", "$UWSGI_HTTP_SOCKET", 1), Option("a", ":1", "v.ini", 2)]
 
 
@@ -45,9 +57,21 @@ def test_files_are_asked_only_through_the_callables() -> None:
         return True
 
     options = parse_ini.parse("[uwsgi]\nif-exists = /a\nx = %(_)\nendif\nif-file = /b\ny = 1\nendif\n", path="v")
-    found = resolve(options, path="v", environ={}, exists=exists)
+    found = interpreted(options, Surroundings(environ={}, exists=exists))
     assert [(o.key, o.value) for o in found] == [("x", "/a")]
     assert set(asked) == {"/a"}
+
+
+def test_without_access_to_files_nothing_is_read(tmp_path: Path) -> None:
+    (tmp_path / "more.ini").write_text("[uwsgi]\nb = 1\n")
+    text = f"[uwsgi]\na = %o %n.\ninclude = {tmp_path}/more.ini\nif-file = /etc/passwd\nc = 1\nendif\n"
+    written = magic_variables.substitute(text.encode(), {"o": "pg-vassal"}, path="pg-vassal").data.decode()
+    process = Process(Surroundings(environ={}))
+    process.add(parse_ini.parse(written, path="pg-vassal"))
+    options = process.finish()
+    assert options[0].value == "pg-vassal ."
+    assert [o.key for o in options] == ["a", "include"]
+    assert [o.key for o in process.unread] == ["include"]
 
 
 @pytest.mark.parametrize(
@@ -118,7 +142,7 @@ def test_any_logic_gives_options_or_a_config_error(lines: list[tuple[str, str]])
 
 @given(st.binary() | st.lists(st.sampled_from([b"%", b"\n", b"n", b"x", b"%%", b"%p", b"("])).map(b"".join))
 def test_magic_keeps_count_of_lines(data: bytes) -> None:
-    values = magic_variables.table("v.ini", real="/srv/v.ini")
+    values = magic_variables.table(magic_variables.Source(filename="v.ini", real="/srv/v.ini"))
     text = magic_variables.substitute(data, values, path="v.ini")
     assert len(text.lines) == text.data.count(b"\n") + 1
     assert list(text.lines) == sorted(text.lines)
@@ -138,11 +162,10 @@ def test_magic_is_bounded() -> None:
 
 
 def test_unknown_magic_is_left_alone() -> None:
-    assert magic_variables.substitute(b"%u %t %q.", magic_variables.table("v", real="/v"), path="v").data == b"%u %t ."
-    assert (
-        magic_variables.substitute(b"%u", magic_variables.table("v", real="/v", known={"u": "33"}), path="v").data
-        == b"33"
-    )
+    source = magic_variables.Source(filename="v", real="/v")
+    assert magic_variables.substitute(b"%u %t %q.", magic_variables.table(source), path="v").data == b"%u %t ."
+    known = magic_variables.table(source, known={"u": "33"})
+    assert magic_variables.substitute(b"%u", known, path="v").data == b"33"
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_options_around_a_config(folder: Path, around: str, between: str) -> Non
     shown = os.fsdecode(result.stdout + result.stderr).partition("[uwsgi]\n")[2].partition(";end of configuration")[0]
     here = {"show-config = true", "clock = none", f"ini = {path.name}", "master = true", ""}
     theirs = [one for one in shown.split("\n") if one not in here and one.partition(" = ")[0] not in LOGIC]
-    config = reader.read(path.name, environ=ENVIRON, cwd=str(folder), before=before, after=after)
+    config = reader.read(path.name, reader.ProcessView(environ=ENVIRON, cwd=str(folder), before=before, after=after))
     ours = [f"{option.key} = {option.value}" for option in config.options if option.key != "master"]
     assert ours == theirs
 

@@ -163,6 +163,6 @@ def test_all_and_last() -> None:
     assert config.last("x") is None
 
 
-def test_config_error_as_a_diagnostic() -> None:
-    diagnostic = ConfigError("wrong", "v.ini", 3, "right it").diagnostic(vassal="v")
-    assert str(diagnostic) == "v.ini:3: error: wrong (right it) [uwsgi-config]"
+def test_a_config_error_names_its_place() -> None:
+    assert str(ConfigError("wrong", "v.ini", 3, "right it")) == "v.ini:3: wrong"
+    assert str(ConfigError("wrong", "v.ini")) == "v.ini: wrong"

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.uwsgi.options import Config, ConfigError
-from bridge.uwsgi.reader import interpret, read
+from bridge.uwsgi.reader import ProcessView, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TENANT = 12345
+VIEW = ProcessView(environ={})
 
 
 def write(path: Path, text: str, *, owner: int | None = None, mode: int = 0o644) -> Path:
@@ -47,18 +48,18 @@ def test_parser_by_extension(tmp_path: Path) -> None:
     }
     for extension, text in [*texts.items(), ("conf", texts["ini"])]:
         path = write(tmp_path / f"v.{extension}", text)
-        assert options(read(str(path), environ={})) == [("a", "v", path.name, 2)]
+        assert options(read(str(path), VIEW)) == [("a", "v", path.name, 2)]
 
 
 def test_line_after_a_swallowed_line_break(tmp_path: Path) -> None:
     path = write(tmp_path / "v.ini", "[uwsgi]\na = 50%\nb\nc = 1\n")
-    assert options(read(str(path), environ={})) == [("a", "50b", "v.ini", 2), ("c", "1", "v.ini", 4)]
+    assert options(read(str(path), VIEW)) == [("a", "50b", "v.ini", 2), ("c", "1", "v.ini", 4)]
 
 
 def test_includes_have_their_own_place(tmp_path: Path) -> None:
     write(tmp_path / "more.ini", "\n[uwsgi]\nb = %n %N\n")
     path = write(tmp_path / "v.ini", "[uwsgi]\na = 1\ninclude = more.ini\n")
-    config = read(str(path), environ={})
+    config = read(str(path), VIEW)
     assert options(config)[-1] == ("b", "more v", "more.ini", 3)
     assert config.unread == ()
 
@@ -70,7 +71,7 @@ def test_includes_have_their_own_place(tmp_path: Path) -> None:
 def test_whose_includes_are_followed(open_folder: Path, owner: int, mode: int, followed: bool) -> None:
     write(open_folder / "more.ini", "[uwsgi]\nb = 1\n", owner=owner, mode=mode)
     path = write(open_folder / "v.ini", "[uwsgi]\ninclude = more.ini\n", owner=TENANT)
-    config = read(str(path), environ={})
+    config = read(str(path), VIEW)
     assert (("b", "1", "more.ini", 2) in options(config)) is followed
     assert [o.value for o in config.unread] == ([] if followed else ["more.ini"])
 
@@ -81,7 +82,7 @@ def test_a_readable_file_in_a_closed_folder_is_not_followed(open_folder: Path) -
     write(closed / "more.ini", "[uwsgi]\nsecret = 1\n")
     (open_folder / "link.ini").symlink_to(closed / "more.ini")
     path = write(open_folder / "v.ini", "[uwsgi]\ninclude = link.ini\n", owner=TENANT)
-    config = read(str(path), environ={})
+    config = read(str(path), VIEW)
     assert [o.key for o in config.options] == ["include"]
     assert len(config.unread) == 1
 
@@ -90,7 +91,7 @@ def test_no_way_through_roots_file_to_its_private_ones(open_folder: Path) -> Non
     write(open_folder / "private.ini", "[uwsgi]\nsecret = 1\n", mode=0o600)
     write(open_folder / "public.ini", "[uwsgi]\ninclude = private.ini\n")
     path = write(open_folder / "v.ini", "[uwsgi]\ninclude = public.ini\n", owner=TENANT)
-    config = read(str(path), environ={})
+    config = read(str(path), VIEW)
     assert [o.key for o in config.options] == ["include", "include"]
     assert [Path(o.path).name for o in config.unread] == ["public.ini"]
 
@@ -98,22 +99,22 @@ def test_no_way_through_roots_file_to_its_private_ones(open_folder: Path) -> Non
 @pytest.mark.parametrize("value", ["http://x/y.ini", "exec://id", "data://0", "-", "x.conf", "more.ini:"])
 def test_includes_that_are_no_files_are_unread(tmp_path: Path, value: str) -> None:
     path = write(tmp_path / "v.ini", f"[uwsgi]\ninclude = {value}\n")
-    assert [o.value for o in read(str(path), environ={}).unread] == [value]
+    assert [o.value for o in read(str(path), VIEW).unread] == [value]
 
 
 def test_include_loop(tmp_path: Path) -> None:
     path = write(tmp_path / "v.ini", "[uwsgi]\ninclude = v.ini\n")
     with pytest.raises(ConfigError, match="nested too deep"):
-        read(str(path), environ={})
+        read(str(path), VIEW)
 
 
 def test_includes_are_bounded_in_number_and_size(tmp_path: Path) -> None:
     write(tmp_path / "more.ini", "[uwsgi]\nb = 1\n")
     path = write(tmp_path / "v.ini", "[uwsgi]\nfor-times = 5000\ninclude = more.ini\nendfor\n")
     with pytest.raises(ConfigError, match="too many files"):
-        read(str(path), environ={})
+        read(str(path), VIEW)
     with pytest.raises(ConfigError, match="too long"):
-        read(str(path), environ={}, max_bytes=path.stat().st_size + 30)
+        read(str(path), VIEW, max_bytes=path.stat().st_size + 30)
 
 
 def test_include_of_something_else_names_the_line(tmp_path: Path) -> None:
@@ -121,13 +122,13 @@ def test_include_of_something_else_names_the_line(tmp_path: Path) -> None:
     for value in ("fifo.ini", "nowhere.ini", "/dev/../dev/full.ini", "/"):
         path = write(tmp_path / "v.ini", f"[uwsgi]\nini = {value}\n")
         with pytest.raises(ConfigError) as caught:
-            read(str(path), environ={})
+            read(str(path), VIEW)
         assert (caught.value.path, caught.value.line) == (str(path), 2)
 
 
 def rejection(path: Path | str, **more: int) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
-        read(str(path), environ={}, **more)  # type: ignore[arg-type]
+        read(str(path), VIEW, **more)
     return caught.value
 
 
@@ -157,22 +158,14 @@ def test_errors_echo_nothing_of_the_file(tmp_path: Path) -> None:
 def test_file_conditions(tmp_path: Path) -> None:
     text = "[uwsgi]\nif-file = v.ini\na = 1\nendif\nif-dir = .\nb = 1\nendif\nif-exists = \0none\n"
     path = write(tmp_path / "v.ini", text.replace("\0", ""))
-    assert [o.key for o in read(str(path), environ={}).options] == ["a", "b"]
-
-
-def test_interpret_reads_no_file(tmp_path: Path) -> None:
-    write(tmp_path / "more.ini", "[uwsgi]\nb = 1\n")
-    text = f"[uwsgi]\na = %o %n.\ninclude = {tmp_path}/more.ini\nif-file = /etc/passwd\nc = 1\nendif\n"
-    config = interpret(text.encode(), path="pg-vassal", environ={})
-    assert config.options[0].value == "pg-vassal ."
-    assert [o.key for o in config.options] == ["a", "include"]
-    assert [o.key for o in config.unread] == ["include"]
+    assert [o.key for o in read(str(path), VIEW).options] == ["a", "b"]
 
 
 def test_nothing_slow_is_imported_for_an_ini_file(tmp_path: Path) -> None:
     path = write(tmp_path / "v.ini", "[uwsgi]\na = 1\n")
     code = (
-        "import sys; from bridge.uwsgi.reader import read; read(sys.argv[1], environ={});"
+        "import sys; from bridge.uwsgi.reader import ProcessView, read;"
+        "read(sys.argv[1], ProcessView(environ={}));"
         "sys.exit(any(m in sys.modules for m in ('yaml', 'defusedxml', 'xml', 'json')))"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=20)
@@ -202,7 +195,7 @@ def test_no_tenant_has_a_secret_read(tmp_path: Path, way: str) -> None:
         path = folder / name
         path.write_text(f"[uwsgi]\n{text.replace('SECRET', str(secret))}\n", "utf-8")
         os.chown(path, TENANT, TENANT)
-    found = read(str(folder / "app.ini"), environ={}, cwd=str(folder), after=after)
+    found = read(str(folder / "app.ini"), ProcessView(environ={}, cwd=str(folder), after=after))
     assert "secret" not in {option.value for option in found.options if option.key == "procname"}
 
 
@@ -212,7 +205,7 @@ def test_no_tenant_has_a_secret_put_into_a_value(tmp_path: Path, value: str) -> 
     (tmp_path / "link").symlink_to("secret")
     for name, text in (("own", "@(secret)"), ("app.ini", f"[uwsgi]\nsocket = {value}\n")):
         os.chown(write(tmp_path / name, text), TENANT, TENANT)
-    config = read(str(tmp_path / "app.ini"), environ={}, cwd=str(tmp_path), before=[("set", f"x={value}")])
+    config = read(str(tmp_path / "app.ini"), ProcessView(environ={}, cwd=str(tmp_path), before=[("set", f"x={value}")]))
     assert not any("hush" in option.value for option in config.options)
     assert "socket" in {option.key for option in config.unread}
 
@@ -224,7 +217,7 @@ def test_what_everybody_may_read_is_put_into_a_value(tmp_path: Path) -> None:
     )
     for path in (app, write(tmp_path / "own", ":3031\n")):
         os.chown(path, TENANT, TENANT)
-    config = read(str(app), environ={}, cwd=str(tmp_path))
+    config = read(str(app), ProcessView(environ={}, cwd=str(tmp_path)))
     assert [option.value for option in config.all("socket")] == [":3031"]
     assert "root:" in next(config.all("host")).value
     assert {option.key for option in config.unread} == {"stdin", "x"}
@@ -238,5 +231,5 @@ def test_the_admins_templates_are_read(tmp_path: Path) -> None:
     config = tmp_path / "app.ini"
     config.write_text("[uwsgi]\n", "utf-8")
     os.chown(config, TENANT, TENANT)
-    found = read(str(config), environ={}, cwd=str(tmp_path), before=[("inherit", str(template))])
+    found = read(str(config), ProcessView(environ={}, cwd=str(tmp_path), before=[("inherit", str(template))]))
     assert [option.value for option in found.options if option.key == "procname"] == ["template"]

@@ -122,8 +122,8 @@ def test_capabilities() -> None:
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        (Settings(env=("NOTHING",)), "sets nothing"),
-        (Settings(env=("A B=1",)), "sets nothing"),
+        (Settings(env=("NOTHING",)), "sets no variable"),
+        (Settings(env=("A B=1",)), "sets no variable"),
         (Settings(emperor_cap="setuid\nUser=0"), "emperor-cap"),
         (Settings(uid="no-such-user"), "user no-such-user"),
         (Settings(gid="no-such-group"), "group no-such-group"),
@@ -154,5 +154,5 @@ def test_a_binary_with_an_odd_path(tmp_path: Path) -> None:
     odd = tmp_path / "a b"
     odd.write_text("#!/bin/sh\n", "utf-8")
     odd.chmod(0o755)
-    with pytest.raises(BridgeError, match="plain one"):
+    with pytest.raises(BridgeError, match="only letters, digits"):
         find_binary(Settings(binary_path=str(odd)))

@@ -1,0 +1,141 @@
+"""What runs leave for the next: the lock and its note, the last run's facts, and the cache."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bridge.config.settings import RuleKind
+from bridge.model.unit_names import TARGET
+from bridge.reconcile import incremental
+from bridge.reconcile.drift import config_folders
+from bridge.reconcile.run import RunContext
+from bridge.state.cache import VassalCache
+from bridge.state.last_run import LastRun, LastRunFile
+from bridge.state.lock import Lock, Pending
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from bridge.config.paths import Paths
+    from bridge.config.settings import Settings
+    from bridge.diagnostics import Diagnostic
+    from bridge.reconcile.run import PlannedRun, RunOptions, Scope
+
+
+class RunState:
+    """Reads what the last run left, and keeps what this one leaves."""
+
+    def __init__(self, paths: Paths, settings: Settings) -> None:
+        self.lock = Lock(paths.lock, paths.run_note)
+        self.cache = VassalCache({})
+        """What is known of all vassals."""
+        self._paths = paths
+        self._settings = settings
+        self._last_run = LastRunFile(paths.last_run)
+        self._stamp = 0
+        """The stamp this process left on the note: it has seen every change up to then."""
+
+    def last_run(self) -> LastRun:
+        """Return what the last run left, or nothing if there was none since the boot."""
+        return self._last_run.read() or LastRun()
+
+    def context(self, options: RunOptions) -> tuple[RunContext, bool]:
+        """Return what a plan is made with, and whether the last run ended well. The lock is held."""
+        noted = self._last_run.read()
+        pending = self.lock.pending()
+        context = RunContext(
+            stamp=self.lock.stamp(),
+            began=time.time_ns(),
+            interrupted=pending.restart,
+            unread=pending.reread,
+            last=noted or LastRun(),
+            # Without a note of the last run it is unknown what was up at its end.
+            leave_stopped=options.leave_stopped and noted is not None,
+            unfinished=options.unfinished,
+            allow_mass_removal=options.allow_mass_removal,
+        )
+        return context, noted is not None and context.stamp > 0 and pending == Pending()
+
+    def is_own(self, context: RunContext) -> bool:
+        """Tell whether the last run was this process's own."""
+        return self._stamp == context.stamp
+
+    def read_cache(self) -> tuple[VassalCache, Mapping[str, int]] | None:
+        """Return the cache on disk and the fingerprints in it; None if there is no valid one.
+
+        Raises:
+            BridgeError: the settings name a program, user or group that is not there.
+        """
+        if not incremental.is_possible(self._settings):
+            return None
+        return incremental.cache_file(self._paths, self._settings).read(extension=self._extension)
+
+    def begin(self, planned: PlannedRun) -> LastRun:
+        """Note, before anything is changed, what somebody else has stopped; return what is noted.
+
+        Raises:
+            BridgeError: the file system refuses.
+        """
+        stopped = planned.drift.stopped_by_admin
+        if planned.context.is_callers_scope:
+            units = {unit for one in planned.actual.installed.values() for unit in one.units}
+            stopped = (stopped - {TARGET}) | (planned.context.last.stopped_by_admin - units)
+        last = replace(planned.context.last, stopped_by_admin=stopped)
+        self._last_run.write(last)
+        return last
+
+    def finish(self, planned: PlannedRun, last: LastRun, problems: tuple[Diagnostic, ...]) -> None:
+        """Note that the plan was applied, and what it found.
+
+        Raises:
+            BridgeError: the file system refuses.
+        """
+        failed = frozenset(problem.key for problem in problems if problem.key)
+        folders = config_folders(planned.desired, planned.actual, last)
+        if not planned.scope.is_all:
+            failed |= {key for key in last.failed if not planned.scope.covers(key)}
+            folders = {**last.folders, **folders}
+        self._last_run.write(replace(last, failed=failed, folders=folders))
+        # A caller that names the scope did not see how the other vassals' files were when this run began.
+        self._stamp = planned.context.stamp if planned.context.is_callers_scope else planned.context.began
+        self.lock.finish(self._stamp)
+        self._update_cache(planned, problems)
+
+    def forget(self) -> None:
+        """Remove everything that runs have left.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        self._last_run.forget()
+        incremental.cache_file(self._paths, self._settings).forget()
+        self.lock.forget()
+
+    def _update_cache(self, planned: PlannedRun, problems: Iterable[Diagnostic]) -> None:
+        """Keep what was found for this process and, unless the caller named the scope, on disk for the next."""
+        records = incremental.records_of(planned, problems, self._paths.unit_directory)
+        scope: Scope = planned.scope
+        if scope.keys is not None:
+            self.cache.replace(scope.keys, records)
+            if planned.context.is_callers_scope or not scope.keys:
+                return
+        else:
+            self.cache = VassalCache(records, extension=self._extension)
+        is_whole = not planned.desired.unreachable and all(d.key for d in planned.diagnostics)
+        # Without the file the next run processes every vassal.
+        with suppress(OSError):
+            file = incremental.cache_file(self._paths, self._settings)
+            if is_whole and incremental.is_possible(self._settings):
+                file.write(self.cache, planned.context.began, scope.covers, planned.context.digests)
+            else:
+                file.forget()
+        # From here on this process sees every change.
+        self.cache.drop_files()
+
+    @property
+    def _extension(self) -> str:
+        rule = self._settings.on_demand_rule
+        return rule.value if rule.kind is RuleKind.EXTENSION else ""

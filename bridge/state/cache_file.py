@@ -1,0 +1,71 @@
+"""The file that keeps the cache from one run to the next, with a fingerprint of each vassal's files."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from bridge.host.files import remove_if_there, write_all
+from bridge.state import fingerprint
+from bridge.state.cache import CachedVassal, VassalCache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class CacheFile:
+    """Reads and writes the cache. Whoever writes it holds the lock."""
+
+    def __init__(self, path: str, basis: str) -> None:
+        """``basis`` is a text that is another once anything has changed that every vassal depends on."""
+        self._path = path
+        self._basis = basis
+
+    def read(self, *, extension: str) -> tuple[VassalCache, dict[str, int]] | None:
+        """Return the cache and the fingerprint of each vassal's files, by key; None if it is not valid any more."""
+        try:
+            with open(self._path, encoding="utf-8", errors="surrogateescape") as file:
+                noted = json.load(file)
+            if noted["basis"] != self._basis:
+                return None
+            digests = {key: digest for key, (digest, *_) in noted["vassals"].items()}
+            records = {
+                key: CachedVassal._make(tuple(fact) if isinstance(fact, list) else fact for fact in facts)
+                for key, (_, *facts) in noted["vassals"].items()
+            }
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+        return VassalCache(records, extension=extension), digests
+
+    def write(self, cache: VassalCache, began: int, in_scope: Callable[[str], bool], before: Mapping[str, int]) -> None:
+        """Keep the cache for the next run.
+
+        Args:
+            cache: all vassals.
+            began: when this run began (nanoseconds since the epoch). A file that changed since has no fingerprint.
+            in_scope: tells, by a vassal's key, whether this run processed it.
+            before: the fingerprints of the others.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        vassals = {}
+        for key, record in cache.records.items():
+            digest = before.get(key, 0)
+            if in_scope(key):
+                is_settled = record.is_clean and not any(
+                    fingerprint.changed_since(path, began) for path in record.inputs
+                )
+                digest = fingerprint.digest((*record.inputs, *record.outputs)) if is_settled else 0
+            vassals[key] = (digest, *record)
+        folder, name = os.path.split(self._path)
+        write_all(folder, {name: json.dumps({"basis": self._basis, "vassals": vassals})})
+
+    def forget(self) -> None:
+        """Have the next run process every vassal.
+
+        Raises:
+            OSError: the file system refuses.
+        """
+        remove_if_there(self._path)
