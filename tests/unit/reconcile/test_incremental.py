@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from bridge.config.settings import Settings
 from bridge.model.change import Verb
 from bridge.reconcile import incremental
 from bridge.reconcile.reconciler import Reconciler
+from bridge.reconcile.run import Scope
 from bridge.state import fingerprint
 from tests.unit.build import DEAD, LISTENING, RUNNING, make_paths, quiet
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from bridge.model.unit import UnitState
     from bridge.reconcile.run import PlannedRun
 
+NOTHING = Scope.of(())
 CONFIG = "[uwsgi]\nmaster = true\n"
 
 
@@ -100,7 +103,10 @@ class Site:
         if address is not None:
             (self.folder / f"{name}.ini.socket").write_text(f"@{self.name}-{address}\n")
         path.write_text(text)
-        return str(path)
+        return self.key(name)
+
+    def key(self, name: str) -> str:
+        return f"dir://{self.folder}:{name}.ini"
 
     def age(self) -> None:
         """Return when the files are so old that a run can trust their times."""
@@ -109,15 +115,23 @@ class Site:
             time.sleep(left / 1e9)
 
     def sync(self) -> PlannedRun:
+        """Plan and apply in a process of its own."""
         self.manager.calls.clear()
-        reconciler = Reconciler(self.paths, self.settings, quiet)
-        planned, problems = reconciler.sync(self.manager, waiting=lambda: None)
-        assert problems == ()
+        with self.reconciler() as reconciler, reconciler.hold():
+            planned = reconciler.plan(self.manager)
+            assert reconciler.apply(self.manager, planned) == ()
         return planned
 
+    @contextmanager
+    def reconciler(self) -> Iterator[Reconciler]:
+        reconciler = Reconciler(self.paths, self.settings, quiet)
+        yield reconciler
+        reconciler.close()
+
     def is_done(self) -> bool:
-        """Tell whether a look at everything finds nothing left to do."""
-        plan = Reconciler(self.paths, self.settings, quiet).look(self.manager).plan
+        """Tell whether a plan of everything finds nothing left to do."""
+        with self.reconciler() as reconciler:
+            plan = reconciler.plan(self.manager).plan
         return not (plan.stop or plan.start or plan.write or plan.remove or plan.link or plan.unlink)
 
 
@@ -129,7 +143,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         site.write(name, name)
     site.write("always")
     site.age()
-    assert site.sync().part is None
+    assert site.sync().scope.is_all
     yield site
     site.manager.close()
 
@@ -140,7 +154,7 @@ def verbs(planned: PlannedRun) -> dict[str, Verb]:
 
 def test_nothing_to_do_asks_systemd_once(site: Site) -> None:
     planned = site.sync()
-    assert planned.part == frozenset()
+    assert planned.scope == NOTHING
     assert planned.plan.is_empty
     assert planned.vassals == 4
     # The target and what runs always by name; then the target for the plan, and nothing to check.
@@ -151,14 +165,14 @@ def test_each_change_is_seen_alone(site: Site) -> None:
     new = site.write("new", "new")
     site.age()
     planned = site.sync()
-    assert (planned.part, verbs(planned), planned.vassals) == (frozenset({new}), {"new.ini": Verb.ADDED}, 5)
+    assert (planned.scope, verbs(planned), planned.vassals) == (Scope.of({new}), {"new.ini": Verb.ADDED}, 5)
     assert "start vassal-new.socket" in site.manager.calls
     assert "daemon-reload" not in site.manager.calls
 
     moved = site.write("a", "elsewhere")
     site.age()
     planned = site.sync()
-    assert (planned.part, verbs(planned), planned.vassals) == (frozenset({moved}), {"a.ini": Verb.CHANGED}, 5)
+    assert (planned.scope, verbs(planned), planned.vassals) == (Scope.of({moved}), {"a.ini": Verb.CHANGED}, 5)
 
     (site.folder / "b.ini").unlink()
     planned = site.sync()
@@ -169,7 +183,7 @@ def test_each_change_is_seen_alone(site: Site) -> None:
 
     site.manager.states["vassal-always.service"] = DEAD
     assert verbs(site.sync()) == {"always.ini": Verb.STARTED}
-    assert site.sync().part == frozenset()
+    assert site.sync().scope == NOTHING
     assert site.is_done()
 
 
@@ -182,11 +196,11 @@ def test_a_unit_that_was_touched_is_written_again(site: Site, tmp_path: Path) ->
 
 
 def test_a_conflict_has_the_run_look_at_all_and_is_told_each_time(site: Site) -> None:
-    rivals = frozenset({site.write("rival", "a"), str(site.folder / "a.ini")})
+    rivals = Scope.of({site.write("rival", "a"), site.key("a")})
     site.age()
-    for part in (None, rivals):
+    for scope in (Scope.all(), rivals):
         planned = site.sync()
-        assert planned.part == part
+        assert planned.scope == scope
         assert [d.code for d in planned.diagnostics] == ["address-conflict"] * 2
         assert planned.plan.is_empty
     (site.folder / "rival.ini").unlink()
@@ -199,7 +213,7 @@ def test_what_is_refused_is_told_each_time(site: Site) -> None:
     site.age()
     for _ in range(2):
         planned = site.sync()
-        assert planned.part == frozenset({bad})
+        assert planned.scope == Scope.of({bad})
         assert [d.code for d in planned.diagnostics] == ["config-unreadable"]
         assert planned.vassals == 4
     site.write("bad", "bad")
@@ -214,17 +228,17 @@ def test_a_file_that_a_condition_asks_about(site: Site, tmp_path: Path) -> None:
     site.sync()
     flag.touch()
     planned = site.sync()
-    assert (planned.part, verbs(planned)) == (frozenset({asks}), {"asks.ini": Verb.CHANGED})
+    assert (planned.scope, verbs(planned)) == (Scope.of({asks}), {"asks.ini": Verb.CHANGED})
     assert "Backlog=7" in (tmp_path / "units" / "vassal-asks.socket").read_text()
 
 
 def test_other_settings_or_a_lost_roll_have_the_run_look_at_all(site: Site) -> None:
     site.settings = Settings(emperor=site.settings.emperor, emperor_on_demand_extension=".socket", env=("A=b",))
-    assert site.sync().part is None
-    assert site.sync().part == frozenset()
+    assert site.sync().scope.is_all
+    assert site.sync().scope == NOTHING
     with open(site.paths.cache, "w", encoding="utf-8") as cache:
         cache.write("{}")
-    assert site.sync().part is None
+    assert site.sync().scope.is_all
 
 
 def test_a_file_that_changes_while_it_is_read_is_looked_at_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,11 +246,11 @@ def test_a_file_that_changes_while_it_is_read_is_looked_at_again(site: Site, mon
     monkeypatch.setattr(fingerprint, "_TICK", 10**12)
     young = site.write("young", "young")
     site.sync()
-    assert young in (site.sync().part or ())
+    assert young in (site.sync().scope.keys or ())
     monkeypatch.undo()
     site.age()
     site.sync()
-    assert site.sync().part == frozenset()
+    assert site.sync().scope == NOTHING
 
 
 def test_most_vassals_gone_at_once_are_kept(site: Site) -> None:
@@ -257,5 +271,5 @@ def test_with_many_changes_it_is_quicker_to_look_at_all(site: Site) -> None:
         site.write(f"m{number}", f"m{number}")
     site.age()
     planned = site.sync()
-    assert planned.part is None
+    assert planned.scope.is_all
     assert planned.vassals == incremental.MOST + 5
