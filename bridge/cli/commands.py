@@ -240,7 +240,8 @@ def watch(**given: Any) -> None:
     """Keep systemd true to the vassals, and tell their lives to the journal; until stopped."""
     from bridge.state.pauses import pause_reader
     from bridge.systemd.manager import connected
-    from bridge.watch.daemon import Daemon, LoadedConfig
+    from bridge.watch.configuration import LoadedConfig
+    from bridge.watch.daemon import Daemon
     from bridge.watch.notifier import Notifier
 
     def make_setup() -> LoadedConfig:

@@ -141,8 +141,8 @@ class Settings:
     def on_demand_rule(self) -> OnDemandRule:
         """The rule in force: the extension, else the directory, else the command.
 
-        core/emperor.c, ``emperor_check_on_demand_socket``: the Emperor never asks the next one, even if the first
-        gives no address.
+        core/emperor.c, ``emperor_check_on_demand_socket``: the Emperor does not try the next one, even if the first
+        gives a vassal no address.
         """
         for kind, value in (
             (RuleKind.EXTENSION, self.emperor_on_demand_extension),

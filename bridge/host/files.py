@@ -21,8 +21,8 @@ class FileError(OSError):
 def read_regular(path: str, *, max_bytes: int) -> bytes:
     """Read a whole regular file.
 
-    The call never blocks on a FIFO and never reads a device. The bridge runs as root and quotes files in messages, so
-    it follows no symlink to a file that the symlink's owner may not read.
+    The call never blocks on a FIFO and never reads a device. It follows no symlink to a file
+    that the symlink's owner may not read, because the bridge runs as root and quotes files in messages.
 
     Raises:
         FileNotFoundError: the file does not exist.

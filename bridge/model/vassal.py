@@ -178,6 +178,13 @@ class RejectedVassal:
     """None: the rule does not say."""
     address: Address | None = None
     """The address its rule gives, if that much is known."""
+    sources: tuple[str, ...] = ()
+    """The files known to be read for it or to be at fault: a change of one may mend it."""
+
+    @classmethod
+    def of(cls, resolved: ResolvedVassal) -> RejectedVassal:
+        """Return the rejection of a vassal whose config can be served, but not beside others."""
+        return cls(vassal=resolved.vassal, mode=resolved.mode, address=resolved.address, sources=resolved.sources)
 
 
 def names_of(vassal: Vassal | InstalledVassal) -> set[str]:

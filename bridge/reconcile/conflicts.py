@@ -58,7 +58,7 @@ class _Search:
     def reject(self, resolved: ResolvedVassal, code: str, message: str, hint: str) -> None:
         vassal = resolved.vassal
         self.rejected.add(vassal.key)
-        self.rejections.setdefault(vassal, RejectedVassal(vassal=vassal, mode=resolved.mode, address=resolved.address))
+        self.rejections.setdefault(vassal, RejectedVassal.of(resolved))
         self.diagnostics.append(vassal.problem(code, message, hint))
 
     def drop_rejected(self) -> bool:

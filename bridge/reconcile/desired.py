@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic
+from bridge.host.links import link_targets
 from bridge.model.vassal import Mode, RejectedVassal, ResolvedVassal
 from bridge.vassals.on_demand import RuleResult, apply_on_demand_rule, rule_file
 from bridge.vassals.resolve import Resolution, resolve
@@ -95,16 +96,22 @@ class DesiredLoader:
     def _resolve(
         self, vassal: Vassal, rule: RuleResult, unfinished: Collection[str]
     ) -> Resolution | tuple[RejectedVassal, tuple[Diagnostic, ...]]:
-        if rule_file(self.settings, vassal.config.path) in unfinished:
-            return RejectedVassal(vassal=vassal, mode=None), ()
+        path = vassal.config.path
+        sources = (path, *link_targets(path), *rule.sources)
+        if rule_file(self.settings, path) in unfinished:
+            return RejectedVassal(vassal=vassal, mode=None, sources=sources), ()
         if rule.is_invalid:
-            return RejectedVassal(vassal=vassal, mode=Mode.ON_DEMAND), rule.diagnostics
+            return RejectedVassal(vassal=vassal, mode=Mode.ON_DEMAND, sources=sources), rule.diagnostics
         mode = Mode.ON_DEMAND if rule.address else Mode.ALWAYS
-        rejected = RejectedVassal(vassal=vassal, mode=mode, address=rule.address)
-        if vassal.config.path in unfinished:
+        rejected = RejectedVassal(vassal=vassal, mode=mode, address=rule.address, sources=sources)
+        if path in unfinished:
             return rejected, ()
         result = resolve(vassal, rule, self.context)
-        return (rejected, (*rule.diagnostics, result)) if isinstance(result, Diagnostic) else result
+        if not isinstance(result, Diagnostic):
+            return result
+        # The fault may stand in a file that the config includes.
+        sources = (*sources, result.path) if result.path else sources
+        return replace(rejected, sources=sources), (*rule.diagnostics, result)
 
 
 def _distinct(reports: Sequence[Report]) -> list[Vassal]:

@@ -141,7 +141,7 @@ def records_of(planned: PlannedRun, problems: Iterable[Diagnostic], unit_directo
         )
     for rejection in planned.rejections:
         vassal = rejection.vassal
-        claim = CachedVassal(vassal.name, vassal.config.path, vassal.monitor, vassal.label)
+        claim = CachedVassal(vassal.name, vassal.config.path, vassal.monitor, vassal.label, inputs=rejection.sources)
         _add(records, vassal.key, claim._replace(collision_keys=_collision_keys(rejection.address)))
     for key in planned.desired.unusable:
         _add(records, key, CachedVassal())
@@ -164,6 +164,7 @@ def _add(records: dict[str, CachedVassal], key: str, record: CachedVassal) -> No
             label=known.label or record.label,
             collision_keys=(*known.collision_keys, *record.collision_keys),
             tenant=record.tenant if known.tenant is None else known.tenant,
+            inputs=(*known.inputs, *record.inputs),
             is_served=known.is_served or record.is_served,
         )
     records[key] = record

@@ -204,7 +204,7 @@ class Planner:
                 unfit[resolved] = unwritable(resolved.vassal, error)
         if not unfit:
             return desired, texts
-        rejected = (RejectedVassal(vassal=one.vassal, mode=one.mode, address=one.address) for one in unfit)
+        rejected = map(RejectedVassal.of, unfit)
         return replace(
             desired,
             resolved=tuple(one for one in desired.resolved if one not in unfit),

@@ -47,8 +47,8 @@ class Config:
     unread: tuple[Option, ...] = ()
     """Options that only the running process can evaluate or may read.
 
-    These are includes that the bridge did not read, options with such an ``@(file)``, and conditions and loops that it
-    could not decide, each followed by the options of its body.
+    These are includes and options with ``@(file)`` whose file the bridge did not read. They are also conditions and
+    loops that it could not decide, each followed by the options of its body.
     """
     asked: tuple[str, ...] = ()
     """Further files that it depends on: those of ``@(file)``, and those that its conditions test."""

@@ -29,8 +29,8 @@ def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
     """Return the options of the block mapping ``section``.
 
     It goes through libyaml's tokens exactly as ``uwsgi_yaml_config`` does. So scalars stay as written (``yes`` is
-    ``yes``), a list repeats its option, and a flow mapping is no section. It ends at the end of the section, or at the
-    first scalar in an unexpected place, such as that of an anchor or a tag.
+    ``yes``), a list repeats its option, and a flow mapping is no section. It ends with the section, or at
+    the first scalar in an unexpected place, such as that of an anchor or a tag.
     """
     options: list[Option] = []
     depth = 0

@@ -1,1 +1,1 @@
-"""The daemon: it learns of changes and reconciles at once."""
+"""The daemon: it notices changes of vassals and reconciles them at once."""

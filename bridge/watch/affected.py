@@ -1,48 +1,48 @@
-"""From files that changed to the vassals that they are of."""
+"""Map changed paths to the vassals that they can affect."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.model.vassal import option_for
-from bridge.monitors import monitor_for
+from bridge.config.settings import RuleKind
+from bridge.reconcile.run import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bridge.config.settings import Settings
     from bridge.monitors.base import Monitor
     from bridge.state.cache import VassalCache
 
 
-def configs_of(paths: Iterable[str], cache: VassalCache, settings: Settings) -> frozenset[str] | None:
-    """Return the configs that the files are, or are rule files of; None if one of them might concern any vassal.
+def scope_of(paths: Iterable[str], cache: VassalCache, monitors: Sequence[Monitor], settings: Settings) -> Scope:
+    """Return the vassals whose config or rule file is at one of the paths.
 
-    What else lies beside configs, such as an editor's own files, is nobody's.
-
-    Raises:
-        BridgeError: the settings name a monitor there is not.
+    The scope is all vassals if a path can affect any of them: a file that some config includes, links to or asks
+    about, or a file outside the monitors' folders. Other files beside the configs, such as an editor's, affect none.
     """
-    if settings.emperor_on_demand_exec:
-        return None
-    monitors = [monitor_for(spec, settings) for spec in settings.emperor]
-    found: set[str] = set()
+    rule = settings.on_demand_rule
+    if rule.kind is RuleKind.EXEC:
+        # The rule's command may read any file.
+        return Scope.all()
+    extension = rule.value if rule.kind is RuleKind.EXTENSION else ""
+    affected: set[str] = set()
     for path in paths:
-        configs = [c for c in _candidates(path, settings) if c in cache.records or _is_config(c, monitors, settings)]
-        is_beside = any(monitor.holds(path) for monitor in monitors)
-        if path.rpartition("/")[2] in cache.included or not (configs or is_beside):
-            return None
-        found.update(configs)
-    return frozenset(found)
+        # The cache knows base names only, since the file may have been changed through another path.
+        if path.rpartition("/")[2] in cache.included:
+            return Scope.all()
+        keys = set(_keys_at(path, monitors, extension))
+        if not keys and not any(monitor.holds(path) for monitor in monitors):
+            return Scope.all()
+        affected |= keys
+    return Scope.of(frozenset(affected))
 
 
-def _candidates(path: str, settings: Settings) -> Iterator[str]:
-    yield path
-    extension = settings.emperor_on_demand_extension
+def _keys_at(path: str, monitors: Iterable[Monitor], extension: str) -> Iterator[str]:
+    configs = [path]
     if extension and path.endswith(extension):
-        yield path.removesuffix(extension)
-
-
-def _is_config(path: str, monitors: Iterable[Monitor], settings: Settings) -> bool:
-    is_named = option_for(path, settings.emperor_extra_extension) is not None
-    return is_named and any(monitor.covers(path) for monitor in monitors)
+        configs.append(path.removesuffix(extension))
+    for monitor in monitors:
+        for config in configs:
+            if (key := monitor.key_at(config)) is not None:
+                yield key

@@ -1,236 +1,202 @@
-"""The watch daemon: asleep until the kernel or systemd tells of a change, then it walks the same road as sync."""
+"""The daemon: a loop that waits for events, and one run of the reconciler for each burst of changes."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import math
-import os
-import select
-import signal
-import socket
-import time
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.host.path_watch import WatchList
-from bridge.model.address import UnixAddress
-from bridge.watch.affected import configs_of
+from bridge.reconcile.run import RunOptions, Scope
+from bridge.watch.affected import scope_of
+from bridge.watch.configuration import Configuration
 from bridge.watch.inotify import FileWatch
-from bridge.watch.watch_list import add_links, add_sockets, places
+from bridge.watch.sd_notify import ServiceState
+from bridge.watch.sources import FileSource, SignalSource, UnitSource, wait
+from bridge.watch.timing import Backoff, Debounce
+from bridge.watch.watch_list import WatchedPaths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
-    from bridge.config.settings import Settings
     from bridge.model.unit import UnitState
-    from bridge.reconcile.reconciler import Reconciler
     from bridge.reconcile.run import PlannedRun
     from bridge.systemd.manager import SystemdManager
+    from bridge.watch.configuration import LoadedConfig
     from bridge.watch.notifier import Notifier
+    from bridge.watch.sources import EventSource
 
-QUIET, BRIEFLY_QUIET = 0.03, 0.005
-"""Seconds without a further change before a burst is taken to be over; if it is of one vassal so far, it may be one."""
-IMPATIENCE = 0.5
-"""Seconds after which a burst is acted on although it goes on."""
-UNCLOSED = 2.0
-"""Seconds after the last write when a file is looked at whether anybody still has it open."""
-RETRY_FIRST, RETRY_LAST = 5.0, 300.0
-"""Seconds between attempts after a run that failed, such as on a port that is taken: nobody tells when it is free."""
 _ROUNDS = 5
-_FLOOD = 500
-"""Units of which the start is not followed: each is told several times over, with all its properties."""
-_FILES_OF_ONE = 2
-"""Files that one vassal comes with: its config and its rule's."""
+"""Runs in a row at most, each because the one before found new folders."""
+_MANY_STARTS = 500
+"""If a run starts this many units, the daemon follows units only after it: systemd reports each several times."""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedConfig:
-    """What the daemon works with until its configuration changes."""
+class _Outcome(NamedTuple):
+    """How one run ended."""
 
-    reconciler: Reconciler
-    settings: Settings
-    configuration: tuple[str, ...]
-    """The files and folders these came from, to be watched too."""
+    is_ok: bool
+    is_whole: bool
+    """Whether the run was of all vassals."""
+    new_folders: set[str]
+    """The folders that are watched only since this run."""
 
 
 class Daemon:
-    """Keeps systemd true to the vassals."""
+    """Runs the reconciler whenever vassals, rules, sockets or the configuration change."""
 
-    def __init__(self, manager: SystemdManager, make_setup: Callable[[], LoadedConfig], herald: Notifier) -> None:
-        self._manager = manager
-        self._make_setup = make_setup
-        self._setup = make_setup()
-        self._configured = _inodes(self._setup.configuration)
-        self._herald = herald
-        self._files = FileWatch()
-        self._sockets: dict[str, tuple[int, int]] = {}
-        self._trails = WatchList(lambda _: None)
-        self._sources: set[str] = set()
-        """The folders in which vassals can change, of all that are watched."""
-        self._touched: set[str] | None = set()
-        self._first_change = self._last_change = 0.0
-        self._retry_at = 0.0
-        self._retry_after = RETRY_FIRST
-        self._stopping = self._reconfigure = self._is_following = False
-
-    def run(self) -> None:
-        """Work until told to stop by SIGTERM or SIGINT; SIGHUP has the configuration read again.
+    def __init__(self, manager: SystemdManager, load_config: Callable[[], LoadedConfig], notifier: Notifier) -> None:
+        """Load the configuration.
 
         Raises:
-            BridgeError: at the start, what sync would raise.
+            BridgeError: it cannot be used.
         """
-        wakeups, wake = socket.socketpair()
-        for end in (wakeups, wake):
-            end.setblocking(False)
-        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-        # A lease that is broken while it is tried must not end the daemon.
-        signal.signal(signal.SIGIO, signal.SIG_IGN)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._signalled)
-        self._trails = places(self._setup.settings, self._setup.configuration)
+        self._manager = manager
+        self._notifier = notifier
+        self._configuration = Configuration(load_config)
+        self._service = ServiceState()
+        self._debounce = Debounce()
+        self._backoff = Backoff()
+        self._files = FileWatch()
+        loaded = self._configuration.current
+        self._paths = WatchedPaths(loaded.reconciler.monitors, loaded.settings, loaded.configuration)
+        self._units = UnitSource(manager, changed=notifier.unit_changed, socket_failed=lambda: self.touch(None))
+        self._signals = SignalSource(stop=self.stop, reload=self._request_reload)
+        self._sources: list[EventSource] = [
+            self._signals,
+            FileSource(self._files, changed=self.touch, is_unchanged=self._paths.is_unchanged_socket),
+            self._units,
+        ]
+        self._is_stopping = self._is_reload_requested = self._is_following = False
+
+    def register(self, source: EventSource) -> None:
+        """Wait for another source too."""
+        self._sources.append(source)
+
+    def touch(self, paths: set[str] | None) -> None:
+        """Have the vassals at these paths reconciled once the burst of changes is over; None: all vassals."""
+        self._debounce.touch(paths)
+
+    def stop(self) -> None:
+        """End the loop after the events at hand."""
+        self._is_stopping = True
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT; SIGHUP reloads the configuration.
+
+        Raises:
+            BridgeError: the first run failed, or the connection to the service manager broke.
+        """
+        self._signals.install()
         self._watch()
-        self._work(first=True)
+        if self._configuration.is_outdated():
+            # It changed before it was watched.
+            self._reload()
+        self._reconcile(Scope.all())
         self._follow(self._manager.units)
+        # Changes that came with the answers to these calls have been read: they do not make the descriptor readable.
+        self._units.read()
         _give_memory_back()
-        poll = select.poll()
-        for source in (wakeups, self._files, self._manager):
-            poll.register(source.fileno(), select.POLLIN)
-        while not self._stopping:
-            self._herald.alive()
-            poll.poll(self._patience())
-            with suppress(BlockingIOError):
-                wakeups.recv(64)
-            self._notice_files()
-            self._notice_units()
-            if self._is_due():
-                self._work()
-        self._herald.stopping()
+        while not self._is_stopping:
+            self._service.alive()
+            wait(self._sources, self._next_time())
+            is_retry = self._backoff.take()
+            if is_retry or self._debounce.is_due():
+                self._work(is_retry=is_retry)
+        self._service.stopping()
 
-    def _signalled(self, number: int, _frame: object) -> None:
-        if number == signal.SIGHUP:
-            self._reconfigure = True
-            self._changed()
-        else:
-            self._stopping = True
+    def _next_time(self) -> float | None:
+        times = (self._debounce.due(), self._backoff.due(), self._service.due())
+        return min((one for one in times if one is not None), default=None)
 
-    def _changed(self, paths: set[str] | None = None) -> None:
-        """Note that something happened to these files, or to no one knows what."""
-        self._touched = None if paths is None or self._touched is None else self._touched | paths
-        self._last_change = time.monotonic()
-        self._first_change = self._first_change or self._last_change
+    def _request_reload(self) -> None:
+        self._is_reload_requested = True
+        self.touch(None)
 
-    def _is_due(self) -> bool:
-        now = time.monotonic()
-        if self._retry_at and now >= self._retry_at:
-            return True
-        return bool(self._first_change) and now >= self._burst_over()
-
-    def _burst_over(self) -> float:
-        is_one = self._touched is not None and len(self._touched) <= _FILES_OF_ONE
-        quiet = BRIEFLY_QUIET if is_one else QUIET
-        return min(self._last_change + quiet, self._first_change + IMPATIENCE)
-
-    def _patience(self) -> float | None:
-        """Return how many milliseconds to sleep at most; None: until something happens."""
-        times = [self._retry_at] if self._retry_at else []
-        if self._first_change:
-            times.append(self._burst_over())
-        if self._files.open and self._files.written_at < math.inf:
-            times.append(self._files.written_at + UNCLOSED)
-        if alive := self._herald.next_alive():
-            times.append(alive)
-        return max(0.0, min(times) - time.monotonic()) * 1000 + 1 if times else None
-
-    def _notice_files(self) -> None:
-        paths = self._files.changed(self._is_own_socket)
-        if self._files.open and time.monotonic() >= self._files.written_at + UNCLOSED:
-            finished = self._files.resolve()
-            paths = None if paths is None else paths | finished
-        if paths is None or paths:
-            self._changed(paths)
-
-    def _is_own_socket(self, path: str) -> bool:
-        """Tell whether a change is only that of a socket which systemd made and which is as it made it."""
-        known = self._sockets.get(path)
-        return known is not None and known == _inode(path)
-
-    def _notice_units(self) -> None:
-        for change in self._manager.changes():
-            self._herald.unit_changed(change)
-            has_failed = change.interface == "Unit" and change.values.get("ActiveState") == "failed"
-            if has_failed and change.unit.endswith(".socket"):
-                self._changed()
-
-    def _work(self, *, first: bool = False) -> None:
-        is_retry = bool(self._retry_at) and time.monotonic() >= self._retry_at
-        paths, self._touched = (None if first or is_retry else self._touched), set()
-        self._first_change = self._retry_at = 0.0
-        if self._reconfigure or self._configured != _inodes(self._setup.configuration):
-            self._reconfigure = False
-            self._renew_setup()
+    def _work(self, *, is_retry: bool) -> None:
+        """Reconcile the vassals that the burst of changes can affect; all of them for a retry or after a reload."""
+        paths = self._debounce.take()
+        if self._is_reload_requested or self._configuration.is_outdated():
+            self._is_reload_requested = False
+            self._reload()
             paths = None
+        loaded = self._configuration.current
+        scope = Scope.all()
+        if paths is not None and not is_retry:
+            scope = scope_of(paths, loaded.reconciler.cache, loaded.reconciler.monitors, loaded.settings)
         try:
-            problems = self._sync(paths)
+            self._reconcile(scope)
         except BridgeError as error:
-            if first:
-                raise
-            self._herald.failed([error.diagnostic])
-            self._herald.ready()
-            self._try_later()
-            return
-        if problems:
-            self._try_later()
-        else:
-            self._retry_after = RETRY_FIRST
+            self._notifier.failed(error.diagnostic)
+            self._service.ready()
+            self._backoff.fail()
+            self._units.read()
 
-    def _sync(self, paths: set[str] | None) -> tuple[Diagnostic, ...]:
-        """Sync, and once more for as long as there are new places in which something may have happened unseen."""
-        problems: tuple[Diagnostic, ...] = ()
-        reconciler, settings = self._setup.reconciler, self._setup.settings
-        touched = None if paths is None else configs_of(paths, reconciler.cache, settings)
+    def _reload(self) -> None:
+        self._service.reloading()
+        try:
+            self._configuration.reload()
+        except BridgeError as error:
+            self._notifier.failed(error.diagnostic)
+        loaded = self._configuration.current
+        self._paths.configure(loaded.reconciler.monitors, loaded.settings, loaded.configuration)
+
+    def _reconcile(self, scope: Scope) -> None:
+        """Run once, and again for all vassals as long as a run finds new folders: changes there were not seen."""
         for _ in range(_ROUNDS):
-            planned, problems = reconciler.keep_up(
-                self._manager, touched=touched, unfinished=frozenset(self._files.open), foresee=self._foresee
-            )
-            # What systemd told meanwhile is of our own making, and comes after it in the story.
-            changes = list(self._manager.changes())
-            self._remember(planned)
-            new, trouble = self._watch()
-            problems += trouble
-            self._herald.done(planned, problems)
-            for change in changes:
-                self._herald.unit_changed(change)
-            is_part = planned.part is not None
-            # With many vassals these are large: the next round is not to find them still there.
-            del planned, changes
-            if not is_part:
+            outcome = self._run(scope)
+            if outcome.is_whole:
                 _give_memory_back()
-            if not new & self._sources:
+            if not outcome.new_folders & self._paths.vassal_folders:
                 break
-            touched = None
-        if new and any(_inode(path) != inode for path, inode in self._sockets.items()):
-            # One went before its folder was watched.
-            self._changed()
-        return problems
+            scope = Scope.all()
+        if not outcome.is_ok:
+            self._backoff.fail()
+        elif outcome.is_whole:
+            # A run of some vassals says nothing about those that failed before.
+            self._backoff.succeed()
+        if outcome.new_folders and self._paths.has_lost_socket():
+            # It was removed before its folder was watched.
+            self.touch(None)
 
-    def _foresee(self, planned: PlannedRun) -> None:
-        """Follow the units from before the first change, unless so many start that they would be told all at once."""
-        if len(planned.plan.start) < _FLOOD:
+    def _run(self, scope: Scope) -> _Outcome:
+        """Plan and apply once, watch what is new, and report."""
+        reconciler = self._configuration.current.reconciler
+        options = RunOptions(scope=scope, leave_stopped=True, unfinished=frozenset(self._files.open))
+        with reconciler.hold():
+            planned = reconciler.plan(self._manager, options)
+            self._prepare(planned)
+            problems = reconciler.apply(self._manager, planned)
+        # The run itself caused these changes of units: they are reported after it, and a socket that failed is among
+        # its problems already.
+        changes = list(self._manager.changes())
+        self._paths.update(planned)
+        new_folders, trouble = self._watch()
+        problems += trouble
+        self._notifier.done(planned, problems)
+        self._service.status(self._notifier.summary)
+        self._service.ready()
+        for change in changes:
+            self._notifier.unit_changed(change)
+        return _Outcome(is_ok=not problems, is_whole=planned.scope.is_all, new_folders=new_folders)
+
+    def _prepare(self, planned: PlannedRun) -> None:
+        """Follow the units before the first change, and expect the end of those that will be removed."""
+        if len(planned.plan.start) < _MANY_STARTS:
             self._follow(lambda: planned.actual.states)
+        self._notifier.will_remove(planned.removed)
 
     def _follow(self, states: Callable[[], Mapping[str, UnitState]]) -> None:
         if not self._is_following:
             self._is_following = True
             self._manager.listen()
-            self._herald.follow(states())
+            self._notifier.follow(states())
 
     def _watch(self) -> tuple[set[str], tuple[Diagnostic, ...]]:
-        """Watch all places; return the new folders among them, and what is wrong."""
+        """Have the kernel watch all paths; return the folders that are new among them, and what failed."""
         try:
-            return self._files.watch(self._trails.names), ()
+            return self._files.watch(self._paths.names), ()
         except OSError as error:
             problem = Diagnostic(
                 code="watch-limit",
@@ -239,60 +205,10 @@ class Daemon:
             )
             return set(), (problem,)
 
-    def _renew_setup(self) -> None:
-        self._herald.reloading()
-        self._configured = _inodes(self._setup.configuration)
-        try:
-            self._setup = self._make_setup()
-        except BridgeError as error:
-            self._herald.failed([error.diagnostic])
-
-    def _remember(self, planned: PlannedRun) -> None:
-        """Keep what tells a change that matters from one of systemd's making, and where one can happen."""
-        if planned.part is None:
-            self._sockets = {}
-            self._trails = places(self._setup.settings, self._setup.configuration)
-        else:
-            gone = {i.address.path for i in planned.actual.installed.values() if isinstance(i.address, UnixAddress)}
-            for path in gone:
-                self._sockets.pop(path, None)
-                self._trails.forget(path)
-        before = set() if planned.part is None else set(self._trails.names)
-        add_links(self._trails, self._setup.settings, planned.desired)
-        self._sources = (self._sources & before) | (self._trails.names.keys() - before)
-        add_sockets(self._trails, planned.desired)
-        paths = (s.address.path for s in planned.conflicts.accepted if isinstance(s.address, UnixAddress))
-        self._sockets |= {path: inode for path in paths if (inode := _inode(path))}
-
-    def _try_later(self) -> None:
-        self._retry_at = time.monotonic() + self._retry_after
-        self._retry_after = min(self._retry_after * 2, RETRY_LAST)
-
 
 def _give_memory_back() -> None:
-    """Return to the kernel what a run needed: the daemon may sleep for days now (malloc_trim(3))."""
+    """Return the memory of a run to the kernel (malloc_trim(3)): the daemon may sleep for days now."""
     gc.collect()
     with suppress(AttributeError):
-        # Not every C library has it.
+        # musl has no malloc_trim.
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _inodes(paths: Iterable[str]) -> list[object]:
-    """Return what tells whether any of these files or folders is another or changed."""
-    found: list[object] = []
-    for path in paths:
-        try:
-            info = os.stat(path)
-        except OSError:
-            found.append(None)
-        else:
-            found.append((info.st_dev, info.st_ino, info.st_ctime_ns))
-    return found
-
-
-def _inode(path: str) -> tuple[int, int] | None:
-    try:
-        info = os.lstat(path)
-    except OSError:
-        return None
-    return info.st_dev, info.st_ino

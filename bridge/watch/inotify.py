@@ -1,4 +1,4 @@
-"""What the kernel tells of files: the rim of the watch daemon that speaks inotify(7)."""
+"""Watch folders with inotify(7), and hold changed files back while a process still writes them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _GONE = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED
 
 
 class FileWatch:
-    """The folders that are watched now, and the files in them that somebody is just writing."""
+    """The folders that the kernel watches, and the files in them that are being written."""
 
     def __init__(self) -> None:
         self._inotify = INotify(nonblocking=True)
@@ -42,24 +42,24 @@ class FileWatch:
         self._descriptors: dict[str, int] = {}
         self._names: Mapping[str, set[str]] = {}
         self.open: set[str] = set()
-        """Files written to and not yet closed: what is in them is not what will be."""
+        """Files that a process wrote to and has not closed: their content is not complete."""
         self.written_at = 0.0
-        """When such a file was last written to, by ``time.monotonic()``."""
+        """When such a file was last written to, by ``time.monotonic()``; infinite once :meth:`resolve` asked."""
 
     def fileno(self) -> int:
-        """Return the descriptor to wait on."""
+        """Return the inotify descriptor."""
         descriptor: int = self._inotify.fileno()
         return descriptor
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop watching. The daemon never does, for it watches as long as its process lives."""
         self._inotify.close()
 
     def watch(self, names: Mapping[str, set[str]]) -> set[str]:
-        """Watch these names in these folders and nothing else; return the folders that are new among them.
+        """Watch these names in these folders and nothing else; return the folders that were not watched before.
 
-        What happened in a new one before may have been missed. A folder that is not there is none: its parent is
-        watched for it.
+        Changes in a new folder before this call were not seen. A folder that does not exist is skipped: the names
+        include it in its parent.
 
         Raises:
             OSError: the kernel allows no more watches (``fs.inotify.max_user_watches``).
@@ -73,16 +73,16 @@ class FileWatch:
                 descriptor = self._inotify.add_watch(folder, _MASK)
             except (FileNotFoundError, NotADirectoryError, PermissionError):
                 continue
-            # The same folder by another path (a bind mount) has the same descriptor.
+            # The kernel gives one descriptor for one folder, also by a second path (a bind mount).
             self._by_descriptor[descriptor] = folder
             self._descriptors[folder] = descriptor
             added.add(folder)
         return added
 
     def changed(self, is_known: Callable[[str], bool]) -> set[str] | None:
-        """Read all that happened; return the files it happened to, or None if it may have happened to any.
+        """Read all events; return the changed paths, or None if any path may have changed.
 
-        A file that is still being written does not count, nor does one that ``is_known`` to be as it should.
+        Paths that are still being written are left out, and so are those that ``is_known`` accepts.
         """
         paths: set[str] = set()
         is_clear = True
@@ -99,22 +99,23 @@ class FileWatch:
                 is_clear = False
             elif of_interest(self._names.get(folder, ()), event.name):
                 path = f"{folder.rstrip('/')}/{event.name}"
-                if self._note(path, event.mask) and not is_known(path):
+                if self._is_finished(path, event.mask) and not is_known(path):
                     paths.add(path)
                     is_clear = is_clear and not event.mask & flags.ISDIR
         return paths if is_clear else None
 
     def resolve(self) -> set[str]:
-        """Take files that nobody has open for writing any more as finished, and return them.
+        """Return the files that no process has open for writing any more, and count them as finished.
 
-        One that is made by other means than to open, write and close it, is never told to be closed.
+        The kernel sends no event when a file is finished by other means than closing it.
         """
         finished = {path for path in self.open if not _has_writer(path)}
         self.open -= finished
         self.written_at = math.inf
         return finished
 
-    def _note(self, path: str, mask: int) -> bool:
+    def _is_finished(self, path: str, mask: int) -> bool:
+        """Return whether the event is a finished change of the path; remember the path if it is being written."""
         if mask & flags.ISDIR:
             return not mask & flags.ATTRIB or bool(mask & ~(flags.ATTRIB | flags.ISDIR))
         if mask & flags.MODIFY or (mask & flags.CREATE and _is_being_written(path)):
@@ -131,7 +132,7 @@ class FileWatch:
             try:
                 self._inotify.rm_watch(descriptor)
             except OSError:
-                # The kernel has dropped it already, with the folder.
+                # The folder was deleted, and the kernel has dropped its watch.
                 return
 
     def _forget(self, descriptor: int, folder: str) -> None:
@@ -140,7 +141,7 @@ class FileWatch:
 
 
 def _has_writer(path: str) -> bool:
-    """Tell whether some process has the file open for writing: then the kernel grants no read lease (fcntl(2))."""
+    """Return whether a process has the file open for writing: then the kernel grants no read lease (fcntl(2))."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -157,7 +158,7 @@ def _has_writer(path: str) -> bool:
 
 
 def _is_being_written(path: str) -> bool:
-    """Tell whether a file that just appeared was made to be written: a link or a device has all it will ever have."""
+    """Return whether a file that just appeared may still be written: a symlink, a hard link or a device is complete."""
     try:
         info = os.lstat(path)
     except OSError:

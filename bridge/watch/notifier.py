@@ -1,19 +1,18 @@
-"""Tells the world what the watch daemon sees and does: the journal, systemd's notifications, a terminal."""
+"""Report what happens to the vassals, what each run changed, and each problem once."""
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import count, errors, printable
+from bridge.diagnostics import count, errors
 from bridge.lifecycle.events import Event
 from bridge.lifecycle.journal import tell, tell_run
 from bridge.lifecycle.tracker import LifecycleTracker
 from bridge.model.unit_names import PAUSE_PREFIX, pause_of
+from bridge.watch.terminal import print_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -23,119 +22,96 @@ if TYPE_CHECKING:
     from bridge.model.unit import UnitChange, UnitState
     from bridge.reconcile.run import PlannedRun
 
-_MICRO = 1_000_000
-
 
 class Notifier:
-    """Remembers what it has told, so that nothing is told twice."""
+    """Writes events, changes and problems to the journal and to a terminal; a problem that stays is not repeated."""
 
     def __init__(self, *, user_manager: bool, pause: Callable[[str], float | None]) -> None:
+        """Start with no vassals.
+
+        Args:
+            user_manager: whether the units are those of a user's service manager.
+            pause: returns, by a vassal's label, how many seconds its pause after a failure lasts, if one is known.
+        """
         self._user_manager = user_manager
         self._pause = pause
-        self._lives = LifecycleTracker(now=time.monotonic_ns() // 1000)
+        self._tracker = LifecycleTracker(now=time.monotonic_ns() // 1000)
         self._throttled: dict[str, LifecycleEvent] = {}
+        """``throttled`` events by the unit of the pause; each is reported when its pause has begun."""
         self._names: dict[str, str] = {}
-        self._gone: dict[str, str] = {}
+        """The names of all vassals that have units, by label."""
+        self._removed: dict[str, str] = {}
+        """The names of the vassals that the last run removed: systemd reports the end of their units after it."""
         self._problems: frozenset[Diagnostic] = frozenset()
-        self._is_ready = False
-        watchdog = int(os.environ.get("WATCHDOG_USEC", "0"))
-        self._interval = watchdog / _MICRO / 2 if watchdog else 0.0
-        self._next_alive = time.monotonic() + self._interval if self._interval else 0.0
 
     def follow(self, states: Mapping[str, UnitState]) -> None:
-        """Take the units as they are now; :meth:`unit_changed` tells what becomes of them."""
-        self._lives.seed(states)
+        """Take these states as the start: only later changes of units are reported."""
+        self._tracker.seed(states)
+
+    def will_remove(self, labels: Iterable[str]) -> None:
+        """Expect the end of these vassals' units: their sockets are closed, so they will not wait for connections."""
+        for label in labels:
+            self._tracker.expect_removal(label)
 
     def unit_changed(self, change: UnitChange) -> None:
-        """Tell what a change of a unit means for its vassal, if anything."""
+        """Report the events that follow from a change of a unit."""
         if change.unit.startswith(PAUSE_PREFIX):
-            event = self._throttled.pop(change.unit, None)
-            if event and (seconds := self._pause(event.label)) is not None:
-                event = replace(event, text=f"next attempt in {seconds:g} s")
-            self._tell(event)
+            if (event := self._throttled.pop(change.unit, None)) is not None:
+                if (seconds := self._pause(event.label)) is not None:
+                    event = replace(event, text=f"next attempt in {seconds:g} s")
+                self._report(event)
             return
-        for event in self._lives.feed(change.unit, change.interface, change.values):
+        for event in self._tracker.feed(change.unit, change.interface, change.values):
             if event.event is Event.THROTTLED:
-                # How long the pause is gets known once it has begun.
+                # The length of the pause is known once its unit has started.
                 self._throttled[pause_of(event.unit)] = event
             else:
-                self._tell(event)
-
-    def _tell(self, event: LifecycleEvent | None) -> None:
-        if event is not None:
-            name = self._names.get(event.label) or self._gone.get(event.label, event.label)
-            self._say(f"{name}: {event.text}")
-            with suppress(OSError):
-                tell(event, vassal=name, user_manager=self._user_manager)
+                self._report(event)
 
     def done(self, planned: PlannedRun, problems: Iterable[Diagnostic]) -> None:
-        """Tell what a run changed and what is wrong now."""
-        installed = planned.actual.installed
-        names = {label: installed[label].name for label in planned.conflicts.kept}
-        names |= {resolved.vassal.label: resolved.vassal.name for resolved in planned.conflicts.accepted}
-        gone = {label: one.name for label, one in installed.items() if label not in names}
-        if planned.part is None:
-            self._names = names
+        """Report what a run changed, and the problems that are new since the run before.
+
+        Args:
+            planned: the run, which has been applied.
+            problems: what went wrong while it was applied.
+        """
+        scope = planned.scope
+        # A vassal that has come back since it was removed begins a new life too.
+        for label in self._removed:
+            self._tracker.forget(label)
+        if scope.is_all:
+            self._names = dict(planned.names)
         else:
-            for label in gone:
+            for label in planned.removed:
                 self._names.pop(label, None)
-            self._names |= names
-        for label in self._gone.keys() - self._names.keys():
-            self._lives.forget(label)
-        # How their units end is told after this.
-        self._gone = gone
+            self._names |= planned.names
+        self._removed = dict(planned.removed)
         for change in planned.plan.changes:
-            self._say(f"{change.vassal}: {change.verb}{f', {change.detail}' if change.detail else ''}")
+            print_line(str(change))
         tell_run(planned.plan.changes, (), user_manager=self._user_manager)
-        before = [d for d in self._problems if planned.part is not None and d.config not in planned.part]
-        self.failed([*before, *planned.diagnostics, *problems])
+        kept = () if scope.is_all else (d for d in self._problems if d.key is None or not scope.covers(d.key))
+        self._report_new([*kept, *planned.diagnostics, *problems])
+
+    def failed(self, problem: Diagnostic) -> None:
+        """Report why a run, or a reload of the configuration, failed; the problems of the run before remain."""
+        self._report_new([*self._problems, problem])
+
+    @property
+    def summary(self) -> str:
+        """The number of vassals and of errors, for ``systemctl status``."""
         bad = len(errors(self._problems))
-        trouble = f", {count(bad, 'problem')}" if bad else ""
-        self._notify("STATUS", count(len(self._names), "vassal") + trouble)
-        self.ready()
+        return count(len(self._names), "vassal") + (f", {count(bad, 'problem')}" if bad else "")
 
-    def ready(self) -> None:
-        """Tell systemd that the daemon works, or that its configuration has been read again."""
-        if not self._is_ready:
-            self._notify("READY")
-        self._is_ready = True
+    def _report(self, event: LifecycleEvent) -> None:
+        name = self._names.get(event.label) or self._removed.get(event.label, event.label)
+        print_line(f"{name}: {event.text}")
+        with suppress(OSError):
+            tell(event, vassal=name, user_manager=self._user_manager)
 
-    def failed(self, problems: Iterable[Diagnostic]) -> None:
-        """Tell of problems that were not there the last time."""
-        now = frozenset(problems)
-        fresh = sorted(now - self._problems, key=str)
-        for problem in fresh:
-            self._say(str(problem))
-        tell_run((), fresh, user_manager=self._user_manager)
-        self._problems = now
-
-    def reloading(self) -> None:
-        """Tell systemd that the configuration is read again; :meth:`done` tells that it was."""
-        self._notify("RELOADING")
-        self._is_ready = False
-
-    def stopping(self) -> None:
-        """Tell systemd that the daemon ends."""
-        self._notify("STOPPING")
-
-    def alive(self) -> None:
-        """Tell the watchdog, when its time has come, that the daemon works."""
-        if self._next_alive and time.monotonic() >= self._next_alive:
-            self._notify("WATCHDOG")
-            self._next_alive = time.monotonic() + self._interval
-
-    def next_alive(self) -> float:
-        """Return when the watchdog is to be told again, by ``time.monotonic()``; 0 if there is none."""
-        return self._next_alive
-
-    @staticmethod
-    def _notify(kind: str, value: str | None = None) -> None:
-        if "NOTIFY_SOCKET" in os.environ:
-            from cysystemd.daemon import Notification, notify
-
-            notify(Notification[kind], *(() if value is None else (value,)))
-
-    @staticmethod
-    def _say(text: str) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write(printable(text) + "\n")
+    def _report_new(self, problems: Iterable[Diagnostic]) -> None:
+        current = frozenset(problems)
+        new = sorted(current - self._problems, key=str)
+        for problem in new:
+            print_line(str(problem))
+        tell_run((), new, user_manager=self._user_manager)
+        self._problems = current

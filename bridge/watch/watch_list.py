@@ -1,4 +1,4 @@
-"""Where changes that matter can happen: the files that sources, rules, settings and sockets are made of."""
+"""Decide which files and folders to watch: configs, rule files, links, sockets and the bridge's own configuration."""
 
 from __future__ import annotations
 
@@ -7,47 +7,105 @@ import shlex
 import shutil
 from typing import TYPE_CHECKING
 
+from bridge.config.settings import RuleKind
 from bridge.host.path_watch import WatchList
 from bridge.model.address import UnixAddress
-from bridge.monitors import monitor_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from bridge.config.settings import Settings
     from bridge.model.vassal import Vassal
+    from bridge.monitors.base import Monitor
     from bridge.reconcile.desired import Desired
+    from bridge.reconcile.run import PlannedRun
 
 
-def places(settings: Settings, configuration: Iterable[str]) -> WatchList:
-    """Return what is to be watched whatever vassals there are.
+class WatchedPaths:
+    """What the daemon watches, brought up to date after each run; and which sockets in it are systemd's."""
 
-    ``configuration`` are files and folders that the settings themselves came from.
+    def __init__(self, monitors: Iterable[Monitor], settings: Settings, configuration: Iterable[str]) -> None:
+        """Begin with what must be watched before any vassal is known; ``configuration`` as for :func:`base_list`."""
+        self._sockets: dict[str, tuple[int, int]] = {}
+        """The device and inode of each socket that systemd made, by its path."""
+        self.configure(monitors, settings, configuration)
+        self._list = self._base_list()
+        self.vassal_folders: set[str] = set()
+        """The folders in which a config, a rule file or the configuration can change; the others have only sockets."""
 
-    Raises:
-        BridgeError: the settings name a monitor there is not.
+    @property
+    def names(self) -> Mapping[str, set[str]]:
+        """The names to watch, by their folder."""
+        return self._list.names
+
+    def configure(self, monitors: Iterable[Monitor], settings: Settings, configuration: Iterable[str]) -> None:
+        """Take over another configuration, which counts from the next run of all vassals."""
+        self._monitors, self._settings, self._configuration = tuple(monitors), settings, tuple(configuration)
+
+    def update(self, planned: PlannedRun) -> None:
+        """Watch what a run found: the links and sockets of the vassals in its scope."""
+        if planned.scope.is_all:
+            self._sockets = {}
+            self._list = self._base_list()
+            before = set()
+        else:
+            self._forget_sockets(planned)
+            before = set(self.names)
+        add_links(self._list, self._settings, planned.desired)
+        self.vassal_folders = (self.vassal_folders & before) | (self.names.keys() - before)
+        add_sockets(self._list, planned.desired)
+        made = (s.address.path for s in planned.conflicts.accepted if isinstance(s.address, UnixAddress))
+        self._sockets |= {path: inode for path in made if (inode := _inode(path))}
+
+    def is_unchanged_socket(self, path: str) -> bool:
+        """Return whether the path has the socket that systemd made there: its creation is no news."""
+        known = self._sockets.get(path)
+        return known is not None and known == _inode(path)
+
+    def has_lost_socket(self) -> bool:
+        """Return whether any socket that systemd made was removed or replaced."""
+        return any(_inode(path) != inode for path, inode in self._sockets.items())
+
+    def _base_list(self) -> WatchList:
+        return base_list(self._monitors, self._settings, self._configuration)
+
+    def _forget_sockets(self, planned: PlannedRun) -> None:
+        for installed in planned.actual.installed.values():
+            if isinstance(installed.address, UnixAddress):
+                self._sockets.pop(installed.address.path, None)
+                self._list.forget(installed.address.path)
+
+
+def base_list(monitors: Iterable[Monitor], settings: Settings, configuration: Iterable[str]) -> WatchList:
+    """Return what to watch whatever vassals there are.
+
+    Args:
+        monitors: the open monitors, each of which adds what it reads.
+        settings: these may name an on-demand command, which is watched if it is the rule in force.
+        configuration: the files and folders that the settings came from.
     """
     watch_list = WatchList(_readlink)
     for path in configuration:
         watch_list.file(path)
-    for spec in settings.emperor:
-        monitor_for(spec, settings).watch_list(watch_list)
-    for path in _commands(settings):
+    for monitor in monitors:
+        monitor.watch(watch_list)
+    for path in _rule_programs(settings):
         watch_list.file(path)
     return watch_list
 
 
 def add_links(watch_list: WatchList, settings: Settings, desired: Desired) -> None:
-    """Add what is to be watched for configs and rule files that are symlinks."""
+    """Watch the targets of configs and rule files that are symlinks: only these can be outside the watched folders."""
+    rule = settings.on_demand_rule
+    suffixes = ("", rule.value) if rule.kind is RuleKind.EXTENSION else ("",)
     for vassal in _vassals(desired):
-        # In a watched folder only a symlink leads to a place that is not watched yet.
-        for path in (vassal.config, vassal.config + settings.emperor_on_demand_extension):
+        for path in (vassal.config.path + suffix for suffix in suffixes):
             if os.path.islink(path):
                 watch_list.file(path)
 
 
 def add_sockets(watch_list: WatchList, desired: Desired) -> None:
-    """Add what is to be watched for the vassals' sockets."""
+    """Watch the unix sockets of the vassals."""
     for resolved in desired.resolved:
         if isinstance(resolved.address, UnixAddress):
             watch_list.file(resolved.address.path)
@@ -58,11 +116,15 @@ def _vassals(desired: Desired) -> Iterable[Vassal]:
     yield from (rejection.vassal for rejection in desired.rejections)
 
 
-def _commands(settings: Settings) -> list[str]:
-    """Return the files the exec rule is made of: the program, and arguments that are files, such as a script."""
+def _rule_programs(settings: Settings) -> list[str]:
+    """Return the files of the exec rule, if it is in force: the program, and the arguments that are files."""
+    rule = settings.on_demand_rule
+    if rule.kind is not RuleKind.EXEC:
+        return []
     try:
-        words = shlex.split(settings.emperor_on_demand_exec)
+        words = shlex.split(rule.value)
     except ValueError:
+        # The run reports this.
         return []
     if words and (program := shutil.which(words[0])):
         words[0] = os.path.abspath(program)
@@ -74,3 +136,11 @@ def _readlink(path: str) -> str | None:
         return os.readlink(path)
     except OSError:
         return None
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        info = os.lstat(path)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino

@@ -122,5 +122,5 @@ def test_what_only_a_first_start_does_is_refused(machine: Machine, bridge: Bridg
     lines = (f"daemonize = {logs}/x.log", "if-not-reload =", "env = FIRST=1", "end-if =")
     path = bridge.vassal("x.ini", config(*lines), address="127.0.0.1:9343")
     number = config(*lines).splitlines().index("env = FIRST=1") + 1
-    assert bridge.sync(status=1).stderr.startswith(f"{path}:{number}: error: beside daemonize ")
+    assert bridge.sync(status=1).stderr.startswith(f"{path}:{number}: error: with daemonize ")
     assert machine.request("uwsgi", "127.0.0.1:9343").status is None

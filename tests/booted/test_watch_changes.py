@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.watch.daemon import IMPATIENCE
+from bridge.watch.timing import IMPATIENCE
 
 from .bridge import VASSALS, WATCH, config
 from .machine import message

@@ -1,0 +1,326 @@
+"""The daemon's loop and its runs, with a reconciler and a service manager of the test's own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from bridge.config.settings import Settings
+from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.model.unit import UnitChange
+from bridge.reconcile.run import Scope
+from bridge.state.cache import VassalCache
+from bridge.watch import timing
+from bridge.watch.configuration import LoadedConfig
+from bridge.watch.daemon import Daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from bridge.reconcile.run import RunOptions
+
+PROBLEM = Diagnostic(code="port-taken", message="it is wrong")
+TIME_LIMIT = 20.0
+
+
+class FolderMonitor:
+    """Every file ``NAME.ini`` in one folder is a vassal with the key ``NAME``."""
+
+    id = "folder"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+
+    def key_at(self, path: str) -> str | None:
+        folder, _, name = path.rpartition("/")
+        return name.removesuffix(".ini") if folder == self._folder and name.endswith(".ini") else None
+
+    def holds(self, path: str) -> bool:
+        return path.rpartition("/")[0] == self._folder
+
+    def watch(self, watch_list: Any) -> None:
+        watch_list.contents(self._folder)
+
+
+class World:
+    """What happens, in its order; and what a test has happen after each run."""
+
+    def __init__(self, folder: Path, toml: Path) -> None:
+        self.folder, self.toml = folder, toml
+        self.log: list[str] = []
+        self.steps: list[Callable[[], None]] = []
+        self.removed: dict[str, str] = {}
+        self.starts = 0
+        self.problems: list[tuple[Diagnostic, ...] | BridgeError] = []
+        """How each run ends; the runs after the last of them end well."""
+        self.scopes: list[Scope] = []
+        self.options: list[RunOptions] = []
+        self.loads = 0
+        self.included: set[str] = set()
+        self.changes: list[UnitChange] = []
+        self.wake: socket.socket
+        """Whoever writes to it wakes the daemon as the service manager does."""
+
+    def load(self) -> LoadedConfig:
+        self.loads += 1
+        reconciler = cast("Any", FakeReconciler(self, self.loads))
+        return LoadedConfig(reconciler, Settings(), (str(self.toml),))
+
+    def next_step(self) -> None:
+        self.steps.pop(0)()
+
+
+class FakeReconciler:
+    def __init__(self, world: World, number: int) -> None:
+        self._world = world
+        self._number = number
+        self.monitors = (FolderMonitor(world.folder),)
+        self.cache = VassalCache({})
+        self.cache.included.update(world.included)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        self._world.log.append("lock")
+        yield
+        self._world.log.append("unlock")
+
+    def plan(self, _manager: object, options: RunOptions) -> Any:
+        assert options.scope is not None
+        self._world.log.append("plan")
+        self._world.options.append(options)
+        self._world.scopes.append(options.scope)
+        return SimpleNamespace(
+            scope=options.scope,
+            desired=SimpleNamespace(resolved=(), rejections=()),
+            conflicts=SimpleNamespace(accepted=()),
+            actual=SimpleNamespace(installed={}, states={}),
+            plan=SimpleNamespace(start=["unit"] * self._world.starts),
+            removed=self._world.removed,
+        )
+
+    def apply(self, _manager: object, _planned: object) -> tuple[Diagnostic, ...]:
+        self._world.log.append("apply")
+        problems = self._world.problems.pop(0) if self._world.problems else ()
+        if isinstance(problems, BridgeError):
+            self._world.next_step()
+            raise problems
+        return problems
+
+    def close(self) -> None:
+        self._world.log.append(f"close {self._number}")
+
+
+class FakeManager:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._receiver, world.wake = socket.socketpair()
+        self._receiver.setblocking(False)
+
+    def fileno(self) -> int:
+        return self._receiver.fileno()
+
+    def listen(self) -> None:
+        self._world.log.append("listen")
+
+    def units(self) -> dict[str, Any]:
+        self._world.log.append("units")
+        return {}
+
+    def changes(self) -> Iterator[UnitChange]:
+        with suppress(BlockingIOError):
+            self._receiver.recv(64)
+        while self._world.changes:
+            yield self._world.changes.pop(0)
+
+
+class FakeNotifier:
+    summary = "0 vassals"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def follow(self, _states: object) -> None:
+        self._world.log.append("follow")
+
+    def will_remove(self, labels: dict[str, str]) -> None:
+        self._world.log += [f"expect end of {label}" for label in labels]
+
+    def unit_changed(self, change: UnitChange) -> None:
+        self._world.log.append(f"changed {change.unit}")
+
+    def done(self, _planned: object, problems: tuple[Diagnostic, ...]) -> None:
+        self._world.log.append(f"done {len(problems)}")
+        self._world.next_step()
+
+    def failed(self, problem: Diagnostic) -> None:
+        self._world.log.append(f"failed {problem.code}")
+
+
+class TimeLimit:
+    """Ends a test that would wait for ever."""
+
+    def __init__(self) -> None:
+        self._at = time.monotonic() + TIME_LIMIT
+        self._pipe = os.pipe()
+
+    def fileno(self) -> int:
+        return self._pipe[0]
+
+    def due(self) -> float | None:
+        return self._at
+
+    def read(self) -> None:
+        raise TimeoutError
+
+    def close(self) -> None:
+        for end in self._pipe:
+            os.close(end)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    folder = tmp_path / "vassals"
+    folder.mkdir()
+    toml = tmp_path / "bridge.toml"
+    toml.touch()
+    return World(folder, toml)
+
+
+@pytest.fixture
+def start(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Yield a function that runs the daemon through steps, each after a run; after the last it stops."""
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGIO)
+    before = {number: signal.getsignal(number) for number in numbers}
+    descriptor = signal.set_wakeup_fd(-1)
+    limit = TimeLimit()
+
+    def run(*steps: Callable[[], None], stops: bool = True) -> None:
+        manager, notifier = FakeManager(world), FakeNotifier(world)
+        daemon = Daemon(cast("Any", manager), world.load, cast("Any", notifier))
+        world.steps = [*steps, *([daemon.stop] if stops else [])]
+        daemon.register(limit)
+        daemon.run()
+        assert world.steps == []
+
+    yield run
+    limit.close()
+    signal.set_wakeup_fd(descriptor)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def nothing() -> None:
+    """Let the run end."""
+
+
+def test_the_first_run_is_of_all_and_units_are_followed_before_it(world: World, start: Callable[..., None]) -> None:
+    start()
+    assert world.scopes == [Scope.all()]
+    assert world.options[0].leave_stopped
+    assert world.log == ["lock", "plan", "listen", "follow", "apply", "unlock", "done 0"]
+
+
+def test_where_many_units_start_they_are_followed_after_it(world: World, start: Callable[..., None]) -> None:
+    world.starts = 500
+    start()
+    assert world.log == ["lock", "plan", "apply", "unlock", "done 0", "listen", "units", "follow"]
+
+
+def test_vassals_that_are_removed_are_announced_before_it(world: World, start: Callable[..., None]) -> None:
+    world.removed = {"app": "app.ini"}
+    start()
+    assert world.log.index("follow") < world.log.index("expect end of app") < world.log.index("apply")
+
+
+def test_changes_that_a_run_caused_are_reported_after_it(world: World, start: Callable[..., None]) -> None:
+    world.changes = [UnitChange("vassal-app.socket", "Unit", {"ActiveState": "failed"})]
+    start()
+    assert world.log[-2:] == ["done 0", "changed vassal-app.socket"]
+    assert len(world.scopes) == 1
+
+
+def test_a_changed_config_has_its_vassal_reconciled(world: World, start: Callable[..., None]) -> None:
+    start((world.folder / "app.ini").touch, (world.folder / "app.ini").unlink)
+    assert world.scopes == [Scope.all(), *[Scope.of(frozenset({"app"}))] * 2]
+
+
+def test_a_changed_target_beside_its_link_has_all_vassals_reconciled(world: World, start: Callable[..., None]) -> None:
+    skeleton, config = world.folder / "app.skel", world.folder / "one.ini"
+    skeleton.touch()
+    config.symlink_to(skeleton.name)
+    world.included = {skeleton.name}
+    start(lambda: skeleton.write_text("[uwsgi]\n"))
+    assert world.scopes == [Scope.all()] * 2
+
+
+def test_a_failed_socket_has_all_vassals_reconciled(world: World, start: Callable[..., None]) -> None:
+    def fail() -> None:
+        world.changes.append(UnitChange("vassal-app.socket", "Unit", {"ActiveState": "failed"}))
+        world.wake.send(b"x")
+
+    start(fail, fail)
+    assert world.scopes == [Scope.all()] * 3
+    assert world.log.count("changed vassal-app.socket") == 2
+
+
+def test_a_run_that_fails_is_tried_again_and_one_of_some_vassals_does_not_cancel_that(
+    world: World, start: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "RETRY_FIRST", 1.0)
+    world.problems = [(PROBLEM,)]
+    start((world.folder / "app.ini").touch, nothing)
+    assert world.scopes == [Scope.all(), Scope.of(frozenset({"app"})), Scope.all()]
+
+
+def test_a_run_that_breaks_off_is_reported_and_tried_again(
+    world: World, start: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "RETRY_FIRST", 0.1)
+    world.problems = [(), BridgeError(PROBLEM)]
+    start((world.folder / "app.ini").touch, nothing)
+    assert world.scopes == [Scope.all(), Scope.of(frozenset({"app"})), Scope.all()]
+    assert "failed port-taken" in world.log
+
+
+def test_the_first_run_that_breaks_off_ends_the_daemon(world: World, start: Callable[..., None]) -> None:
+    world.problems = [BridgeError(PROBLEM)]
+    with pytest.raises(BridgeError):
+        start(nothing)
+
+
+def test_after_a_reload_the_new_reconciler_runs_and_the_old_one_is_closed(
+    world: World, start: Callable[..., None]
+) -> None:
+    start(lambda: os.kill(os.getpid(), signal.SIGHUP))
+    assert world.scopes == [Scope.all(), Scope.all()]
+    assert world.loads == 2
+    assert [entry for entry in world.log if entry.startswith("close")] == ["close 1"]
+    assert world.log.index("close 1") < world.log.index("lock", 1)
+
+
+def test_a_changed_configuration_is_loaded_without_a_signal(world: World, start: Callable[..., None]) -> None:
+    start(world.toml.unlink)
+    assert world.loads == 2
+    assert world.scopes == [Scope.all(), Scope.all()]
+
+
+def test_a_new_folder_that_holds_vassals_is_read_at_once(world: World, start: Callable[..., None]) -> None:
+    world.folder.rmdir()
+    start(world.folder.mkdir, nothing)
+    assert world.scopes == [Scope.all()] * 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_daemon(world: World, start: Callable[..., None], number: int) -> None:
+    start(lambda: os.kill(os.getpid(), number), stops=False)
+    assert world.scopes == [Scope.all()]

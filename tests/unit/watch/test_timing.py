@@ -1,0 +1,127 @@
+"""When a burst of changes ends, and when a failed run is tried again; the clock is the test's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.watch.timing import BRIEFLY_QUIET, IMPATIENCE, QUIET, RETRY_FIRST, RETRY_LAST, Backoff, Debounce
+
+BEGIN = 100.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = BEGIN
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def debounce(clock: Clock) -> Debounce:
+    return Debounce(clock)
+
+
+@pytest.fixture
+def backoff(clock: Clock) -> Backoff:
+    return Backoff(clock)
+
+
+def test_without_a_change_nothing_is_due(debounce: Debounce) -> None:
+    assert debounce.due() is None
+    assert debounce.take() == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("paths", "quiet"),
+    [
+        ({"/v/a.ini"}, BRIEFLY_QUIET),
+        ({"/v/a.ini", "/v/a.ini.socket"}, BRIEFLY_QUIET),
+        ({"/v/a.ini", "/v/a.ini.socket", "/v/b.ini"}, QUIET),
+        (None, QUIET),
+    ],
+)
+def test_the_fewer_files_the_sooner_a_burst_ends(debounce: Debounce, paths: set[str] | None, quiet: float) -> None:
+    debounce.touch(paths)
+    assert debounce.due() == BEGIN + quiet
+    assert debounce.take() == (None if paths is None else frozenset(paths))
+    assert debounce.due() is None
+
+
+def test_each_further_change_puts_the_end_off(debounce: Debounce, clock: Clock) -> None:
+    debounce.touch({"/v/a.ini"})
+    clock.now += QUIET / 2
+    debounce.touch({"/v/a.ini"})
+    assert debounce.due() == clock.now + BRIEFLY_QUIET
+    clock.now += QUIET / 2
+    debounce.touch({"/v/b.ini", "/v/c.ini"})
+    assert debounce.due() == clock.now + QUIET
+    assert debounce.take() == frozenset({"/v/a.ini", "/v/b.ini", "/v/c.ini"})
+
+
+def test_a_burst_without_an_end_is_due_all_the_same(debounce: Debounce, clock: Clock) -> None:
+    while clock.now < BEGIN + IMPATIENCE:
+        debounce.touch({f"/v/{clock.now}.ini"})
+        clock.now += QUIET / 2
+    assert debounce.due() == BEGIN + IMPATIENCE
+
+
+def test_a_burst_at_time_zero_counts(debounce: Debounce, clock: Clock) -> None:
+    clock.now = 0.0
+    debounce.touch({"/v/a.ini"})
+    clock.now = 10.0
+    assert debounce.due() == BRIEFLY_QUIET
+
+
+def test_once_any_path_may_have_changed_single_paths_do_not_narrow_it(debounce: Debounce) -> None:
+    debounce.touch({"/v/a.ini"})
+    debounce.touch(None)
+    debounce.touch({"/v/b.ini"})
+    assert debounce.take() is None
+    debounce.touch({"/v/c.ini"})
+    assert debounce.take() == frozenset({"/v/c.ini"})
+
+
+def test_each_failure_doubles_the_delay_up_to_the_longest(backoff: Backoff, clock: Clock) -> None:
+    delays = []
+    for _ in range(9):
+        backoff.fail()
+        due = backoff.due()
+        assert due is not None
+        delays.append(due - clock.now)
+        clock.now = due
+        assert backoff.take()
+    assert delays == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, RETRY_LAST, RETRY_LAST, RETRY_LAST]
+
+
+def test_a_retry_is_taken_once_and_not_before_its_time(backoff: Backoff, clock: Clock) -> None:
+    assert not backoff.take()
+    backoff.fail()
+    assert not backoff.take()
+    clock.now += RETRY_FIRST
+    assert backoff.take()
+    assert not backoff.take()
+    assert backoff.due() is None
+
+
+def test_failures_before_the_retry_do_not_put_it_off(backoff: Backoff, clock: Clock) -> None:
+    backoff.fail()
+    clock.now += 1
+    backoff.fail()
+    assert backoff.due() == BEGIN + RETRY_FIRST
+
+
+def test_success_cancels_the_retry_and_resets_the_delay(backoff: Backoff, clock: Clock) -> None:
+    backoff.fail()
+    clock.now += RETRY_FIRST
+    assert backoff.take()
+    backoff.fail()
+    backoff.succeed()
+    assert backoff.due() is None
+    backoff.fail()
+    assert backoff.due() == clock.now + RETRY_FIRST
