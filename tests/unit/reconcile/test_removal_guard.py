@@ -86,11 +86,20 @@ def test_what_one_tenant_removes_concerns_nobody_else() -> None:
     assert spared([*many(60, tenant=1), *many(20, tenant=2)], served) == set()
 
 
+def test_no_single_tenant_decides_it_whoever_lost_most() -> None:
+    """Without the first tenant, less than half is gone of what the second has."""
+    served = [*many(30, tenant=1), *many(70, tenant=2)]
+    for lost in (29, 30, 31, 35):
+        gone = [*many(30, tenant=1), *many(lost, tenant=2)]
+        assert spared(gone, served) == spared(gone[::-1], served) == set()
+    assert spared([*many(30, tenant=1), *many(36, tenant=2)], served) == {A}
+
+
 def test_a_folder_that_is_gone_takes_more_than_one_tenants() -> None:
     served = [*many(60, tenant=1), *many(40, tenant=2)]
     assert spared(served, served) == {A}
     assert spared([*many(60, tenant=1), *many(21, tenant=2)], served) == {A}
-    assert spared([*many(30, tenant=1), *many(30, tenant=2)], served) == {A}
+    assert spared([*many(31, tenant=1), *many(30, tenant=2)], served) == {A}
     crowd = [one for tenant in range(20) for one in many(1, tenant=tenant)]
     assert spared(crowd, crowd) == {A}
     assert spared(crowd[:11], crowd) == {A}

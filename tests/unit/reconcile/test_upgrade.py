@@ -1,4 +1,4 @@
-"""Units that another version of the bridge made: new texts are written, and only another socket or user stops an app."""
+"""Units that another version of the bridge made: new texts alone stop no app, another socket or user does."""
 
 from __future__ import annotations
 
