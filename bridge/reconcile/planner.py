@@ -22,7 +22,7 @@ from bridge.vassals.resolve import ResolveContext, unwritable
 from bridge.vassals.spawn import spawn_defaults
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
@@ -75,16 +75,8 @@ class Planner:
         keys = scope.keys or frozenset()
         reader = self.reader()
         desired = self.loader(reader).load(scope, context.unfinished)
-        labels = cache.labels_of(keys) | {one.vassal.label for one in desired.resolved}
-        labels |= {rejection.vassal.label for rejection in desired.rejections}
-        actual = reader.read_some(manager, labels)
-        addresses = [one.canonical_address for one in desired.resolved]
-        addresses += [one.canonical_address for one in actual.installed.values()]
-        if (
-            actual.of_others
-            or any(one.key not in keys for one in actual.installed.values())
-            or cache.has_rivals(labels, filter(None, addresses), keys)
-        ):
+        actual = reader.read_some(manager, _labels(desired, cache, keys))
+        if actual.of_others or _contends(desired, actual, cache, keys):
             return None
         return self._plan(desired, actual, manager, context, (scope, cache))
 
@@ -100,7 +92,7 @@ class Planner:
         return self._assess(desired, actual)
 
     def assess_scope(self, manager: Manager, scope: Scope, cache: VassalCache) -> Assessment | None:
-        """Do the same for the vassals in scope. The others are taken from the cache.
+        """Do the same for the vassals in scope; None as for :meth:`plan_scope`. The others are taken from the cache.
 
         Raises:
             BridgeError: the settings or the manager cannot be used.
@@ -108,9 +100,8 @@ class Planner:
         keys = scope.keys or frozenset()
         reader = self.reader()
         desired = self.loader(reader).load(scope)
-        labels = cache.labels_of(keys) | {one.vassal.label for one in desired.resolved}
-        actual = reader.read_some(manager, labels)
-        if any(one.key not in keys for one in actual.installed.values()):
+        actual = reader.read_some(manager, _labels(desired, cache, keys))
+        if actual.of_others or _contends(desired, actual, cache, keys):
             return None
         assessment = self._assess(desired, actual)
         installed = {**cache.installed(keys), **actual.installed}
@@ -211,6 +202,20 @@ class Planner:
             rejections=(*desired.rejections, *rejected),
             diagnostics=(*desired.diagnostics, *unfit.values()),
         ), texts
+
+
+def _labels(desired: Desired, cache: VassalCache, keys: Collection[str]) -> set[str]:
+    """Return the labels of the units that the vassals with these keys have or want."""
+    labels = cache.labels_of(keys) | {one.vassal.label for one in desired.resolved}
+    return labels | {rejection.vassal.label for rejection in desired.rejections}
+
+
+def _contends(desired: Desired, actual: ActualState, cache: VassalCache, keys: Collection[str]) -> bool:
+    """Tell whether one of these vassals has or wants what a vassal outside has or wants: a name or an address."""
+    if any(one.key not in keys for one in actual.installed.values()):
+        return True
+    addresses = [one.canonical_address for one in (*desired.resolved, *actual.installed.values())]
+    return cache.has_rivals(_labels(desired, cache, keys), filter(None, addresses), keys)
 
 
 _no_guard = (frozenset[str](), ())
