@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.config.settings import RuleKind
+from bridge.host.files import remove_if_there
 from bridge.model.unit_names import TARGET
 from bridge.reconcile import incremental
 from bridge.reconcile.drift import config_folders
@@ -111,11 +112,14 @@ class RunState:
             OSError: the file system refuses.
         """
         self._last_run.forget()
-        incremental.cache_file(self._paths, self._settings).forget()
+        remove_if_there(self._paths.cache)
         self.lock.forget()
 
     def _update_cache(self, planned: PlannedRun, problems: Iterable[Diagnostic]) -> None:
         """Keep what was found for this process and, unless the caller named the scope, on disk for the next."""
+        if planned.context.is_removal:
+            # A removal needs no uWSGI, and the cache's file depends on it.
+            return
         records = incremental.records_of(planned, problems, self._paths.unit_directory)
         scope: Scope = planned.scope
         if scope.keys is not None:
