@@ -205,7 +205,7 @@ def test_the_file_round_trips(tmp_path: Path, files: dict[str, Path]) -> None:
     assert +again.served(()) == {(V, 5): 1}
     assert again.has_rivals(["a"], [], ())
     a = cache.records[f"{V}:a.ini"]
-    assert digests == {key: 0 for key in cache.records} | {f"{V}:a.ini": fingerprint.digest((*a.inputs, *a.outputs))}
+    assert digests == dict.fromkeys(cache.records, 0) | {f"{V}:a.ini": fingerprint.digest((*a.inputs, *a.outputs))}
 
 
 def test_the_extension_counts_when_it_is_read(tmp_path: Path) -> None:
@@ -261,8 +261,6 @@ def test_another_basis_or_a_broken_file_is_no_cache(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         assert file.read(extension="") is None, text
-    path.write_text('{"basis": "basis", "vassals": {"x": [0, "too", "short"]}}')
-    assert file.read(extension="") is None
     path.write_text(whole)
     assert file.read(extension="") is not None
 
