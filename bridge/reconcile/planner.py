@@ -78,6 +78,9 @@ class Planner:
         actual = reader.read_some(manager, _labels(desired, cache, keys))
         if actual.of_others or _contends(desired, actual, cache, keys):
             return None
+        if context.has_others and _takes_address(desired, actual):
+            # The addresses of other configurations are not in the cache.
+            return None
         return self._plan(desired, actual, manager, context, (scope, cache))
 
     def assess(self, manager: Manager) -> Assessment:
@@ -214,8 +217,15 @@ def _contends(desired: Desired, actual: ActualState, cache: VassalCache, keys: C
     """Tell whether one of these vassals has or wants what a vassal outside has or wants: a name or an address."""
     if any(one.key not in keys for one in actual.installed.values()):
         return True
-    addresses = [one.canonical_address for one in (*desired.resolved, *actual.installed.values())]
+    addresses = [one.canonical_address for one in desired.resolved]
+    addresses += [one.canonical_address for one in actual.installed.values()]
     return cache.has_rivals(_labels(desired, cache, keys), filter(None, addresses), keys)
+
+
+def _takes_address(desired: Desired, actual: ActualState) -> bool:
+    """Tell whether a vassal wants an address that it does not have yet."""
+    had = {label: one.canonical_address for label, one in actual.installed.items()}
+    return any(one.canonical_address not in {None, had.get(one.vassal.label)} for one in desired.resolved)
 
 
 _no_guard = (frozenset[str](), ())
