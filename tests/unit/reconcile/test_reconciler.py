@@ -6,6 +6,7 @@ import json
 import os
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,6 @@ from tests.unit.reconcile.site import Site, verbs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from pathlib import Path
     from typing import Any
 
     from bridge.reconcile.reconciler import Reconciler
@@ -181,10 +181,10 @@ def test_a_run_of_some_keeps_the_time_of_the_last_run_of_all(site: Site, daemon:
 
 
 def test_a_run_of_some_leaves_the_cache_on_disk_to_its_fingerprints(site: Site, daemon: Reconciler) -> None:
-    before = open(site.paths.cache, encoding="utf-8").read()
+    before = Path(site.paths.cache).read_text("utf-8")
     moved = site.write("a", "elsewhere")
     run(site, daemon, scope=Scope.of({moved}))
-    assert open(site.paths.cache, encoding="utf-8").read() == before
+    assert Path(site.paths.cache).read_text("utf-8") == before
     assert daemon.cache.records[moved].address == f"@{site.name}-elsewhere"
     site.age()
     # For another process that vassal has changed since.
@@ -195,7 +195,7 @@ def test_a_run_of_some_leaves_the_cache_on_disk_to_its_fingerprints(site: Site, 
 def test_the_daemon_drops_files_from_its_cache_and_the_disk_has_them(site: Site, daemon: Reconciler) -> None:
     record = daemon.cache.records[site.key("a")]
     assert (record.inputs, record.outputs, record.is_clean) == ((), (), True)
-    noted = json.loads(open(site.paths.cache, encoding="utf-8").read())["vassals"][site.key("a")]
+    noted = json.loads(Path(site.paths.cache).read_text("utf-8"))["vassals"][site.key("a")]
     assert [f"{site.folder}/a.ini", f"{site.folder}/a.ini.socket"] in noted
 
 
