@@ -1,11 +1,10 @@
 """The lifecycle tracker: from the manager's signals about vassals' units to the events of their lifecycles.
 
 Pure. The manager sends ``PropertiesChanged`` for the unit's own kind first and for ``Unit`` right after it. Each has
-all values and not only those that changed. The same values come many times, and several transitions may arrive as one
-(seen on systemd 252, but for the last, which its queue allows). So an event is derived from facts that hold now: when
-the main process began, whether it was ready, how it ended. Each event is reported once for a run. Events of transitions
-that no signal showed are reported in their order. A run is identified by the monotonic time at which its main process
-began.
+all values and not only those that changed. The same values come many times (all seen on systemd 252). Several
+transitions may arrive as one, which its queue allows. So an event is derived from facts that hold now: when the main
+process began, whether it was ready, how it ended. Each event is reported once for a run. Events of transitions that no
+signal showed are reported in their order. A run is identified by the monotonic time at which its main process began.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ PLAIN = Fleet(
         f"{SOCKETS}/idle.sock",
         "127.0.0.1:9501",
         "@fleet-abstract",
-        f"{SOCKETS}/odd %n é.sock",
+        f"{SOCKETS}/odd %n.sock",
         f"{SOCKETS}/shop.sock",
     ),
 )

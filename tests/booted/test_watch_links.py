@@ -41,7 +41,7 @@ def test_a_config_that_is_a_link_to_a_file_beside_it_is_followed(
     cursor = machine.journal_cursor()
     machine.run("sh", "-ec", SAVES[way], "sh", SKELETON, text)
     watch.told(r"^waits\.ini: changed", cursor)
-    assert "SocketMode=666\n" in machine.read("/etc/systemd/system/vassal-waits.socket")
+    assert "SocketMode=0666\n" in machine.read("/etc/systemd/system/vassal-waits.socket")
     watch.app("uwsgi", "/run/waits.sock")
     assert "after" in [process.command for process in watch.processes("waits")]
     assert [text for text in told_of(watch, cursor) if "removed" in text or "added" in text] == []
@@ -65,7 +65,7 @@ def test_a_file_is_noticed_that_a_config_asks_about_under_its_own_name_and_more(
 ) -> None:
     watch.vassal("app.ini", config(*ASKING), address="/run/app.sock")
     watch.told(r"^app\.ini: waiting")
-    mode = "SocketMode=666\n"
+    mode = "SocketMode=0666\n"
     assert mode not in machine.read(SOCKET_UNIT)
     cursor = machine.journal_cursor()
     machine.write(f"{VASSALS}/app.ini.down", "")

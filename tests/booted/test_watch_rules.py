@@ -9,7 +9,7 @@ import pytest
 
 from .bridge import VASSALS, WATCH, config
 from .process import kill
-from .test_watch_changes import wait_for_respawn, write_slowly
+from .test_watch_changes import next_line, wait_for_respawn, write_slowly
 
 if TYPE_CHECKING:
     from .bridge import Bridge
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FOLDER = "/run/rules"
 SCRIPT, RAN = f"{FOLDER}/rule", "/run/rule-ran"
+# Writes $2 into $1, and when it is given a line, that too.
+HALF_WRITER = 'exec 3>"$1"; printf %s "$2" >&3; echo open; read -r rest; echo "$rest" >&3'
 RULES = {
     "extension": ("--emperor-on-demand-extension", ".socket"),
     "directory": ("--emperor-on-demand-directory", "/run"),
@@ -63,17 +65,23 @@ def test_a_vassal_whose_config_is_being_written_has_its_true_mode(machine: Machi
     bridge.watch()
     address = "/run/slow.socket"
     machine.write(f"{VASSALS}/slow.ini.socket", f"{address}\n")
-    writer = write_slowly(machine, f"{VASSALS}/slow.ini", config())
+    # As far as it has come, the config is wrong: there is no such user.
+    argv = ("sh", "-c", HALF_WRITER, "sh", f"{VASSALS}/slow.ini", config("chown-socket = www-da").rstrip())
+    writer = machine.popen(*argv)
     machine.cleanups.append(lambda: kill(writer))
+    assert next_line(writer) == "open"
     machine.write_many({f"{VASSALS}/other.ini.socket": "/run/other.socket\n", f"{VASSALS}/other.ini": config()})
     bridge.told(r"^other\.ini: waiting")
     row = bridge.status()["slow.ini"]
-    assert (row["mode"], row["socket"]) == ("on-demand", address)
+    assert (row["mode"], row["socket"], row["state"]) == ("on-demand", address, "refused")
 
-    writer.communicate(b"\n", timeout=60)
-    bridge.told(rf"^slow\.ini: added, on demand at {address}")
+    cursor = machine.journal_cursor()
+    writer.communicate(b"ta\n", timeout=60)
+    bridge.told(rf"^slow\.ini: added, on demand at {address}", cursor)
+    row = bridge.status()["slow.ini"]
+    assert (row["mode"], row["socket"], row["state"], row["problem"]) == ("on-demand", address, "listening", None)
     bridge.app("uwsgi", address)
-    writer = write_slowly(machine, f"{VASSALS}/slow.ini", config())
-    machine.cleanups.append(lambda: kill(writer))
+    rewriter = write_slowly(machine, f"{VASSALS}/slow.ini", config())
+    machine.cleanups.append(lambda: kill(rewriter))
     row = bridge.status()["slow.ini"]
     assert (row["mode"], row["socket"], row["state"]) == ("on-demand", address, "running")
