@@ -112,7 +112,8 @@ class Planner:
 
     def reader(self) -> ActualReader:
         """Return what reads the actual state. It asks for each folder of sockets once."""
-        return ActualReader(self.paths, self.directory, make_canonical_address())
+        monitors = frozenset(monitor.id for monitor in self.monitors)
+        return ActualReader(self.paths, self.directory, make_canonical_address(), monitors)
 
     def loader(self, reader: ActualReader) -> DesiredLoader:
         """Return what loads the desired state.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,7 +36,6 @@ from tests.unit.reconcile.site import Site, verbs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from bridge.model.vassal import ResolvedVassal
     from bridge.reconcile.actual import ActualState
@@ -186,6 +187,61 @@ def test_the_last_configuration_removes_what_all_share(world: World) -> None:
     assert {*COMMON} < world.files.keys()
     world.apply(plan_removal(observe(world, OTHER), {}, boot_link=BOOT_LINK))
     assert (world.files, world.links) == ({}, {})
+
+
+# Units that name no configuration.
+
+
+def as_version_0_1_0_made_it(world: World) -> None:
+    for texts in (world.files, world.memory, world.running):
+        for unit, text in texts.items():
+            texts[unit] = re.sub(r'^(# )?(Format|Configuration)=".*"\n', "", text, flags=re.MULTILINE)
+
+
+def test_a_configuration_adopts_what_version_0_1_0_made_for_its_monitors(tmp_path: Path) -> None:
+    world = World()
+    world.sync(make_desired(A, make_resolved("c.ini", "@c", folder="/w")))
+    as_version_0_1_0_made_it(world)
+    paths = make_paths(tmp_path)
+    directory = UnitDirectory(paths)
+    directory.write(world.files)
+    for configuration, monitors, own in (
+        (OTHER, {"dir:///v"}, {"a"}),
+        (OTHER, {"dir:///x"}, set()),
+        ("", {"dir:///v"}, {"a", "c"}),
+        ("", set(), {"a", "c"}),
+    ):
+        found = paths.for_configuration(configuration) if configuration else paths
+        actual = ActualReader(found, directory, as_is, frozenset(monitors)).read_all(None)
+        assert actual.installed.keys() == own
+        assert actual.of_others.keys() == {"a", "c"} - own
+
+
+def test_what_another_configuration_made_is_not_adopted(world: World, tmp_path: Path) -> None:
+    directory = UnitDirectory(make_paths(tmp_path))
+    directory.write(world.files)
+    actual = ActualReader(make_paths(tmp_path), directory, as_is, frozenset({"dir:///v"})).read_all(None)
+    assert (set(actual.installed), set(actual.of_others)) == ({"b"}, {"a"})
+    third = make_paths(tmp_path).for_configuration("/etc/third.toml")
+    actual = ActualReader(third, directory, as_is, frozenset({"dir:///v"})).read_all(None)
+    assert (set(actual.installed), set(actual.of_others)) == (set(), {"a", "b"})
+
+
+def test_adopted_units_get_the_configurations_name_and_nothing_is_stopped(sites: tuple[Site, Site]) -> None:
+    _, other = sites
+    units = Path(other.paths.unit_directory)
+    for path in units.glob("vassal-*.s*"):
+        text = path.read_text("utf-8")
+        path.write_text(re.sub(r'^(Format|Configuration)=".*"\n', "", text, flags=re.MULTILINE), "utf-8")
+    planned = other.sync()
+    assert len(planned.conflicts.accepted) == 2
+    assert planned.conflicts.diagnostics == ()
+    assert planned.plan.keep_running == {"vassal-b.service", "vassal-b.socket", "vassal-always.service"}
+    assert (planned.plan.stop, planned.plan.renew, planned.plan.start) == ((), (), ())
+    for path in units.glob("vassal-[b-z]*.s*"):
+        mark = read_mark(path.name, path.read_text("utf-8"))
+        assert mark is not None
+        assert mark.configuration == other.paths.configuration
 
 
 # Whole runs.
