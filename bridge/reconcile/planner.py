@@ -23,7 +23,7 @@ from bridge.vassals.spawn import spawn_defaults
 from bridge.vassals.tenant import make_boundary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
@@ -78,16 +78,11 @@ class Planner:
         reader = self.reader()
         tenants = {key: record.tenant for key in keys if (record := cache.records.get(key))}
         desired = self.loader(reader, tenants).load(scope, context.unfinished)
-        labels = cache.labels_of(keys) | {one.vassal.label for one in desired.resolved}
-        labels |= {rejection.vassal.label for rejection in desired.rejections}
-        actual = reader.read_some(manager, labels)
-        addresses = [one.canonical_address for one in desired.resolved]
-        addresses += [one.canonical_address for one in actual.installed.values()]
-        if (
-            actual.of_others
-            or any(one.key not in keys for one in actual.installed.values())
-            or cache.has_rivals(labels, filter(None, addresses), keys)
-        ):
+        actual = reader.read_some(manager, _labels(desired, cache, keys))
+        if actual.of_others or _contends(desired, actual, cache, keys):
+            return None
+        if context.has_others and _takes_address(desired, actual):
+            # The addresses of other configurations are not in the cache.
             return None
         return self._plan(desired, actual, manager, context, (scope, cache))
 
@@ -103,7 +98,7 @@ class Planner:
         return self._assess(desired, actual)
 
     def assess_scope(self, manager: Manager, scope: Scope, cache: VassalCache) -> Assessment | None:
-        """Do the same for the vassals in scope. The others are taken from the cache.
+        """Do the same for the vassals in scope; None as for :meth:`plan_scope`. The others are taken from the cache.
 
         Raises:
             BridgeError: the settings or the manager cannot be used.
@@ -111,9 +106,8 @@ class Planner:
         keys = scope.keys or frozenset()
         reader = self.reader()
         desired = self.loader(reader).load(scope)
-        labels = cache.labels_of(keys) | {one.vassal.label for one in desired.resolved}
-        actual = reader.read_some(manager, labels)
-        if any(one.key not in keys for one in actual.installed.values()):
+        actual = reader.read_some(manager, _labels(desired, cache, keys))
+        if actual.of_others or _contends(desired, actual, cache, keys):
             return None
         assessment = self._assess(desired, actual)
         installed = {**cache.installed(keys), **actual.installed}
@@ -121,7 +115,8 @@ class Planner:
 
     def reader(self) -> ActualReader:
         """Return what reads the actual state. It asks for each folder of sockets once."""
-        return ActualReader(self.paths, self.directory, make_canonical_address())
+        monitors = frozenset(monitor.id for monitor in self.monitors)
+        return ActualReader(self.paths, self.directory, make_canonical_address(), monitors)
 
     def loader(self, reader: ActualReader, tenants: Mapping[str, int | None] | None = None) -> DesiredLoader:
         """Return what loads the desired state; ``tenants`` are the owners at the time the units were made, by key.
@@ -220,6 +215,27 @@ class Planner:
             rejections=(*desired.rejections, *rejected),
             diagnostics=(*desired.diagnostics, *unfit.values()),
         ), texts
+
+
+def _labels(desired: Desired, cache: VassalCache, keys: Collection[str]) -> set[str]:
+    """Return the labels of the units that the vassals with these keys have or want."""
+    labels = cache.labels_of(keys) | {one.vassal.label for one in desired.resolved}
+    return labels | {rejection.vassal.label for rejection in desired.rejections}
+
+
+def _contends(desired: Desired, actual: ActualState, cache: VassalCache, keys: Collection[str]) -> bool:
+    """Tell whether one of these vassals has or wants what a vassal outside has or wants: a name or an address."""
+    if any(one.key not in keys for one in actual.installed.values()):
+        return True
+    addresses = [one.canonical_address for one in desired.resolved]
+    addresses += [one.canonical_address for one in actual.installed.values()]
+    return cache.has_rivals(_labels(desired, cache, keys), filter(None, addresses), keys)
+
+
+def _takes_address(desired: Desired, actual: ActualState) -> bool:
+    """Tell whether a vassal wants an address that it does not have yet."""
+    had = {label: one.canonical_address for label, one in actual.installed.items()}
+    return any(one.canonical_address not in {None, had.get(one.vassal.label)} for one in desired.resolved)
 
 
 _no_guard = (frozenset[str](), ())

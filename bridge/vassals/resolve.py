@@ -186,11 +186,12 @@ def unwritable(vassal: Vassal, error: EscapeError) -> Diagnostic:
 
 
 def _sources(vassal: Vassal, config: Config, rule: RuleResult) -> tuple[str, ...]:
-    """Return the files the vassal is made from or depends on, each once. A ``$NAME`` is no file."""
-    path = vassal.config.path
+    """Return the files the vassal is made from or depends on, and what links lead to, each once."""
+    # A ``$NAME`` is no file.
     options = dict.fromkeys(option.path for option in config.options if not option.path.startswith("$"))
-    files = (os.path.join(vassal.directory, one) for one in options)
-    return tuple(dict.fromkeys([path, *link_targets(path), *files, *config.asked, *rule.sources]))
+    files = [vassal.config.path, *(os.path.join(vassal.directory, one) for one in options), *config.asked]
+    steps = (step for file in dict.fromkeys(files) for step in (file, *link_targets(file)))
+    return tuple(dict.fromkeys([*steps, *rule.sources]))
 
 
 def _backlog(config: Config) -> int | None:
