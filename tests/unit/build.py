@@ -61,10 +61,10 @@ def quiet(stage: str, done: int, total: int) -> None:
     del stage, done, total
 
 
-def make_vassal(name: str = "app.ini", *, folder: str = "/v", owner: Owner = Owner()) -> Vassal:
+def make_vassal(name: str = "app.ini", *, folder: str = "/v", owner: Owner | None = None) -> Vassal:
     return Vassal(
         name=name,
-        config=ConfigFile(f"{folder}/{name}", owner),
+        config=ConfigFile(f"{folder}/{name}", owner or Owner()),
         monitor=f"dir://{folder}",
         directory=folder,
         label=unit_label(name.rpartition(".")[0]),
