@@ -10,11 +10,13 @@ from __future__ import annotations
 import functools
 import os
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
 MAX_PATHS = 100_000
 """Paths that one pattern finds at most."""
@@ -92,7 +94,7 @@ def match_folder(path: str, pattern: str) -> bool:
 def _all_fit(names: Sequence[str], steps: Sequence[str]) -> bool:
     if len(names) != len(steps):
         return False
-    with _c_locale() as fnmatch:
+    with _matcher(*steps) as fnmatch:
         return all(_fits(name, step, fnmatch) for name, step in zip(names, steps, strict=True))
 
 
@@ -115,7 +117,7 @@ def expand(pattern: str) -> Expansion:
         TooManyError: it finds too many, and this is not the fault of a single branch.
     """
     found = Expansion()
-    with _c_locale() as fnmatch:
+    with _matcher(pattern) as fnmatch:
         _Walk(found, fnmatch, pattern).run()
     if not found.paths and pattern != _unescaped(pattern):
         found.files.append(pattern)
@@ -218,10 +220,15 @@ def _fits(name: str, step: str, fnmatch: Callable[[bytes, bytes], bool]) -> bool
     return name not in {"", ".", ".."} and fnmatch(os.fsencode(step), os.fsencode(name))
 
 
+def _matcher(*steps: str) -> AbstractContextManager[Callable[[bytes, bytes], bool]]:
+    """Return what compares names with these steps; if none is special, nothing is ever compared."""
+    return _c_locale() if any(map(is_special, steps)) else nullcontext(bytes.__eq__)
+
+
 @functools.cache
 def _libc() -> tuple[Any, int]:
     """Return the C library and its C locale."""
-    # Imported here because it loads slowly, and a directory of vassals needs no pattern.
+    # Imported here because it loads slowly, and a plain directory needs no pattern.
     from ctypes import CDLL, c_char_p, c_int, c_void_p
 
     libc = CDLL(None, use_errno=True)

@@ -18,6 +18,7 @@ from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
 from bridge.reconcile.run import Assessment, PlannedRun, Scope
 from bridge.units.render import RenderContext, Throttle, make_templates, render, render_common
+from bridge.vassals.environment import Environments
 from bridge.vassals.resolve import ResolveContext, unwritable
 from bridge.vassals.spawn import spawn_defaults
 
@@ -63,7 +64,7 @@ class Planner:
         reader = self.reader()
         actual = reader.read_all(manager)
         refuse_foreign_common(actual)
-        desired = self.loader(reader).load(Scope.all(), context.unfinished, keep_configs=keep_configs)
+        desired = self.loader(reader, manager).load(Scope.all(), context.unfinished, keep_configs=keep_configs)
         return self._plan(desired, actual, manager, context)
 
     def plan_scope(self, manager: Manager, context: RunContext, scope: Scope, cache: VassalCache) -> PlannedRun | None:
@@ -74,7 +75,7 @@ class Planner:
         """
         keys = scope.keys or frozenset()
         reader = self.reader()
-        desired = self.loader(reader).load(scope, context.unfinished)
+        desired = self.loader(reader, manager).load(scope, context.unfinished)
         labels = cache.labels_of(keys) | {one.vassal.label for one in desired.resolved}
         labels |= {rejection.vassal.label for rejection in desired.rejections}
         actual = reader.read_some(manager, labels)
@@ -96,7 +97,7 @@ class Planner:
         """
         reader = self.reader()
         actual = reader.read_all(manager)
-        desired = self.loader(reader).load(Scope.all())
+        desired = self.loader(reader, manager).load(Scope.all())
         return self._assess(desired, actual)
 
     def assess_scope(self, manager: Manager, scope: Scope, cache: VassalCache) -> Assessment | None:
@@ -107,7 +108,7 @@ class Planner:
         """
         keys = scope.keys or frozenset()
         reader = self.reader()
-        desired = self.loader(reader).load(scope)
+        desired = self.loader(reader, manager).load(scope)
         labels = cache.labels_of(keys) | {one.vassal.label for one in desired.resolved}
         actual = reader.read_some(manager, labels)
         if any(one.key not in keys for one in actual.installed.values()):
@@ -120,14 +121,16 @@ class Planner:
         """Return what reads the actual state. It asks for each folder of sockets once."""
         return ActualReader(self.paths, self.directory, make_canonical_address())
 
-    def loader(self, reader: ActualReader) -> DesiredLoader:
+    def loader(self, reader: ActualReader, manager: Manager | None = None) -> DesiredLoader:
         """Return what loads the desired state.
 
         Raises:
             BridgeError: the settings name a program, user or group that is not there.
         """
-        defaults = spawn_defaults(self.settings, user_manager=self.paths.user_manager)
-        context = ResolveContext(defaults, reader.canonical_address)
+        is_user = self.paths.user_manager
+        defaults = spawn_defaults(self.settings, user_manager=is_user)
+        environments = Environments(manager, user_manager=is_user)
+        context = ResolveContext(defaults, environments, reader.canonical_address)
         return DesiredLoader(settings=self.settings, monitors=self.monitors, context=context, progress=self.progress)
 
     def render(self, resolved: ResolvedVassal) -> dict[str, str]:
