@@ -86,7 +86,7 @@ def test_of_a_tenants_vassal(bridge: Bridge) -> None:
     assert (agreed["HOME"], agreed["USER"], agreed["SHELL"]) == ("/home/alice", "alice", "/bin/sh")
 
 
-def test_of_a_users_own_vassal(bridge: Bridge, ursula: Machine) -> None:
+def test_of_a_users_own_vassal(ursula: Machine) -> None:
     mine = Bridge(ursula, options=["--emperor", f"{HOME}/v", "--emperor-on-demand-extension", ".socket"], user="ursula")
     ursula.cleanups.append(lambda: mine.run("remove", "--yes", status=None))
     ursula.run("mkdir", f"{HOME}/v", user="ursula")
