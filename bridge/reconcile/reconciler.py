@@ -161,7 +161,7 @@ class Reconciler:
             conflicts=ConflictResult(accepted=()),
             drift=Drift(),
             plan=plan_removal(actual, running, boot_link=self._planner.boot_link),
-            context=RunContext(),
+            context=RunContext(is_removal=True),
         )
 
     def forget(self) -> None:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, printable
 from bridge.host.links import link_targets
-from bridge.host.path_security import open_folder
 from bridge.host.users import missing_owner
-from bridge.model.address import InetAddress, UnixAddress, overlaps, parse_uwsgi_socket
+from bridge.model.address import InetAddress, overlaps, parse_uwsgi_socket
 from bridge.model.unit_names import EscapeError
 from bridge.model.vassal import ResolvedVassal, SocketAccess
 from bridge.units.quoting import argument, value, word
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from bridge.vassals.environment import Environments
     from bridge.vassals.on_demand import RuleResult
     from bridge.vassals.spawn import SpawnDefaults
+    from bridge.vassals.tenant import TenantBoundary
 
 _BACKLOG = re.compile(r"[1-9][0-9]{0,6}")
 _MODE = re.compile(r"[0-7]{3}")
@@ -45,6 +45,8 @@ class ResolveContext:
     environments: Environments
     canonical_address: Callable[[Address], Address]
     """Resolves the symlinked folders of an address."""
+    boundary: TenantBoundary | None = None
+    """What tenants may decide. None: there are no tenants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,14 @@ def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolu
     if isinstance(started, Diagnostic):
         return started
     config, spawn = started
-    problem = _find_address_problem(config, vassal, address, spawn, context) if address else None
+    problem = _find_address_problem(config, vassal, rule, context)
     if problem := problem or _find_unwritable(vassal, spawn):
         return problem
     access = _access(config, vassal, SocketAccess(user=spawn.user, group=spawn.group))
     if isinstance(access, Diagnostic):
         return access
+    if address and (problem := _find_access_problem(config, vassal, access, context)):
+        return problem
     resolved = ResolvedVassal(
         vassal=vassal,
         address=address,
@@ -142,19 +146,30 @@ def find_own_socket(
 
 
 def _find_address_problem(
-    config: Config, vassal: Vassal, address: Address, spawn: SpawnSpec, context: ResolveContext
+    config: Config, vassal: Vassal, rule: RuleResult, context: ResolveContext
 ) -> Diagnostic | None:
-    """Find why systemd cannot listen on the address for this vassal."""
-    if isinstance(address, UnixAddress) and spawn.tenant is not None:
-        folder = address.path.rpartition("/")[0]
-        if step := open_folder(folder):
-            return vassal.problem(
-                "socket-folder",
-                f"its socket is to be in {printable(folder)}, but others than root can change {printable(step)}, "
-                "and systemd would bind and unlink there as root",
-                "use a folder of root's, such as one in /run, an abstract name, or a port",
-            )
+    """Find why systemd must not, or cannot, listen on the rule's address for this vassal."""
+    address = rule.address
+    if address is None:
+        return None
+    if context.boundary is not None:
+        refusal = context.boundary.judge_address(address, vassal.config.owner, is_admins=rule.is_admins)
+        if refusal:
+            return vassal.problem("socket-folder", *refusal)
     return find_own_socket(config, vassal, address, context.canonical_address)
+
+
+def _find_access_problem(
+    config: Config, vassal: Vassal, access: SocketAccess, context: ResolveContext
+) -> Diagnostic | None:
+    """Find why a tenant may not give his socket to the user or group in his config."""
+    option = config.last("chown-socket", "chown")
+    if context.boundary is None or option is None:
+        return None
+    if refusal := context.boundary.judge_access(access, vassal.config.owner):
+        message = f"{option.key} = {printable(option.value)} {refusal.message}"
+        return vassal.problem("socket-access", message, refusal.hint, at=(option.path, option.line))
+    return None
 
 
 def _find_unwritable(vassal: Vassal, spawn: SpawnSpec) -> Diagnostic | None:
@@ -178,11 +193,12 @@ def unwritable(vassal: Vassal, error: EscapeError) -> Diagnostic:
 
 
 def _sources(vassal: Vassal, config: Config, rule: RuleResult) -> tuple[str, ...]:
-    """Return the files the vassal is made from or depends on, each once. A ``$NAME`` is no file."""
-    path = vassal.config.path
+    """Return the files the vassal is made from or depends on, and what links lead to, each once."""
+    # A ``$NAME`` is no file.
     options = dict.fromkeys(option.path for option in config.options if not option.path.startswith("$"))
-    files = (os.path.join(vassal.directory, one) for one in options)
-    return tuple(dict.fromkeys([path, *link_targets(path), *files, *config.asked, *rule.sources]))
+    files = [vassal.config.path, *(os.path.join(vassal.directory, one) for one in options), *config.asked]
+    steps = (step for file in dict.fromkeys(files) for step in (file, *link_targets(file)))
+    return tuple(dict.fromkeys([*steps, *rule.sources]))
 
 
 def _backlog(config: Config) -> int | None:

@@ -10,11 +10,13 @@ from bridge.diagnostics import BridgeError, Severity
 from bridge.host import patterns
 from bridge.host.path_watch import EVERYTHING, WatchList
 from bridge.model.vassal import ConfigFile, Owner
-from bridge.monitors import open_monitor
+from bridge.monitors import open_monitor, open_monitors
 from bridge.monitors.base import Report
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bridge.monitors.base import Monitor
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -299,3 +301,152 @@ def test_a_colon_counts_only_in_what_uwsgi_is_told(tmp_path: Path) -> None:
     assert [vassal.name for vassal in open_monitor(f"dir://{folder}", Settings()).report().vassals] == ["x.ini"]
     (problem,) = open_monitor(f"glob://{folder}/*.ini", Settings()).report().diagnostics
     assert "':'" in problem.message
+
+
+# Keys.
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    for sub in ("x", "y"):
+        (tmp_path / sub).mkdir()
+        touch(tmp_path / sub, "app.ini", "web.xml", "note.txt", ".hidden.ini", "app.ini.socket")
+    (tmp_path / "x" / "gone.ini").symlink_to("nowhere")
+    return tmp_path
+
+
+def keys(monitor: Monitor, *names: str) -> list[str]:
+    return [f"{monitor.id}:{name}" for name in names]
+
+
+def test_the_keys_of_a_directory(folders: Path) -> None:
+    monitor = open_monitor(f"{folders}/x", Settings())
+    # By their names alone: what lies behind a name is the report's business.
+    assert monitor.keys() == keys(monitor, ".hidden.ini", "app.ini", "gone.ini", "web.xml")
+    report = monitor.report()
+    assert {vassal.key for vassal in report.vassals} | report.rejected == set(monitor.keys() or ())
+
+
+def test_the_keys_of_a_pattern(folders: Path) -> None:
+    monitor = open_monitor(f"{folders}/*/*.ini", Settings())
+    names = ("x/app.ini", "x/gone.ini", "y/app.ini")
+    assert monitor.keys() == keys(monitor, *(f"{folders}/{name}" for name in names))
+    report = monitor.report()
+    assert {vassal.key for vassal in report.vassals} | report.rejected == set(monitor.keys() or ())
+
+
+def test_an_extra_extension_has_keys(folders: Path) -> None:
+    monitor = open_monitor(f"{folders}/x", Settings(emperor_extra_extension=(".txt",)))
+    assert keys(monitor, "note.txt")[0] in (monitor.keys() or ())
+    assert monitor.key_at(f"{folders}/x/note.txt") == keys(monitor, "note.txt")[0]
+
+
+def test_a_directory_that_cannot_be_listed_has_no_keys(tmp_path: Path) -> None:
+    assert open_monitor(f"dir://{tmp_path}/none", Settings()).keys() is None
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("x/app.ini", "app.ini"),
+        ("x/not-yet.ini", "not-yet.ini"),
+        ("x/.hidden.ini", ".hidden.ini"),
+        ("x/note.txt", None),
+        ("x/app.ini.socket", None),
+        ("x", None),
+        ("y/app.ini", None),
+        ("x/sub/app.ini", None),
+        ("app.ini", None),
+    ],
+)
+def test_the_key_of_a_path_in_a_directory(folders: Path, path: str, name: str | None) -> None:
+    monitor = open_monitor(f"{folders}/x", Settings())
+    assert monitor.key_at(f"{folders}/{path}") == (None if name is None else f"dir://{folders}/x:{name}")
+
+
+@pytest.mark.parametrize(
+    ("path", "is_found"),
+    [
+        ("x/app.ini", True),
+        ("x/not-yet.ini", True),
+        ("z/not-yet.ini", True),
+        ("x/.hidden.ini", False),
+        (".z/app.ini", False),
+        ("x/web.xml", False),
+        ("x/note.txt", False),
+        ("x/sub/app.ini", False),
+        ("app.ini", False),
+    ],
+)
+def test_the_key_of_a_path_that_a_pattern_would_find(folders: Path, path: str, *, is_found: bool) -> None:
+    monitor = open_monitor(f"{folders}/*/*.ini", Settings())
+    assert monitor.key_at(f"{folders}/{path}") == (f"{monitor.id}:{folders}/{path}" if is_found else None)
+
+
+def test_the_root_as_a_directory() -> None:
+    monitor = open_monitor("dir:///", Settings())
+    assert monitor.id == "dir:///"
+    assert monitor.key_at("/app.ini") == "dir:///:app.ini"
+    assert monitor.key_at("/etc/app.ini") is None
+
+
+@pytest.mark.parametrize("spec", ["{}/x", "{}/x/*"])
+def test_a_key_is_that_of_the_vassal_there(folders: Path, spec: str) -> None:
+    monitor = open_monitor(spec.format(folders), Settings())
+    for vassal in monitor.report().vassals:
+        assert monitor.key_at(vassal.config.path) == vassal.key
+
+
+@pytest.mark.parametrize("spec", ["{}/x", "{}/x/*.*"])
+def test_a_report_of_some_vassals(folders: Path, spec: str) -> None:
+    monitor = open_monitor(spec.format(folders), Settings())
+    whole = monitor.report()
+    is_glob = monitor.id.startswith("glob://")
+    names = [f"{folders}/x/{name}" if is_glob else name for name in ("app.ini", "web.xml", "gone.ini", "new.ini")]
+    app, web, gone, new = keys(monitor, *names)
+    assert monitor.report([]) == Report(monitor=monitor.id)
+    assert monitor.report({web, app}).vassals == tuple(v for v in whole.vassals if v.key in {web, app})
+    # What is not there is not reported, and that is no problem.
+    assert monitor.report({new}) == Report(monitor=monitor.id)
+    only = monitor.report({gone, app})
+    assert [v.key for v in only.vassals] == [app]
+    assert only.rejected == {gone}
+    assert only.diagnostics == whole.diagnostics
+    assert only.diagnostics[0].key == gone
+
+
+@pytest.mark.parametrize("spec", ["{}/x", "{}/x/*.ini"])
+def test_a_report_of_some_knows_no_keys_of_others(folders: Path, spec: str) -> None:
+    monitor = open_monitor(spec.format(folders), Settings())
+    foreign = [
+        "app.ini",
+        f"dir://{folders}/y:app.ini",
+        f"glob://{folders}/y/*.ini:{folders}/y/app.ini",
+        f"{monitor.id}:../y/app.ini",
+        f"{monitor.id}:{folders}/y/app.ini",
+        f"{monitor.id}:",
+        f"{monitor.id}:{folders}/x/note.txt",
+        f"{monitor.id}:note.txt",
+    ]
+    assert monitor.report(foreign) == Report(monitor=monitor.id)
+
+
+def test_a_report_of_some_of_a_folder_that_is_gone_is_not_complete(tmp_path: Path) -> None:
+    monitor = open_monitor(f"dir://{tmp_path}/none", Settings())
+    report = monitor.report([f"{monitor.id}:app.ini"])
+    assert (report.complete, report.vassals, report.rejected) == (False, (), frozenset())
+
+
+def test_each_spec_is_opened_once(tmp_path: Path) -> None:
+    specs = (str(tmp_path), f"dir://{tmp_path}/", f"{tmp_path}/*.ini", f"glob://{tmp_path}/./*.ini")
+    monitors = open_monitors(Settings(emperor=specs))
+    assert [monitor.id for monitor in monitors] == [f"dir://{tmp_path}", f"glob://{tmp_path}/*.ini"]
+
+
+def test_what_follows_an_unknown_scheme_is_not_repeated() -> None:
+    """It may hold a password."""
+    with pytest.raises(BridgeError) as caught:
+        open_monitors(Settings(emperor=("pg://host=db user=emp password=s3cret dbname=x;SELECT 1",)))
+    assert "there is no monitor for pg://" in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert "host" not in str(caught.value)

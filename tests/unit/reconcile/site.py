@@ -89,8 +89,8 @@ class Kernel:
 class Site:
     """A folder of vassals and what serves it."""
 
-    def __init__(self, root: Path) -> None:
-        self.folder = root / "vassals"
+    def __init__(self, root: Path, folder: str = "vassals") -> None:
+        self.folder = root / folder
         self.folder.mkdir()
         self.paths = make_paths(root)
         self.settings = Settings(emperor=(str(self.folder),), emperor_on_demand_extension=".socket")

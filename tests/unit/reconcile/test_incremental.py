@@ -123,6 +123,13 @@ def test_other_settings_or_a_lost_roll_have_the_run_look_at_all(site: Site) -> N
     assert site.sync().scope.is_all
 
 
+def test_another_format_of_units_has_the_run_process_all(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert site.sync().scope == NOTHING
+    monkeypatch.setattr(incremental, "FORMAT", "another")
+    assert site.sync().scope.is_all
+    assert site.sync().scope == NOTHING
+
+
 def test_a_file_that_changes_while_it_is_read_is_looked_at_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     # However slow the machine, it was written this very moment: its time tells nothing.
     monkeypatch.setattr(fingerprint, "_TICK", 10**12)
