@@ -37,9 +37,11 @@ class Environments:
         self._user_manager = user_manager
         self._logins: dict[str, Mapping[str, str]] = {"": {}}
 
-    def of(self, spawn: SpawnSpec) -> dict[str, str]:
-        """Return the environment of a service that is started so, but for what :meth:`login` returns."""
-        return {**self._common, **_variables(spawn)}
+    def of(self, spawn: SpawnSpec, directory: str) -> dict[str, str]:
+        """Return the environment of a service that is started so there, but for what :meth:`login` returns."""
+        # A tenant's vassal is started by a shell, which sets this.
+        shell = {} if spawn.tenant is None else {"PWD": os.path.realpath(directory)}
+        return {**self._common, **_variables(spawn), **shell}
 
     def login(self, spawn: SpawnSpec) -> Mapping[str, str]:
         """Return what systemd sets for a service with ``User=``. Few configs use it, and each lookup takes time."""

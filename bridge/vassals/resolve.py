@@ -108,7 +108,7 @@ def read_as_started(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -
     """
     defaults, environments = context.defaults, context.environments
     view = ProcessView(
-        environ=environments.of(spawn),
+        environ=environments.of(spawn, vassal.directory),
         login=partial(environments.login, spawn),
         cwd=vassal.directory,
         before=defaults.before,

@@ -23,10 +23,11 @@ from bridge.systemd.manager import connected
 from bridge.vassals.environment import Environments
 
 scope, user, *variables = sys.argv[1:]
-spawn = SpawnSpec(argv=("uwsgi",), user=user, environment=tuple(variables))
+tenant = int(user) if scope == "tenant" else None
+spawn = SpawnSpec(argv=("uwsgi",), user=user, environment=tuple(variables), tenant=tenant)
 with connected(make_paths(user=scope == "user", runtime=False)) as manager:
     environments = Environments(manager, user_manager=scope == "user")
-    print(json.dumps({**environments.of(spawn), **environments.login(spawn)}))
+    print(json.dumps({**environments.of(spawn, "/srv/vassals"), **environments.login(spawn)}))
 """
 
 
@@ -77,12 +78,13 @@ def test_of_the_vassals_of_one_user(bridge: Bridge, user: str) -> None:
 
 @pytest.mark.usefixtures("tenants")
 def test_of_a_tenants_vassal(bridge: Bridge) -> None:
-    path = bridge.vassal("a.ini", config(), address="/run/a.sock")
+    path = bridge.vassal("a.ini", config(), address="/run/vassals/4001/a.sock")
     bridge.machine.run("chown", "alice:alice", path)
     bridge.options.append("--emperor-tyrant")
     bridge.sync()
-    bridge.app("uwsgi", "/run/a.sock")
-    agreed = compare(bridge, bridge.machine.run("id", "-u", "alice").stdout.strip())
+    bridge.app("uwsgi", "/run/vassals/4001/a.sock")
+    agreed = compare(bridge, "4001", scope="tenant")
+    assert agreed["PWD"] == VASSALS
     assert (agreed["HOME"], agreed["USER"], agreed["SHELL"]) == ("/home/alice", "alice", "/bin/sh")
 
 

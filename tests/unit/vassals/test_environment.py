@@ -38,8 +38,8 @@ def manager(*variables: str, version: str = "252.39-1~deb12u1") -> Any:
 def test_what_a_service_of_roots_gets() -> None:
     systemd = manager("LANG=C.UTF-8", "PATH=/bin", "X=a=b")
     environments = Environments(systemd, user_manager=False)
-    found = environments.of(SPAWN)
-    assert environments.of(SPAWN) == found
+    found = environments.of(SPAWN, "/v")
+    assert environments.of(SPAWN, "/v") == found
     assert systemd.asked == [("Environment", "Version")]
     assert {
         "LANG": "C.UTF-8",
@@ -56,7 +56,7 @@ def test_what_a_service_with_a_user_gets(user: str) -> None:
     entry = pwd.getpwnam("www-data")
     environments = Environments(manager("HOME=/elsewhere"), user_manager=False)
     found = environments.login(replace(SPAWN, user=user))
-    assert environments.of(replace(SPAWN, user=user))["HOME"] == "/elsewhere"
+    assert environments.of(replace(SPAWN, user=user), "/v")["HOME"] == "/elsewhere"
     assert (found["USER"], found["LOGNAME"], found["HOME"]) == ("www-data", "www-data", entry.pw_dir)
     # Its shell refuses logins.
     assert "SHELL" not in found
@@ -65,18 +65,25 @@ def test_what_a_service_with_a_user_gets(user: str) -> None:
 def test_what_the_unit_itself_sets_counts_last() -> None:
     spawn = replace(SPAWN, user="www-data", environment=("HOME=/srv", "EMPTY="))
     environments = Environments(manager(), user_manager=False)
-    for found in (environments.of(spawn), environments.login(spawn)):
+    for found in (environments.of(spawn, "/v"), environments.login(spawn)):
         assert (found["HOME"], found["EMPTY"]) == ("/srv", "")
 
 
+def test_the_shell_that_starts_a_tenants_vassal(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "v").symlink_to("real")
+    environments = Environments(manager(), user_manager=False)
+    assert environments.of(replace(SPAWN, tenant=7), str(tmp_path / "v"))["PWD"] == str(tmp_path / "real")
+
+
 def test_newer_versions_tell_of_pressure() -> None:
-    assert "MEMORY_PRESSURE_WATCH" in Environments(manager("A=", version="257.8-1"), user_manager=False).of(SPAWN)
-    assert "MEMORY_PRESSURE_WATCH" not in Environments(manager("A="), user_manager=False).of(SPAWN)
+    assert "MEMORY_PRESSURE_WATCH" in Environments(manager("A=", version="257.8-1"), user_manager=False).of(SPAWN, "/v")
+    assert "MEMORY_PRESSURE_WATCH" not in Environments(manager("A="), user_manager=False).of(SPAWN, "/v")
 
 
 def test_a_users_manager() -> None:
     systemd = manager("HOME=/home/u", "XDG_RUNTIME_DIR=/run/user/7", "SYSTEMD_EXEC_PID=34")
-    found = Environments(systemd, user_manager=True).of(SPAWN)
+    found = Environments(systemd, user_manager=True).of(SPAWN, "/v")
     assert found["HOME"] == "/home/u"
     assert found["NOTIFY_SOCKET"] == "/run/user/7/systemd/notify"
     assert found.keys() == {"HOME", "XDG_RUNTIME_DIR", "NOTIFY_SOCKET", "MANAGERPID"} | AT_EACH_START
@@ -97,8 +104,11 @@ def test_no_user_is_looked_up_in_vain(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_where_no_manager_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/8")
     monkeypatch.setenv("UWSGI_SOCKET", ":1")
-    assert Environments(None, user_manager=False).of(SPAWN).keys() == {"LANG", "PATH", "NOTIFY_SOCKET"} | AT_EACH_START
-    found = Environments(None, user_manager=True).of(SPAWN)
+    assert (
+        Environments(None, user_manager=False).of(SPAWN, "/v").keys()
+        == {"LANG", "PATH", "NOTIFY_SOCKET"} | AT_EACH_START
+    )
+    found = Environments(None, user_manager=True).of(SPAWN, "/v")
     assert found["HOME"] == pwd.getpwuid(os.getuid()).pw_dir
     assert found["NOTIFY_SOCKET"] == "/run/user/8/systemd/notify"
     assert "UWSGI_SOCKET" not in found
