@@ -18,6 +18,7 @@ from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
 from bridge.reconcile.run import Assessment, PlannedRun, Scope
 from bridge.units.render import RenderContext, Throttle, make_templates, render, render_common
+from bridge.vassals.environment import Environments
 from bridge.vassals.resolve import ResolveContext, unwritable
 from bridge.vassals.spawn import spawn_defaults
 from bridge.vassals.tenant import make_boundary
@@ -65,7 +66,7 @@ class Planner:
         actual = reader.read_all(manager)
         refuse_foreign_common(actual)
         tenants = {one.key: one.tenant for one in actual.installed.values()}
-        desired = self.loader(reader, tenants).load(Scope.all(), context.unfinished, keep_configs=keep_configs)
+        desired = self.loader(reader, manager, tenants).load(Scope.all(), context.unfinished, keep_configs=keep_configs)
         return self._plan(desired, actual, manager, context)
 
     def plan_scope(self, manager: Manager, context: RunContext, scope: Scope, cache: VassalCache) -> PlannedRun | None:
@@ -77,7 +78,7 @@ class Planner:
         keys = scope.keys or frozenset()
         reader = self.reader()
         tenants = {key: record.tenant for key in keys if (record := cache.records.get(key))}
-        desired = self.loader(reader, tenants).load(scope, context.unfinished)
+        desired = self.loader(reader, manager, tenants).load(scope, context.unfinished)
         actual = reader.read_some(manager, _labels(desired, cache, keys))
         if actual.of_others or _contends(desired, actual, cache, keys):
             return None
@@ -94,7 +95,7 @@ class Planner:
         """
         reader = self.reader()
         actual = reader.read_all(manager)
-        desired = self.loader(reader).load(Scope.all())
+        desired = self.loader(reader, manager).load(Scope.all())
         return self._assess(desired, actual)
 
     def assess_scope(self, manager: Manager, scope: Scope, cache: VassalCache) -> Assessment | None:
@@ -105,7 +106,7 @@ class Planner:
         """
         keys = scope.keys or frozenset()
         reader = self.reader()
-        desired = self.loader(reader).load(scope)
+        desired = self.loader(reader, manager).load(scope)
         actual = reader.read_some(manager, _labels(desired, cache, keys))
         if actual.of_others or _contends(desired, actual, cache, keys):
             return None
@@ -118,14 +119,18 @@ class Planner:
         monitors = frozenset(monitor.id for monitor in self.monitors)
         return ActualReader(self.paths, self.directory, make_canonical_address(), monitors)
 
-    def loader(self, reader: ActualReader, tenants: Mapping[str, int | None] | None = None) -> DesiredLoader:
+    def loader(
+        self, reader: ActualReader, manager: Manager | None = None, tenants: Mapping[str, int | None] | None = None
+    ) -> DesiredLoader:
         """Return what loads the desired state; ``tenants`` are the owners at the time the units were made, by key.
 
         Raises:
             BridgeError: the settings name a program, user or group that is not there.
         """
-        defaults = spawn_defaults(self.settings, user_manager=self.paths.user_manager)
-        context = ResolveContext(defaults, reader.canonical_address, make_boundary(self.settings))
+        is_user = self.paths.user_manager
+        defaults = spawn_defaults(self.settings, user_manager=is_user)
+        environments = Environments(manager, user_manager=is_user)
+        context = ResolveContext(defaults, environments, reader.canonical_address, make_boundary(self.settings))
         return DesiredLoader(
             settings=self.settings,
             monitors=self.monitors,
