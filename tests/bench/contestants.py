@@ -6,8 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from tests.booted.bridge import COMMAND
 from tests.booted.service import TOML, UNITS, WATCH
+from tests.booted.suite import COMMAND
 
 from . import layout
 from .lap import LapError

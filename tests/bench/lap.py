@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.booted.container import CHECKOUT
 from tests.booted.machine import Machine, MachineError
+from tests.booted.suite import CHECKOUT
 
 from .measures import Step, Who
 from .results import Failure

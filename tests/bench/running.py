@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge import __version__
-from tests.booted.bridge import COMMAND
-from tests.booted.container import CHECKOUT
 from tests.booted.machine import Machine, MachineError
+from tests.booted.suite import CHECKOUT, COMMAND
 
 from . import contestants, layout
 from .disk import fresh_disk

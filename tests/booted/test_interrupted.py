@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import pytest
 
 from .bridge import VASSALS, config
 from .process import kill
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +81,7 @@ class Churn:
 
     def run(self, kill_at: int, command: list[str]) -> int:
         """Run a command, killed at a point if that is not 0; return how many points it has, if it came to its end."""
-        result = self.bridge.machine.run(sys.executable, "-c", KILLED, str(kill_at), *command, check=False)
+        result = self.bridge.machine.run(PYTHON, "-c", KILLED, str(kill_at), *command, check=False)
         assert result.returncode == (-9 if kill_at else 0), result.stderr
         return int(result.stdout.rpartition("calls: ")[2] or 0)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 from .bridge import APP, VASSALS, config
 from .container import HERE
 from .machine import message
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from .bridge import Bridge
@@ -141,7 +141,7 @@ def test_a_vassal_that_ends_after_every_answer_is_woken_by_every_request(machine
     text = config(master=False).replace(APP, ENDING)
     bridge.vassal("ending.ini", text, address="/run/ending.sock")
     bridge.sync()
-    asked = machine.run(sys.executable, "-c", ASK_OFTEN, "/run/ending.sock", "12").stdout
+    asked = machine.run(PYTHON, "-c", ASK_OFTEN, "/run/ending.sock", "12").stdout
     answers: list[dict[str, Any]] = json.loads(asked)
     assert {answer["status"] for answer in answers} == {200}, answers
     assert len({json.loads(answer["body"]) for answer in answers}) == 12

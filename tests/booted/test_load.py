@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from .bridge import APP, APP_TEXT, VASSALS, WATCH, config
 from .container import HERE
 from .machine import Entry, Machine, MachineError, journal_filter, message
 from .process import Lines, kill
+from .suite import PYTHON
 from .test_broken import MENDED, starts
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ if not ended.poll(float(seconds) * 1000):
 
 
 def start_crowd(machine: Machine, *arguments: str) -> Popen[bytes]:
-    crowd = machine.popen(sys.executable, str(HERE / "crowd.py"), *arguments)
+    crowd = machine.popen(PYTHON, str(HERE / "crowd.py"), *arguments)
     machine.cleanups.append(lambda: kill(crowd))
     return crowd
 
@@ -232,7 +232,7 @@ def ticks_in_pause(machine: Machine) -> list[int]:
     """Return the CPU ticks of PID 1 and of the bridge amid the pause that has begun; none if it is over."""
     awaited, bridge = (machine.show(unit, "MainPID") for unit in ("pause-vassal-broken.service", WATCH))
     argv = (str(REST), awaited, "1", bridge)
-    return [int(ticks) for ticks in machine.run(sys.executable, "-c", TICKS_WHILE, *argv).stdout.split()]
+    return [int(ticks) for ticks in machine.run(PYTHON, "-c", TICKS_WHILE, *argv).stdout.split()]
 
 
 def tried(machine: Machine) -> list[float]:
@@ -254,7 +254,7 @@ def test_a_crash_loop_of_two_minutes_follows_the_delays_and_rests_between_them(
         watch.wait(name, "listening")
     cursor = machine.journal_cursor()
     argv = [str(HERE / "client.py"), "--timeout=1200", "uwsgi", "/run/broken.sock"]
-    client = machine.popen(sys.executable, *argv)
+    client = machine.popen(PYTHON, *argv)
     machine.cleanups.append(lambda: kill(client))
     throttled = r"^broken\.ini: throttled: next attempt in"
     resting = []

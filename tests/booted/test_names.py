@@ -11,13 +11,13 @@ from __future__ import annotations
 import base64
 import json
 import random
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .bridge import VASSALS, Bridge, config
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,7 +81,7 @@ def add(bridge: Bridge, addresses: dict[str, str | None], *, folder: str = VASSA
 
 def parsed(machine: Machine) -> dict[str, dict[str, Any]]:
     """Return what systemd made of the vassals' units, as the bus tells it, by unit."""
-    shown = machine.run(sys.executable, "-c", QUERY, OF_SERVICE, OF_SOCKET, timeout=120)
+    shown = machine.run(PYTHON, "-c", QUERY, OF_SERVICE, OF_SOCKET, timeout=120)
     found: dict[str, dict[str, Any]] = json.loads(shown.stdout)
     return found
 

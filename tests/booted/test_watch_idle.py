@@ -6,7 +6,6 @@ import compileall
 import json
 import re
 import statistics
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import pytest
 from .bridge import VASSALS, WATCH, config
 from .container import CHECKOUT, HERE
 from .machine import MachineError
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from .bridge import Bridge
@@ -95,7 +95,7 @@ def test_asleep_with_a_thousand_vassals(many: Bridge, capsys: pytest.CaptureFixt
 def latencies(machine: Machine, samples: int, *, pause: float) -> list[float]:
     """Return, sorted, the seconds from a new config's being closed to its socket's accepting; the vassals go again."""
     sizes = (f"--samples={samples}", f"--pause={pause}", f"--seed={SEED}")
-    script = (sys.executable, str(HERE / "latency.py"), *sizes, config(), VASSALS, SOCKETS)
+    script = (PYTHON, str(HERE / "latency.py"), *sizes, config(), VASSALS, SOCKETS)
     taken: list[float] = json.loads(machine.run(*script, timeout=1800).stdout)
     return sorted(taken)
 
