@@ -23,5 +23,5 @@ def stage(progress: Progress, name: str) -> StageProgress:
     return lambda done, total: progress(name, done, total)
 
 
-def no_progress(*_: object) -> None:
+def no_progress(*_: object, **__: object) -> None:
     """Report nothing."""

@@ -1,29 +1,26 @@
-"""The command line: ``emperor-bridge sync | check | status | render | remove``."""
+"""The command line: ``emperor-bridge sync | check | status | render | remove | retry | watch``."""
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import sys
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bridge import __version__
 from bridge.cli.options import settings_options
-from bridge.config.load import resolve
+from bridge.cli.session import connected_reconciler, disable_garbage_collection, open_reconciler, print_waiting
+from bridge.config.load import load_invocation
 from bridge.diagnostics import BridgeError, Diagnostic, count, errors, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bridge.config.paths import Paths
-    from bridge.config.settings import Settings
-    from bridge.model.vassal import Vassal
-    from bridge.progress import Progress
-    from bridge.reconcile.reconciler import Reconciler
-    from bridge.uwsgi.options import Config
+    from bridge.config.load import Invocation
 
 _EPILOG_SYNC = """\b
 Examples:
@@ -38,14 +35,14 @@ Examples:
 def cli() -> None:
     """Run uWSGI's vassals as systemd units, on demand, without an Emperor.
 
-    Vassals and on-demand rules are those of uWSGI's Emperor. Each vassal becomes a service; one with a rule gets a
-    socket too, and is started at the first connection.
+    Vassals and on-demand rules are those of uWSGI's Emperor. Each vassal becomes a service. A vassal with a rule gets a
+    socket too, and systemd starts it at the first connection.
     """
 
 
 @cli.command(epilog=_EPILOG_SYNC)
 @settings_options
-@click.option("--dry-run", is_flag=True, help="Show what would be done, with a diff of the units, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what sync would do, with a diff of the units, and change nothing.")
 @click.option(
     "--allow-mass-removal", is_flag=True, help="Remove vassals even if more than half of at least ten are gone at once."
 )
@@ -53,81 +50,69 @@ def cli() -> None:
 def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any) -> None:
     """Bring systemd's units in line with the vassals and rules."""
     from bridge.cli import output
-    from bridge.lifecycle.journal import tell_run
-    from bridge.systemd.manager import connected
+    from bridge.cli.sync import run_sync
 
-    invocation = resolve(given)
-    paths, settings = invocation.paths, invocation.settings
-    bar = output.ProgressBar()
-    # What a run keeps stays to its end: the collector would only look it over again and again.
-    gc.disable()
-    try:
-        with connected(paths) as manager:
-            reconciler = _road(paths, settings, bar)
-            planned, problems = (
-                (reconciler.look(manager, allow_mass_removal=allow_mass_removal), ())
-                if dry_run
-                else reconciler.sync(manager, waiting=_waiting, allow_mass_removal=allow_mass_removal)
-            )
-    finally:
-        bar.close()
-    diagnostics = (*invocation.notices, *planned.diagnostics, *problems)
-    if not dry_run:
-        tell_run(planned.plan.changes, diagnostics, user_manager=paths.user_manager)
-    vassals = planned.vassals
+    invocation = load_invocation(given)
+    output.print_found_ini(invocation.found_ini)
+    done = run_sync(invocation, dry_run=dry_run, allow_mass_removal=allow_mass_removal)
+    changes = done.planned.plan.changes
+    if not dry_run and (changes or done.new):
+        from bridge.lifecycle.journal import tell_run
+
+        tell_run(changes, done.new, user_manager=invocation.paths.user_manager)
     if as_json:
         output.print_json(
             {
                 "dry_run": dry_run,
-                "vassals": vassals,
-                "changes": output.changes_json(planned.plan.changes),
-                "diagnostics": output.diagnostics_json(diagnostics),
+                "vassals": done.planned.vassals,
+                "changes": output.changes_json(changes),
+                "diagnostics": output.diagnostics_json((*invocation.notices, *done.diagnostics)),
             }
         )
     else:
-        output.print_changes(planned.plan.changes, planned=dry_run)
+        output.print_changes(changes, planned=dry_run)
         if dry_run:
-            output.print_diff(planned.plan, planned.actual)
-        output.print_diagnostics(diagnostics)
-        output.print_line(output.summary(planned.plan.changes, diagnostics, vassals))
-    _leave(diagnostics)
+            output.print_diff(done.planned.plan, done.planned.actual)
+        output.print_diagnostics(done.new)
+        summary = output.summary(changes, done.diagnostics, done.planned.vassals, places=done.places)
+        output.print_line(summary + output.repeated(done.repeated))
+    _exit_on_errors(done.diagnostics)
 
 
 @cli.command()
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each problem.")
 def check(*, as_json: bool, **given: Any) -> None:
-    """Say what is wrong with the vassals and rules; change nothing."""
+    """Report what is wrong with the vassals and rules; change nothing."""
     from bridge.check.run import check_vassals
     from bridge.cli import output
+    from bridge.reconcile.run import RunOptions
     from bridge.systemd.manager import connected
     from bridge.vassals.spawn import spawn_defaults
 
-    invocation = resolve(given)
+    invocation = load_invocation(given)
+    output.print_found_ini(invocation.found_ini)
     paths, settings = invocation.paths, invocation.settings
-    bar = output.ProgressBar()
-    reconciler = _road(paths, settings, bar)
-    configs: dict[Vassal, Config] = {}
-    gc.disable()
-    try:
-        with connected(paths) as manager:
-            planned = reconciler.look(manager, configs=configs)
-    except BridgeError as error:
-        if error.diagnostic.code != "no-manager":
-            raise
-        # Vassals can be checked where no systemd runs, such as in the making of an image.
-        planned = reconciler.look(None, configs=configs)
-    finally:
-        bar.close()
+    options = RunOptions(keep_configs=True)
+    disable_garbage_collection()
+    with closing(output.ProgressBar()) as bar, closing(open_reconciler(invocation, bar)) as reconciler:
+        try:
+            with connected(paths) as manager:
+                planned = reconciler.plan(manager, options)
+        except BridgeError as error:
+            if error.diagnostic.code != "no-manager":
+                raise
+            # Vassals can be checked where no systemd runs, such as while an image is built.
+            planned = reconciler.plan(None, options)
     defaults = spawn_defaults(settings, user_manager=paths.user_manager)
-    hazards = check_vassals(planned.desired.resolved, configs, defaults, paths)
+    hazards = check_vassals(planned.desired.resolved, planned.desired.configs, defaults, paths)
     diagnostics = (*invocation.notices, *planned.diagnostics, *hazards)
     if as_json:
         output.print_json(output.diagnostics_json(diagnostics))
     else:
         for diagnostic in diagnostics:
             output.print_line(str(diagnostic))
-    _leave(diagnostics)
+    _exit_on_errors(diagnostics)
 
 
 @cli.command()
@@ -138,29 +123,26 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
     """Show every vassal: where it waits, whether it runs, since when."""
     from functools import partial
 
-    from bridge.cli import follow as live
     from bridge.cli import output
-    from bridge.status.live import look as read_status
-    from bridge.systemd.manager import connected
+    from bridge.status.report import read_status
 
     if as_json and follow:
         raise click.UsageError("--json does not go with --follow")
-    invocation = resolve(given, needs_vassals=False)
-    paths, settings = invocation.paths, invocation.settings
-    with connected(paths) as manager:
-        reconciler = _road(paths, settings, output.ProgressBar())
-        look = partial(
-            read_status, manager, reconciler, has_sources=bool(settings.emperor), user_manager=paths.user_manager
-        )
+    invocation = load_invocation(given, needs_vassals=False)
+    # A bar would be drawn over the table that changes.
+    with connected_reconciler(invocation, shows_progress=not follow) as (manager, reconciler):
+        read = partial(read_status, manager, reconciler, user_manager=invocation.paths.user_manager)
         if follow:
-            live.follow(manager, look)
+            from bridge.cli.follow import follow as follow_changes
+
+            follow_changes(manager, read)
             return
-        sight = look()
+        report = read()
     if as_json:
-        output.print_json([output.row_json(row) for row in sight.rows])
+        output.print_json([output.row_json(row) for row in report.rows])
     else:
-        output.print_table(sight.rows)
-        output.print_diagnostics(d for d in sight.diagnostics if d.config is None)
+        output.print_table(report.rows)
+        output.print_diagnostics(d for d in report.diagnostics if d.key is None)
 
 
 @cli.command(short_help="Print the units of one vassal.")
@@ -170,64 +152,68 @@ def render(*, vassal: str, **given: Any) -> None:
     """Print the units of one VASSAL, named by its config, its name or its unit."""
     from bridge.cli import output
 
-    invocation = resolve(given)
-    paths, settings = invocation.paths, invocation.settings
-    reconciler = _road(paths, settings, output.ProgressBar())
-    texts, diagnostics = reconciler.render(vassal)
+    with closing(open_reconciler(load_invocation(given))) as reconciler:
+        texts, diagnostics = reconciler.render(vassal)
     for unit, text in texts.items():
         output.print_line(f"# {unit}\n{text}")
     output.print_diagnostics(diagnostics)
     if not texts and not errors(diagnostics):
         raise _unknown(vassal)
-    _leave(diagnostics)
+    _exit_on_errors(diagnostics)
 
 
-@cli.command(short_help="Take away everything the bridge made.")
+@cli.command(short_help="Remove everything the bridge made.")
 @settings_options
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 def remove(*, yes: bool, **given: Any) -> None:
-    """Stop all vassals and take away every unit the bridge made, and nothing else."""
+    """Stop all vassals and remove every unit that the bridge made, and nothing else."""
     from bridge.cli import output
+    from bridge.cli.shown_warnings import ShownWarnings
     from bridge.lifecycle.journal import tell_run
-    from bridge.reconcile.remove import plan_way_back, remove_all, tidy
-    from bridge.systemd.manager import connected
 
-    invocation = resolve(given, needs_vassals=False, looks_for_emperor=False)
-    paths, settings = invocation.paths, invocation.settings
-    bar = output.ProgressBar()
-    try:
-        with connected(paths) as manager:
-            reconciler = _road(paths, settings, bar)
-            plan = plan_way_back(reconciler, manager)
-            if plan.is_empty:
-                tidy(reconciler, waiting=_waiting)
-                output.print_line("nothing to remove")
-                return
-            if not yes:
-                if not sys.stdin.isatty():
-                    raise click.UsageError("not on a terminal, so there is nobody to ask: give --yes")
-                click.confirm(f"Stop and remove {count(len(plan.changes), 'vassal')}?", abort=True)
-            done = remove_all(reconciler, manager, waiting=_waiting)
-    finally:
-        bar.close()
-    tell_run(done.changes, (), user_manager=paths.user_manager)
-    output.print_changes(done.changes, planned=False)
-    output.print_line(output.summary(done.changes, (), len(done.changes)))
+    invocation = _without_monitors(given)
+    paths = invocation.paths
+    with connected_reconciler(invocation) as (manager, reconciler):
+        planned = reconciler.plan_removal(manager)
+        is_needed = not planned.plan.is_empty
+        if is_needed and not yes:
+            _confirm_removal(len(planned.plan.changes))
+        # A removal that was killed can leave files of the bridge when all units are gone.
+        if is_needed or os.path.exists(paths.lock):
+            with reconciler.hold(print_waiting):
+                planned = reconciler.plan_removal(manager)
+                reconciler.apply(manager, planned)
+                ShownWarnings(paths.last_run).forget()
+                reconciler.forget()
+    changes = planned.plan.changes
+    if not is_needed:
+        output.print_line("nothing to remove")
+        return
+    tell_run(changes, (), user_manager=paths.user_manager)
+    output.print_changes(changes, planned=False)
+    output.print_line(output.summary(changes, (), len(changes)))
+
+
+def _confirm_removal(number: int) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError("not on a terminal, so there is nobody to ask: give --yes")
+    click.confirm(f"Stop and remove {count(number, 'vassal')}?", abort=True)
 
 
 @cli.command()
 @settings_options
 @click.argument("vassal")
 def retry(*, vassal: str, **given: Any) -> None:
-    """Try a VASSAL at once that failed, or that asked not to be started again."""
+    """Start at once a VASSAL that failed, or that asked not to be started again."""
     from bridge.cli import output
     from bridge.lifecycle.journal import tell_run
-    from bridge.systemd.manager import connected
 
-    invocation = resolve(given, needs_vassals=False, looks_for_emperor=False)
-    with connected(invocation.paths) as manager:
-        reconciler = _road(invocation.paths, invocation.settings, output.ProgressBar())
-        changes = reconciler.retry(manager, vassal, waiting=_waiting)
+    invocation = _without_monitors(given)
+    with (
+        connected_reconciler(invocation, shows_progress=False) as (manager, reconciler),
+        reconciler.hold(print_waiting),
+    ):
+        changes = reconciler.retry(manager, vassal)
     if not changes:
         raise _unknown(vassal)
     tell_run(changes, (), user_manager=invocation.paths.user_manager)
@@ -237,27 +223,30 @@ def retry(*, vassal: str, **given: Any) -> None:
 @cli.command()
 @settings_options
 def watch(**given: Any) -> None:
-    """Keep systemd true to the vassals, and tell their lives to the journal; until stopped."""
-    from bridge.state.pauses import pause_reader
+    """Keep systemd in line with the vassals, and write their events to the journal, until stopped."""
+    from bridge.model.unit_names import PREFIX
+    from bridge.state.pauses import PauseNotes
     from bridge.systemd.manager import connected
     from bridge.watch.configuration import LoadedConfig
     from bridge.watch.daemon import Daemon
     from bridge.watch.notifier import Notifier
 
-    def make_setup() -> LoadedConfig:
-        invocation = resolve(given)
-        reconciler = _road(invocation.paths, invocation.settings, lambda *_: None)
+    def load_config() -> LoadedConfig:
+        invocation = load_invocation(given)
+        reconciler = open_reconciler(invocation)
         return LoadedConfig(reconciler=reconciler, settings=invocation.settings, configuration=invocation.configuration)
 
-    paths = resolve(given).paths
+    paths = load_invocation(given).paths
+    notes = PauseNotes(paths.pauses)
+    notifier = Notifier(user_manager=paths.user_manager, pause=lambda label: notes.pause(f"{PREFIX}{label}.service"))
     with connected(paths) as manager:
-        Daemon(manager, make_setup, Notifier(user_manager=paths.user_manager, pause=pause_reader(paths))).run()
+        Daemon(manager, load_config, notifier).run()
 
 
 def main() -> None:
-    """Run the command line; the exit status is 0 all well, 1 something was refused or failed, 2 wrong usage."""
+    """Run the command line. The exit status is 0; 1 if something was rejected or failed; 2 if the usage is wrong."""
     for stream in (sys.stdout, sys.stderr):
-        # A name need not be printable in the terminal's encoding.
+        # The terminal's encoding may not have every character of a name.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -266,7 +255,7 @@ def main() -> None:
         sys.stderr.write(f"{error.diagnostic}\n")
         sys.exit(2 if error.diagnostic.code in {"settings", "no-vassals", "monitor-unknown"} else 1)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing more may be written, not even at exit.
+        # The reader closed the pipe. Python must not write to it again at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
@@ -281,17 +270,12 @@ def _unknown(vassal: str) -> BridgeError:
     )
 
 
-def _road(paths: Paths, settings: Settings, tell: Progress) -> Reconciler:
-    from bridge.reconcile.reconciler import Reconciler
-
-    return Reconciler(paths, settings, tell)
-
-
-def _waiting() -> None:
-    sys.stderr.write("another emperor-bridge is at work; waiting for it\n")
-    sys.stderr.flush()
+def _without_monitors(given: dict[str, Any]) -> Invocation:
+    """Return the configuration for a command that works on what is installed: no monitor is opened for it."""
+    invocation = load_invocation(given, needs_vassals=False, looks_for_emperor=False)
+    return replace(invocation, settings=replace(invocation.settings, emperor=()))
 
 
-def _leave(diagnostics: Sequence[Diagnostic]) -> None:
+def _exit_on_errors(diagnostics: Sequence[Diagnostic]) -> None:
     if errors(diagnostics):
         sys.exit(1)

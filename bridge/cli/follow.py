@@ -7,16 +7,17 @@ import sys
 from typing import TYPE_CHECKING
 
 from bridge.cli import output
-from bridge.status.live import LiveStatus, StatusReport
+from bridge.status.live import LiveStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.status.report import StatusReport
     from bridge.systemd.manager import SystemdManager
 
 
-def follow(manager: SystemdManager, look: Callable[[], StatusReport]) -> None:
-    """Show all vassals and then every change, asleep in between, until interrupted.
+def follow(manager: SystemdManager, read: Callable[[], StatusReport]) -> None:
+    """Print all vassals and then every change, until interrupted. Between changes the process sleeps.
 
     Raises:
         BridgeError: systemd cannot be asked any more.
@@ -24,16 +25,16 @@ def follow(manager: SystemdManager, look: Callable[[], StatusReport]) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         manager.listen()
-        board = LiveStatus(look)
+        status = LiveStatus(read)
         if sys.stdout.isatty():
             with output.live_table() as draw:
                 while True:
-                    draw(board.rows)
-                    board.take(manager)
+                    draw(status.rows)
+                    status.wait_for_events(manager)
         else:
-            output.print_table(board.rows)
+            output.print_table(status.rows)
             while True:
-                for event in board.take(manager):
-                    output.print_event(board.name(event), event.event, event.text)
+                for event in status.wait_for_events(manager):
+                    output.print_event(status.name(event), event.event, event.text)
     except KeyboardInterrupt:
         pass

@@ -1,4 +1,4 @@
-"""The options that all commands take, under uWSGI's own names."""
+"""The options that all commands take, with uWSGI's own names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that serve all commands, under uWSGI's own names."""
+    """Add the options that all commands take to a command."""
     for setting in reversed(SETTINGS):
         names = [f"--{name}" for name in (setting.name, *setting.aliases)]
         kind: dict[str, Any] = {"is_flag": True}
@@ -21,10 +21,10 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
             kind = {"metavar": setting.metavar, "type": click.IntRange(min=1) if setting.number else str}
         command = click.option(*names, setting.field, multiple=setting.multiple, help=setting.help, **kind)(command)
     for option in (
-        click.option("--runtime", is_flag=True, help="Write units to /run, to be gone after a reboot."),
+        click.option("--runtime", is_flag=True, help="Write units to /run, where a reboot removes them."),
         click.option("--user", is_flag=True, help="Work on your own service manager instead of the system's."),
         click.option("--emperor-ini", metavar="FILE", help="Read these settings from an Emperor's own config."),
-        click.option("--config", metavar="FILE", help="The bridge's configuration; flags win over it.  "
+        click.option("--config", metavar="FILE", help="The bridge's configuration; options override it.  "
                      "[default: /etc/emperor-bridge/bridge.toml]"),
     ):  # fmt: skip
         command = option(command)

@@ -1,9 +1,7 @@
-"""How results are shown: tables and progress for people, JSON for scripts. Nothing else prints."""
+"""Print results: tables and progress for people, JSON for scripts. No other module prints."""
 
 from __future__ import annotations
 
-import difflib
-import json
 import sys
 import time
 from contextlib import contextmanager
@@ -25,13 +23,13 @@ if TYPE_CHECKING:
     from bridge.status.table import Row
 
 _PATIENCE = 0.5
-"""Seconds before a progress bar is worth showing."""
+"""Seconds of work before a progress bar is drawn."""
 _COLORS = {"listening": "36", "starting": "33", "running": "32", "failed": "31", "refused": "31"}
-"""By the numbers of ECMA-48, "SGR"."""
+"""The numbers of ECMA-48, "SGR"."""
 
 
 def print_line(text: str) -> None:
-    """Print one line of result."""
+    """Print one line to standard output."""
     sys.stdout.write(text + "\n")
 
 
@@ -41,9 +39,17 @@ def print_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
         sys.stderr.write(f"{diagnostic}\n")
 
 
+def print_found_ini(path: str | None) -> None:
+    """Print to standard error which emperor.ini is read because it was found in a usual place."""
+    if path is not None:
+        sys.stderr.write(f"reading {printable(path)} (no bridge.toml names vassals)\n")
+
+
 def print_json(value: object) -> None:
     """Print a value as JSON for scripts."""
-    # In ASCII: a path need not be valid UTF-8, nor the terminal's encoding hold every name.
+    import json
+
+    # In ASCII: a path may not be valid UTF-8, and the terminal's encoding may not have every character.
     print_line(json.dumps(value, indent=2))
 
 
@@ -53,7 +59,7 @@ def diagnostics_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, object
 
 
 def changes_json(changes: Iterable[Change]) -> list[dict[str, object]]:
-    """Return what was done in the form of ``sync --json``."""
+    """Return changes in the form of ``sync --json``."""
     return [asdict(change) for change in changes]
 
 
@@ -63,47 +69,59 @@ def row_json(row: Row) -> dict[str, object]:
 
 
 def print_changes(changes: Sequence[Change], *, planned: bool) -> None:
-    """Print a line for each vassal that changed."""
+    """Print a line for each change to a vassal."""
     for change in changes:
-        verb = f"would be {change.verb}" if planned else change.verb
-        print_line(f"{printable(change.vassal)}: {verb}{f', {printable(change.detail)}' if change.detail else ''}")
+        print_line(printable(change.planned if planned else str(change)))
 
 
-def summary(changes: Sequence[Change], diagnostics: Sequence[Diagnostic], vassals: int) -> str:
-    """Return the one line that sums a sync up."""
+def summary(
+    changes: Sequence[Change], diagnostics: Sequence[Diagnostic], vassals: int, *, places: Iterable[str] = ()
+) -> str:
+    """Return the line that sums up a run. If there are no vassals, it names the ``places`` where they were looked for.
+
+    ``changes`` and ``diagnostics`` are all of the run's.
+    """
     counts: dict[str, int] = {}
     for change in changes:
         counts[change.verb] = counts.get(change.verb, 0) + 1
     done = ", ".join(f"{number} {verb}" for verb, number in counts.items()) or "nothing to do"
     bad = len(errors(diagnostics))
     trouble = f"; {count(bad, 'problem')}" if bad else ""
-    return f"{count(vassals, 'vassal')}: {done}{trouble}"
+    looked = ", ".join(map(printable, places)) if not vassals else ""
+    return f"{count(vassals, 'vassal')}{f' in {looked}' if looked else ''}: {done}{trouble}"
+
+
+def repeated(number: int) -> str:
+    """Return what to add to the summary if so many warnings of the last run are not printed again."""
+    return f"; {count(number, 'warning')} as before (emperor-bridge check lists them)" if number else ""
 
 
 def print_diff(plan: Plan, actual: ActualState) -> None:
-    """Print what a plan would change in the unit files as one unified diff, and what it would start and stop."""
+    """Print a plan: the changes to unit files as one unified diff, and the units to stop, start and reload."""
     for unit, text in sorted(plan.write.items()):
         file = actual.files.get(unit)
-        _say_lines(_diff(unit, file.text if file else "", text))
+        _print_lines(_diff(unit, file.text if file else "", text))
     for unit in sorted(plan.remove):
-        _say_lines(_diff(unit, actual.files[unit].text, ""))
+        _print_lines(_diff(unit, actual.files[unit].text, ""))
     for verb, units in (("stop", plan.stop), ("start", plan.start), ("reload", plan.reload)):
         for unit in units:
             print_line(f"{verb} {unit}")
 
 
 def _diff(unit: str, before: str, after: str) -> Iterator[str]:
+    import difflib
+
     return difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True),
         f"a/{unit}" if before else "/dev/null", f"b/{unit}" if after else "/dev/null")  # fmt: skip
 
 
-def _say_lines(lines: Iterable[str]) -> None:
+def _print_lines(lines: Iterable[str]) -> None:
     sys.stdout.writelines(lines)
 
 
 def print_table(rows: Sequence[Row]) -> None:
-    """Print the table of ``status``: as plain as ``ps``, with colors on a terminal."""
+    """Print the table of ``status``: plain text like that of ``ps``, with colors on a terminal."""
     headings, cells = _cells(rows)
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     is_terminal = sys.stdout.isatty()
@@ -118,14 +136,14 @@ def print_table(rows: Sequence[Row]) -> None:
 
 
 def print_event(vassal: str, event: str, text: str) -> None:
-    """Print a line for what happened to a vassal just now."""
+    """Print a line for an event of a vassal, with the time."""
     print_line(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(vassal)}: {event}, {printable(text)}")
     sys.stdout.flush()
 
 
 @contextmanager
 def live_table() -> Iterator[Callable[[Sequence[Row]], None]]:
-    """Take the terminal over for a table that changes; yield what draws it anew, as much of it as there is room for."""
+    """Yield a function that redraws a table on the terminal, with as many rows as the terminal has room for."""
     from rich.console import Console
     from rich.live import Live
 
@@ -176,7 +194,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 
 class ProgressBar:
-    """A progress bar on a terminal, for work that takes long; elsewhere, and for quick work, nothing."""
+    """A progress bar, drawn only on a terminal and only for work that takes long."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -184,7 +202,7 @@ class ProgressBar:
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Show how far a stage has come."""
+        """Draw how many steps of a stage are done."""
         if not sys.stderr.isatty() or time.monotonic() - self._began < _PATIENCE:
             return
         if self._progress is None:
@@ -200,6 +218,6 @@ class ProgressBar:
         self._progress.update(self._tasks[stage], completed=done, total=total)
 
     def close(self) -> None:
-        """Take the bar off the terminal."""
+        """Remove the bar from the terminal."""
         if self._progress is not None:
             self._progress.stop()

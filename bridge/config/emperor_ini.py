@@ -1,4 +1,4 @@
-"""An Emperor's own config, read for the settings known here; of every other option it is said what replaces it."""
+"""Read an Emperor's own config: the settings that the bridge knows, and what replaces every other option."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bridge.uwsgi.options import Config, Option
 
 _DIGITS = 9
-_NOTHING = "nothing: there is no Emperor's process any more"
+_NOTHING = "nothing: no Emperor runs any more"
 _OF_THE_BRIDGE = "systemd: see emperor-bridge.service"
 _JOURNAL = "the journal: journalctl VASSAL=NAME, or -u of the vassal's unit"
 _PER_VASSAL = "a line in the vassals' configs, or vassals-set"
@@ -27,7 +27,7 @@ _REPLACED = {
     **dict.fromkeys(("emperor-stats", "emperor-stats-server", "stats", "stats-server"),
                     "emperor-bridge status --json"),
     **dict.fromkeys(("emperor-broodlord", "vassal-sos", "vassal-sos-backlog"),
-                    "cheaper and processes in the vassal's config: there are no zergs here"),
+                    "cheaper and processes in the vassal's config: the bridge starts no zergs"),
     **dict.fromkeys(("emperor-pidfile", "pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2", "daemonize",
                      "daemonize2", "die-on-term", "vacuum", "no-orphans", "reload-mercy", "procname", "auto-procname",
                      "procname-prefix", "emperor-procname", "early-emperor", "master", "no-server"), _OF_THE_BRIDGE),
@@ -52,19 +52,35 @@ _REPLACED = {
     **dict.fromkeys(("listen", "chmod-socket", "chown-socket"), _PER_VASSAL),
     **dict.fromkeys(("fastrouter", "http", "https", "rawrouter", "sslrouter", "socket", "http-socket", "uwsgi-socket",
                      "fastrouter-subscription-server", "http-subscription-server"),
-                    "a vassal of its own: this part of the Emperor's process is not run"),
+                    "a vassal of its own: no Emperor runs that could do it"),
 }  # fmt: skip
 _HOOKS = ("hook-", "exec-", "call-", "mount-", "umount-")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EmperorIni:
-    """What an Emperor's config comes to."""
+    """What an Emperor's config says to the bridge."""
 
     values: dict[str, Any]
     """Settings by the names of their fields."""
-    notices: tuple[Diagnostic, ...]
-    """What of it has no effect here, and what replaces it."""
+    without_effect: tuple[Diagnostic, ...] = ()
+    """A warning for each option that has no effect here; it says what replaces the option."""
+    undecided: tuple[Diagnostic, ...] = ()
+    """A warning for each option whose condition, include or value only a running uWSGI can know."""
+
+    @property
+    def notices(self) -> tuple[Diagnostic, ...]:
+        """Return all warnings."""
+        return (*self.without_effect, *self.undecided)
+
+    @property
+    def brief_notices(self) -> tuple[Diagnostic, ...]:
+        """Return the warnings, but one for each file with several options that have no effect here."""
+        by_file: dict[str | None, list[Diagnostic]] = {}
+        for notice in self.without_effect:
+            by_file.setdefault(notice.path, []).append(notice)
+        counted = (notices[0] if len(notices) == 1 else _counted(notices) for notices in by_file.values())
+        return (*counted, *self.undecided)
 
 
 def read_emperor_ini(path: str) -> EmperorIni:
@@ -83,23 +99,25 @@ def read_emperor_ini(path: str) -> EmperorIni:
 
 
 def interpret(config: Config) -> EmperorIni:
-    """Sort an Emperor's options into settings and such as have no effect here.
+    """Separate an Emperor's options into settings and those that have no effect here.
 
     Raises:
         BridgeError: a setting has a value it cannot have.
     """
     values: dict[str, Any] = {}
-    idle: dict[str, Option] = {}
-    # What is set only to be used as a placeholder is no option: uWSGI passes over names it does not know.
+    unknown: dict[str, Option] = {}
+    # A name that is set only for use as a placeholder is no option. uWSGI ignores names that it does not know.
     for option in config.options:
         if setting := NAMES.get(option.key):
             value = _value(setting, option)
             values[setting.field] = (*values.get(setting.field, ()), value) if setting.multiple else value
         else:
-            idle.setdefault(option.key, option)
-    notices = [_notice(option) for option in idle.values()]
-    notices += [_unread(option) for option in config.unread]
-    return EmperorIni(values=values, notices=tuple(notices))
+            unknown.setdefault(option.key, option)
+    return EmperorIni(
+        values=values,
+        without_effect=tuple(_without_effect(option) for option in unknown.values()),
+        undecided=tuple(_undecided(option) for option in config.unread),
+    )
 
 
 def _value(setting: Setting, option: Option) -> str | int | bool:
@@ -121,29 +139,28 @@ def _value(setting: Setting, option: Option) -> str | int | bool:
     return int(text)
 
 
-def _notice(option: Option) -> Diagnostic:
+def _without_effect(option: Option) -> Diagnostic:
     if instead := _REPLACED.get(option.key):
         hint = f"replaced by {instead}"
     elif option.key.startswith(_HOOKS):
         hint = "vassals-start-hook, vassals-stop-hook, or ExecStartPre= in a drop-in of the vassal's service"
     else:
         hint = "it was for the Emperor's own process; if vassals need it, use vassals-set"
-    return Diagnostic(
-        code="emperor-option",
-        path=option.path,
-        line=option.line,
-        message=f"{printable(option.key)} has no effect here",
-        hint=hint,
-        severity=Severity.WARNING,
-    )
+    return _warning(option.path, option.line, f"{printable(option.key)} has no effect here", hint)
 
 
-def _unread(option: Option) -> Diagnostic:
+def _undecided(option: Option) -> Diagnostic:
+    what = f"{printable(option.key)} = {printable(option.value)}"
+    why = "depends on what only a running uWSGI knows, so it has no effect here"
+    return _warning(option.path, option.line, f"{what} {why}", "write the settings without condition or @(file)")
+
+
+def _counted(notices: list[Diagnostic]) -> Diagnostic:
+    message = f"{len(notices)} options have no effect here"
+    return _warning(notices[0].path, None, message, "emperor-bridge check lists them")
+
+
+def _warning(path: str | None, line: int | None, message: str, hint: str) -> Diagnostic:
     return Diagnostic(
-        code="emperor-option",
-        path=option.path,
-        line=option.line,
-        message=f"{printable(option.key)} = {printable(option.value)} could not be judged, so it has no effect here",
-        hint="write the settings themselves",
-        severity=Severity.WARNING,
+        code="emperor-option", path=path, line=line, message=message, hint=hint, severity=Severity.WARNING
     )

@@ -1,10 +1,9 @@
-"""What every command of the command line has in common: the options, and what follows from them."""
+"""Load the configuration: the command line's options, bridge.toml and an Emperor's own config, put together."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.config.paths import Paths, make_paths
@@ -14,25 +13,45 @@ from bridge.diagnostics import BridgeError, Diagnostic
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bridge.config.emperor_ini import EmperorIni
 
-PLACES = ("/etc/uwsgi-emperor/emperor.ini", "/etc/uwsgi.ini", "/etc/uwsgi/emperor.ini")
-"""Where Debian, Fedora and uWSGI's documentation keep an Emperor's config; read if nothing else names vassals."""
+USUAL_EMPEROR_INIS = ("/etc/uwsgi-emperor/emperor.ini", "/etc/uwsgi.ini", "/etc/uwsgi/emperor.ini")
+"""Where Debian, Fedora and uWSGI's documentation keep an Emperor's config. Read if nothing else names vassals."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Invocation:
-    """What a command was called to work with."""
+    """The configuration that one command works with."""
 
     paths: Paths
     settings: Settings
     configuration: tuple[str, ...]
-    """The files the settings came from, or might come from once they are there."""
-    notices: tuple[Diagnostic, ...] = ()
-    """What of the configuration has no effect."""
+    """The files that the settings come from, or will come from once they exist."""
+    emperor_ini: EmperorIni | None = None
+    """What was read from an Emperor's config, if one was."""
+    found_ini: str | None = None
+    """The path of that config, if nothing named it and it was found in a usual place."""
+
+    @property
+    def notices(self) -> tuple[Diagnostic, ...]:
+        """Return a warning for each option of the Emperor's config that has no effect here."""
+        return self.emperor_ini.notices if self.emperor_ini else ()
+
+    @property
+    def brief_notices(self) -> tuple[Diagnostic, ...]:
+        """Return the same warnings, with one for all options of a file that never have an effect here."""
+        return self.emperor_ini.brief_notices if self.emperor_ini else ()
 
 
-def resolve(given: Mapping[str, Any], *, needs_vassals: bool = True, looks_for_emperor: bool = True) -> Invocation:
-    """Make sense of the options given; ``looks_for_emperor`` in the usual places if they name no vassals.
+def load_invocation(
+    given: Mapping[str, Any], *, needs_vassals: bool = True, looks_for_emperor: bool = True
+) -> Invocation:
+    """Load the configuration from the command line's options and the files that they or the usual places name.
+
+    Args:
+        given: the options, by the names of their fields.
+        needs_vassals: whether a configuration that does not say where the vassals are is an error.
+        looks_for_emperor: whether to read an Emperor's config in a usual place if nothing else names vassals.
 
     Raises:
         BridgeError: a configuration file cannot be used, or nothing says where the vassals are.
@@ -41,41 +60,47 @@ def resolve(given: Mapping[str, Any], *, needs_vassals: bool = True, looks_for_e
     paths = make_paths(user=given.pop("user"), runtime=given.pop("runtime"))
     config, ini = given.pop("config"), given.pop("emperor_ini")
     layers = [given]
-    path = Path(config or paths.config)
-    if config or _may_be_there(path):
-        values, its_ini = read_toml(path)
+    path = config or paths.config
+    if config or _may_exist(path):
+        from pathlib import Path
+
+        values, its_ini = read_toml(Path(path))
         layers.append(values)
         ini = ini or its_ini
+    found = None
     if looks_for_emperor and not ini and not paths.user_manager and not any(layer.get("emperor") for layer in layers):
-        ini = next((place for place in PLACES if _may_be_there(Path(place))), None)
-    notices: tuple[Diagnostic, ...] = ()
-    if ini:
+        found = next((usual for usual in USUAL_EMPEROR_INIS if _may_exist(usual)), None)
+    emperor_ini = None
+    if ini := ini or found:
         from bridge.config.emperor_ini import read_emperor_ini
 
-        found = read_emperor_ini(ini)
-        layers.append(found.values)
-        notices = found.notices
+        emperor_ini = read_emperor_ini(ini)
+        layers.append(emperor_ini.values)
     settings = merge(layers)
     if needs_vassals and not settings.emperor:
         raise BridgeError(
             Diagnostic(
                 code="no-vassals",
-                message="it is not said where the vassals are",
+                message="nothing says where the vassals are",
                 hint=f'give --emperor DIRECTORY, or write emperor = "DIRECTORY" into {paths.config}',
             )
         )
-    files = (str(path), *((ini,) if ini else ()), *paths.templates[:-1])
+    files = (path, *((ini,) if ini else ()), *paths.templates[:-1])
     return Invocation(
         paths=paths,
         settings=settings,
         configuration=tuple(os.path.abspath(file) for file in files),
-        notices=notices,
+        emperor_ini=emperor_ini,
+        found_ini=found,
     )
 
 
-def _may_be_there(path: Path) -> bool:
+def _may_exist(path: str) -> bool:
     try:
-        return path.exists()
+        os.stat(path)
     except PermissionError:
-        # Reading it will say so.
+        # The attempt to read it reports this.
         return True
+    except (OSError, ValueError):
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""Who can replace a path, by the owners and modes of its folders."""
+"""Who can replace a path: the folders on the way to a file, judged by their owners and modes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 
 
 def open_folder(folder: str) -> str | None:
-    """Return the first folder or symlink of a path that a user other than root can replace, or None.
+    """Return the first step on the way to a folder that somebody other than root can replace, or None.
 
-    Sticky folders such as /tmp do not count: in them a user can rename only his own files.
+    A sticky folder such as /tmp is no such step: nobody can rename there what is not theirs.
     """
     seen: set[str] = set()
     todo = [folder]
@@ -23,7 +23,7 @@ def open_folder(folder: str) -> str | None:
             try:
                 info = os.lstat(step)
             except OSError:
-                # systemd creates missing folders, owned by root.
+                # systemd makes what is not there, as root's.
                 break
             if stat.S_ISLNK(info.st_mode):
                 todo.append(os.path.join(os.path.dirname(step), os.readlink(step)))

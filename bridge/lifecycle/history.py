@@ -1,45 +1,44 @@
-"""What became of each vassal since boot, from the manager's own entries in the journal. Pure: entries in, facts out."""
+"""What happened to each vassal since boot, from the manager's own entries in the journal.
+
+All but :func:`read_histories` is pure: entries in, facts out.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.lifecycle.events import Ending, Event
 from bridge.model.unit_names import vassal_unit
+from bridge.systemd.journal import JournalFilter, newest_entries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from bridge.systemd.journal import JournalEntry
 
 
 class SystemdMessage(StrEnum):
-    """What the manager says of a unit, by the ``MESSAGE_ID`` it says it under (sd-messages(3), sd-messages.h)."""
+    """What the manager reports about a unit, by its ``MESSAGE_ID`` (sd-messages(3), sd-messages.h)."""
 
     STARTED = "39f53479d3a045ac8e11786248231fbf"
     STOPPING = "de5b426a63be47a7b6ac3eaac82e2f6f"
     SUCCESS = "7ad2d189f7e94e70a38c781354912448"
     FAILURE = "d9b373ed55a64feb8242e02dbe79a49c"
     EXITED = "98e322203f7a4ed290d09fe03c09fe15"
-    """How a process ended; not said of one that ended well."""
+    """How a process ended. It is not sent for a process that succeeded."""
     OUT_OF_MEMORY = "fe6faa94e7774663a0da52717891d8ef"
-    """The kernel ended a process of the unit; the unit may live on."""
+    """The kernel killed a process of the unit for want of memory. The unit may go on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One thing said of a unit."""
+    """One message of the manager about a vassal's service."""
 
-    said: SystemdMessage
+    message: SystemdMessage
     unit: str
     at: int
     """When, in µs since the epoch."""
@@ -54,7 +53,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """A vassal since boot; times are in µs since the epoch, None: never."""
+    """What happened to one vassal since boot. Times are in µs since the epoch; None means never."""
 
     last_wake: int | None = None
     last_idle_exit: int | None = None
@@ -66,18 +65,18 @@ class History:
 
 
 UNKNOWN = History()
-"""Of a vassal of which nothing is known."""
+"""The history of a vassal about which the journal has no entry."""
 
 
 class _Record:
-    """A history in the making."""
+    """One vassal's history, built from entry after entry."""
 
     __slots__ = (
         "failed_at",
         "failure",
         "idle_at",
         "is_ready",
-        "is_told",
+        "is_stopping",
         "out_of_memory",
         "process",
         "wakes",
@@ -90,24 +89,24 @@ class _Record:
         self.failed_at: int | None = None
         self.failure: str | None = None
         self.wakes = 0
-        self.is_ready = self.is_told = self.out_of_memory = False
+        self.is_ready = self.is_stopping = self.out_of_memory = False
         self.process: Entry | None = None
-        """How the main process ended, of a run whose end is not yet complete."""
+        """How the main process ended, if the manager has not yet reported the result of the run."""
 
     def add(self, entry: Entry) -> None:
-        match entry.said:
+        match entry.message:
             case SystemdMessage.STARTED:
                 self._begin(is_ready=True)
                 self.woken_at = entry.at
                 self.wakes += 1
             case SystemdMessage.STOPPING:
-                self.is_told = True
+                self.is_stopping = True
             case SystemdMessage.SUCCESS:
-                if self.is_ready and not self.is_told:
+                if self.is_ready and not self.is_stopping:
                     self.idle_at = entry.at
                 self._begin(is_ready=False)
             case SystemdMessage.EXITED if entry.is_main:
-                # While a pause lasts this is all that is said; the result comes after it.
+                # During the pause after a failure this is the only entry. The result follows the pause.
                 self.process = entry
                 self._fail(entry, "oom-kill" if self.out_of_memory else "")
             case SystemdMessage.OUT_OF_MEMORY:
@@ -119,7 +118,7 @@ class _Record:
 
     def _begin(self, *, is_ready: bool) -> None:
         self.is_ready = is_ready
-        self.is_told = self.out_of_memory = False
+        self.is_stopping = self.out_of_memory = False
         self.process = None
 
     def _fail(self, entry: Entry, result: str) -> None:
@@ -143,8 +142,21 @@ class _Record:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Histories:
+    """The histories of all vassals."""
+
+    by_service: Mapping[str, History] = field(default_factory=dict)
+    since: int | None = None
+    """The time of the oldest entry that was read, if older ones were left out. None: the histories begin at boot."""
+
+    def of(self, service: str | None) -> History:
+        """Return the history of the vassal with this service."""
+        return self.by_service.get(service or "", UNKNOWN)
+
+
 def make_histories(entries: Iterable[Entry]) -> dict[str, History]:
-    """Return the history of each vassal's service by unit; the entries are in the order of their time."""
+    """Return the history of each vassal by the name of its service. The entries are in the order of their time."""
     records: dict[str, _Record] = {}
     for entry in entries:
         if (record := records.get(entry.unit)) is None:
@@ -157,9 +169,7 @@ def make_histories(entries: Iterable[Entry]) -> dict[str, History]:
 
 
 def advance(history: History, event: Event, text: str, at: int) -> History:
-    """Return a history with one more event in it, as the journal would tell it once it is written there."""
-    from dataclasses import replace
-
+    """Return a history with one more event in it, as it will be read from the journal later."""
     match event:
         case Event.RUNNING:
             return replace(history, last_wake=at, wakes=history.wakes + 1)
@@ -171,76 +181,56 @@ def advance(history: History, event: Event, text: str, at: int) -> History:
 
 
 NEWEST = 10_000
-"""Entries of the manager's that are read at most, the newest: some 40 µs each."""
+"""Entries of the manager that are read at most, the newest. Each takes some 40 µs."""
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
-_NEVER = 2**62
+def read_histories(*, user_manager: bool) -> Histories:
+    """Read what happened to each vassal since boot, in one pass over the journal; no daemon is needed.
 
-
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-
-
-def read_histories(*, user_manager: bool) -> tuple[dict[str, History], int | None]:
-    """Return what became of each vassal since boot, by the name of its service; one pass, with or without a daemon.
-
-    Only what the manager itself said counts. Where it said more than :data:`NEWEST` things, the older are left out:
-    then the second value is when the oldest was said that was read, in µs since the epoch. Empty where the journal
-    cannot be read.
+    Only entries of the manager itself count. Where there are more than :data:`NEWEST`, the older ones are left out.
+    Where the journal cannot be read, all histories are empty.
     """
+    # The journal vouches for names that begin with an underscore. A user's manager has no fixed PID.
+    sender = {"_SYSTEMD_USER_UNIT": "init.scope", "_UID": str(os.getuid())} if user_manager else {"_PID": "1"}
+    entries: deque[Entry] = deque()
+    read, oldest = 0, None
     try:
-        entries, since = _entries(user_manager=user_manager)
+        with open(_BOOT_ID, encoding="ascii") as file:
+            boot = file.read().strip().replace("-", "")
+        wanted = JournalFilter(
+            alternatives=("MESSAGE_ID", map(str, SystemdMessage)),
+            required={**sender, "_BOOT_ID": boot},
+            user_manager=user_manager,
+        )
+        for found in newest_entries(wanted, NEWEST):
+            read, oldest = read + 1, found.written
+            if (entry := parse_entry(found, user_manager=user_manager)) is not None:
+                entries.appendleft(entry)
     except OSError:
-        return {}, None
-    return make_histories(entries), since
+        return Histories()
+    return Histories(by_service=make_histories(entries), since=oldest if read == NEWEST else None)
 
 
-def _entries(*, user_manager: bool) -> tuple[deque[Entry], int | None]:
-    """Return the manager's newest entries in the order of their time, and since when, if there may be older ones."""
-    from cysystemd.reader import JournalOpenMode, JournalReader, Rule
-
-    reader = JournalReader()
-    # Without a journal on disk, a user's entries are among the system's, for those who may read it.
-    reader.open(JournalOpenMode.LOCAL_ONLY if user_manager else JournalOpenMode.SYSTEM)
-    # The journal vouches for names that begin with an underscore. A user's manager has the pid that it happens to get.
-    trusted = {"_SYSTEMD_USER_UNIT": "init.scope", "_UID": str(os.getuid())} if user_manager else {"_PID": "1"}
-    trusted["_BOOT_ID"] = _BOOT_ID.read_text(encoding="ascii").strip().replace("-", "")
-    # In a chain of rules "or" binds closer than "and", whatever the parentheses; a rule serves once.
-    first, *more = (Rule("MESSAGE_ID", str(said)) for said in SystemdMessage)
-    rules = first
-    for rule in more:
-        rules |= rule
-    for name, value in trusted.items():
-        rules &= Rule(name, value)
-    reader.add_filter(rules)
-    # Not seek_tail(): where a filter is set, previous() then leaves out the newest entry. Seen with cysystemd 2.0.5.
-    reader.seek_realtime_usec(_NEVER)
-    newest: deque[Entry] = deque()
-    oldest = None
-    for _ in range(NEWEST):
-        if (found := reader.previous()) is None:
-            return newest, None
-        oldest = found.get_realtime_usec()
-        if (entry := _entry(found.data, oldest, user_manager=user_manager)) is not None:
-            newest.appendleft(entry)
-    return newest, oldest
-
-
-def _entry(data: Mapping[str, Any], written: int, *, user_manager: bool) -> Entry | None:
-    unit = str(data.get("USER_UNIT" if user_manager else "UNIT", ""))
-    if not unit.startswith("vassal-") or not unit.endswith(".service"):
+def parse_entry(found: JournalEntry, *, user_manager: bool) -> Entry | None:
+    """Return what an entry of the manager says about a vassal's service. None: it is about another unit."""
+    fields = found.fields
+    unit = fields.get("USER_UNIT" if user_manager else "UNIT", "")
+    parts = vassal_unit(unit)
+    if parts is None or parts[1] != "service":
         return None
-    status = _number(data.get("EXIT_STATUS"))
-    has_exited = data.get("EXIT_CODE") == "exited"
+    status = _number(fields.get("EXIT_STATUS"))
+    has_exited = fields.get("EXIT_CODE") == "exited"
     return Entry(
-        said=SystemdMessage(str(data["MESSAGE_ID"])),
+        message=SystemdMessage(fields["MESSAGE_ID"]),
         unit=unit,
-        at=_number(data.get("_SOURCE_REALTIME_TIMESTAMP")) or written,
-        result=str(data.get("UNIT_RESULT", "")),
+        at=_number(fields.get("_SOURCE_REALTIME_TIMESTAMP")) or found.written,
+        result=fields.get("UNIT_RESULT", ""),
         exited=status if has_exited else None,
         killed_by=None if has_exited else status,
-        is_main=data.get("COMMAND") == "ExecStart",
+        is_main=fields.get("COMMAND") == "ExecStart",
     )
 
 
-def _number(text: object) -> int | None:
-    return int(text) if isinstance(text, str) and text.isdecimal() else None
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None

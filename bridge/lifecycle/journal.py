@@ -1,4 +1,4 @@
-"""The journal, written and read: what happens to vassals goes in, what became of them since boot comes out."""
+"""Write to the journal what happens to vassals and what the bridge does to them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Severity
-from bridge.lifecycle.events import CHANGE_IDS, PROBLEM_ID, Priority
+from bridge.lifecycle.events import PROBLEM_ID, Priority, message_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,34 +19,26 @@ IDENTIFIER = "emperor-bridge"
 
 
 def tell(event: LifecycleEvent, *, vassal: str, user_manager: bool) -> None:
-    """Write a moment of a vassal's life as one entry: ``journalctl VASSAL=NAME`` then tells its story.
+    """Write an event of a vassal's lifecycle as one entry, which ``journalctl VASSAL=NAME`` shows.
 
-    Values may be any text: sd_journal_sendv(3), which this goes to, interprets nothing.
+    Values may be any text: sd_journal_sendv(3), which receives them, interprets nothing.
 
     Raises:
-        OSError: the journal does not take it.
+        OSError: the journal does not accept it.
     """
-    from cysystemd.journal import send
-
-    fields = {
+    _send(
         **event.fields,
-        "MESSAGE": f"{vassal}: {event.event}: {event.text}",
-        "MESSAGE_ID": event.message_id,
-        "PRIORITY": int(event.priority),
-        "SYSLOG_IDENTIFIER": IDENTIFIER,
-        "USER_UNIT" if user_manager else "UNIT": event.unit,
-        "VASSAL": vassal,
-        "VASSAL_EVENT": str(event.event),
-    }
-    send(**{key: _utf8(value) if isinstance(value, str) else value for key, value in fields.items()})
-
-
-def _utf8(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()
+        MESSAGE=f"{vassal}: {event.event}: {event.text}",
+        MESSAGE_ID=event.message_id,
+        PRIORITY=event.priority,
+        VASSAL=vassal,
+        VASSAL_EVENT=str(event.event),
+        **_about_unit(event.unit, user_manager=user_manager),
+    )
 
 
 def tell_run(changes: Iterable[Change], problems: Iterable[Diagnostic], *, user_manager: bool) -> None:
-    """Write what a run did to each vassal and what is wrong; a journal that does not take it stops no run."""
+    """Write what a run did to each vassal, and the problems. A journal that does not accept them stops no run."""
     with suppress(OSError):
         for change in changes:
             _tell_change(change, user_manager=user_manager)
@@ -55,14 +47,13 @@ def tell_run(changes: Iterable[Change], problems: Iterable[Diagnostic], *, user_
 
 
 def _tell_change(change: Change, *, user_manager: bool) -> None:
-    unit = {"USER_UNIT" if user_manager else "UNIT": change.unit}
     _send(
-        MESSAGE=f"{change.vassal}: {change.verb}{f', {change.detail}' if change.detail else ''}",
-        MESSAGE_ID=CHANGE_IDS[change.verb],
+        MESSAGE=str(change),
+        MESSAGE_ID=message_id(change.verb),
         PRIORITY=Priority.NOTICE,
         VASSAL=change.vassal,
         VASSAL_EVENT=str(change.verb),
-        **unit,
+        **_about_unit(change.unit, user_manager=user_manager),
     )
 
 
@@ -78,8 +69,17 @@ def _tell_problem(problem: Diagnostic) -> None:
     )
 
 
+def _about_unit(unit: str, *, user_manager: bool) -> dict[str, str]:
+    """Return the field by which ``journalctl --unit`` finds an entry."""
+    return {"USER_UNIT" if user_manager else "UNIT": unit}
+
+
 def _send(**fields: str | int) -> None:
     from cysystemd.journal import send
 
     known = {key: _utf8(value) if isinstance(value, str) else int(value) for key, value in fields.items()}
     send(SYSLOG_IDENTIFIER=IDENTIFIER, **known)
+
+
+def _utf8(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

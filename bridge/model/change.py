@@ -1,4 +1,4 @@
-"""What the bridge does about a vassal, as it is told: by the commands, and in the journal."""
+"""What the bridge does to a vassal, as the commands print it and the journal keeps it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Verb(StrEnum):
-    """What happened to a vassal."""
+    """What the bridge did to a vassal."""
 
     ADDED = "added"
     CHANGED = "changed"
@@ -25,16 +25,27 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """One line of what sync tells: what is done about a vassal, and in short why."""
+    """One line of what ``sync`` prints: what the bridge does to a vassal, and in short why."""
 
     vassal: str
     unit: str
-    """The unit it is done to."""
+    """The unit that is changed."""
     verb: Verb
     detail: str = ""
 
     @classmethod
     def of(cls, vassal: Vassal | InstalledVassal, verb: Verb, detail: str = "") -> Change:
-        """Return what is done about a vassal."""
+        """Return the change to a vassal."""
         unit = vassal.socket if verb is Verb.MENDED else vassal.service
         return cls(vassal=vassal.name, unit=unit, verb=verb, detail=detail)
+
+    def __str__(self) -> str:
+        return self._line(self.verb)
+
+    @property
+    def planned(self) -> str:
+        """The line for a change that is planned but not made."""
+        return self._line(f"would be {self.verb}")
+
+    def _line(self, verb: str) -> str:
+        return f"{self.vassal}: {verb}, {self.detail}" if self.detail else f"{self.vassal}: {verb}"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.files import is_socket
-from bridge.model.address import UnixAddress
+from bridge.host.listeners import listening
+from bridge.model.address import UnixAddress, collision_key
 from bridge.model.unit_names import TARGET, link_path, pause_of, service_of
 from bridge.model.vassal import Mode
 from bridge.progress import no_progress, stage
@@ -48,8 +49,8 @@ class PlanExecutor:
     reason: Callable[[str], str]
     """Returns the manager's own words on why a unit failed."""
 
-    def apply(self, plan: Plan, known: Iterable[str]) -> None:
-        """Apply a plan; ``known`` are the unit files that existed before.
+    def apply(self, plan: Plan, known: Iterable[str], accepted: Iterable[ResolvedVassal] = ()) -> None:
+        """Apply a plan for the ``accepted`` vassals; ``known`` are the unit files that existed before.
 
         Raises:
             BridgeError: systemd or the file system refuses; what was done so far stays.
@@ -71,7 +72,8 @@ class PlanExecutor:
             self.directory.remove(plan.remove)
             self.directory.link({path: target for path, target in plan.link.items() if path not in later})
             self.directory.write({unit: text for unit, text in plan.write.items() if unit not in later})
-            self._reload_if_due([*rewritten, *plan.remove, *plan.reread])
+            if self._reload_if_due([*rewritten, *plan.remove, *plan.reread]):
+                self._repair_sockets(accepted)
             self._renew(plan)
             self.retry(plan.retry)
             self._start_sockets([u for u in plan.start if u.endswith(".socket") and u not in later], plan)
@@ -126,16 +128,14 @@ class PlanExecutor:
             self.manager.reset_failed([u for u, state in states.items() if state.active == "failed" and u in over])
             self.pauses.forget(unit for unit in over if unit.endswith(".service"))
 
-    def _reload_if_due(self, changed: list[str]) -> None:
-        """Reload the manager only if it still has units in memory whose files changed.
+    def _reload_if_due(self, changed: list[str]) -> bool:
+        """Reload the manager only if it still has units in memory whose files changed; tell whether it was.
 
         One that was stopped and is needed by none is forgotten, and read anew when it is next asked for.
         """
-        if not changed:
-            return
-        loaded = self.manager.units(changed)
+        loaded = self.manager.units(changed) if changed else {}
         if not (remembered := [unit for unit in changed if unit in loaded]):
-            return
+            return False
         self.progress("reloading systemd", 0, 1)
         self.manager.daemon_reload()
         # With more sockets than file descriptors the reload fails in silence.
@@ -147,6 +147,29 @@ class PlanExecutor:
                 hint="see its journal; many sockets need a higher LimitNOFILE for PID 1 (twice their number)",
             )
             raise BridgeError(problem)
+        return True
+
+    def _repair_sockets(self, accepted: Iterable[ResolvedVassal]) -> None:
+        """Start again the sockets that the reload has closed.
+
+        systemd 252 escapes some characters of a socket's path when it writes down its state for the reload. It then no
+        longer knows the socket by the path in the unit, and closes it (core/socket.c, ``socket_deserialize_item``).
+        """
+        waiting = {one.vassal.socket: one for one in accepted if one.address}
+        states = self.manager.units(list(waiting)) if waiting else {}
+        heard = {collision_key(address) for address in listening()}
+        lost = [
+            one
+            for unit, one in waiting.items()
+            if unit in states
+            and states[unit].active == "active"
+            and heard.isdisjoint(collision_key(a) for a in (one.address, one.canonical_address) if a)
+        ]
+        if lost:
+            units = [unit for one in lost for unit in (one.vassal.service, one.vassal.socket)]
+            self.manager.stop(units, timeout=STOP_TIMEOUT, progress=stage(self.progress, "stopping"))
+            sockets = [one.vassal.socket for one in lost]
+            self.manager.start(sockets, timeout=SOCKET_TIMEOUT, progress=stage(self.progress, "starting sockets"))
 
     def _renew(self, plan: Plan) -> None:
         states = self.manager.units(plan.renew) if plan.renew else {}

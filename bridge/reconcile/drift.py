@@ -143,6 +143,9 @@ def _lost(actual: ActualState, manager: Manager) -> frozenset[str]:
                 continue
             # systemd itself resolves /var/run, and takes other symlinked folders as they are written.
             files = bound.get(path, set()) | bound.get(str(installed.canonical_address), set())
+            if not files and bound:
+                # A daemon-reload has closed it, which systemd does not see.
+                lost.add(label)
             if not files or not stat.S_ISSOCK(info.st_mode):
                 continue
             if info.st_ino & INODE_MASK not in files and file_of(path) not in {None, *files}:

@@ -290,8 +290,7 @@ def _shared(members: Mapping[str, Collection[str]], going: set[str]) -> set[str]
 
 
 def _is_ours(actual: ActualState, unit: str) -> bool:
-    file = actual.files.get(unit)
-    return file is not None and file.ownership is Ownership.OURS
+    return (file := actual.files.get(unit)) is not None and file.ownership is Ownership.OURS
 
 
 def _difference(resolved: ResolvedVassal, installed: InstalledVassal) -> str:

@@ -116,7 +116,7 @@ class Reconciler:
         last = self._state.begin(planned)
         executor = self._executor(manager)
         if not planned.plan.is_empty:
-            executor.apply(planned.plan, planned.actual.files)
+            executor.apply(planned.plan, planned.actual.files, planned.conflicts.accepted)
         problems = tuple(executor.check(planned.conflicts.accepted, down=planned.meant_down))
         self._state.finish(planned, last, problems)
         return problems

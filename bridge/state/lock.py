@@ -126,7 +126,8 @@ class Lock:
         remove_if_there(self._note_path)
         folder = os.path.dirname(self._path)
         with suppress(OSError):
-            if os.listdir(folder) == [os.path.basename(self._path)]:
+            # If it has content, it is the note of the usual configuration.
+            if os.listdir(folder) == [os.path.basename(self._path)] and not os.path.getsize(self._path):
                 remove_if_there(self._path)
             os.rmdir(folder)
 

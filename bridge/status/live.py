@@ -1,67 +1,42 @@
-"""``status``, once or as long as it is watched: the present from the manager, the past from the journal."""
+"""``status --follow``: keep the rows up to date by the manager's signals."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.lifecycle.history import UNKNOWN, advance, read_histories
+from bridge.lifecycle.history import UNKNOWN, advance
 from bridge.lifecycle.tracker import LifecycleTracker
 from bridge.model.unit import UnitState
-from bridge.model.unit_names import vassal_unit
-from bridge.status.table import State, refreshed, table, told
+from bridge.model.unit_names import PREFIX, vassal_unit
+from bridge.status.table import State, with_history, with_unit_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from bridge.diagnostics import Diagnostic
     from bridge.lifecycle.events import LifecycleEvent
     from bridge.lifecycle.history import History
     from bridge.model.unit import UnitChange
-    from bridge.reconcile.reconciler import Reconciler
+    from bridge.status.report import StatusReport
     from bridge.status.table import Row
     from bridge.systemd.manager import SystemdManager
 
 _LONG = 86_400.0
-_BREATH = 0.1
-"""Seconds in which changes are gathered before they are drawn: many come together."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StatusReport:
-    """All that one look tells."""
-
-    rows: list[Row]
-    states: dict[str, UnitState]
-    histories: dict[str, History]
-    diagnostics: Sequence[Diagnostic] = ()
-
-
-def look(manager: SystemdManager, reconciler: Reconciler, *, has_sources: bool, user_manager: bool) -> StatusReport:
-    """Look at all vassals; where it is not known what they are made from, only at what is installed.
-
-    Raises:
-        BridgeError: systemd or the sources cannot be asked.
-    """
-    planned = reconciler.overlook(manager) if has_sources else None
-    actual = planned.actual if planned else reconciler.observe(manager)
-    rejections, diagnostics = (planned.rejections, planned.diagnostics) if planned else ((), ())
-    histories, since = read_histories(user_manager=user_manager)
-    rows = table(actual, rejections, diagnostics, manager, histories, histories_since=since)
-    return StatusReport(rows=rows, states=dict(actual.states), histories=histories, diagnostics=diagnostics)
+_BURST = 0.1
+"""Seconds for which changes are gathered before they are drawn: many come together."""
 
 
 class LiveStatus:
-    """The rows of ``status``, kept up to date by what the manager tells."""
+    """The rows of ``status``, kept up to date by the manager's signals."""
 
-    def __init__(self, look: Callable[[], StatusReport]) -> None:
-        self._look = look
-        self._lives = LifecycleTracker(now=time.monotonic_ns() // 1000)
+    def __init__(self, read: Callable[[], StatusReport]) -> None:
+        """Read all vassals with ``read``, now and whenever a vassal comes or goes."""
+        self._read = read
+        self._tracker = LifecycleTracker(now=time.monotonic_ns() // 1000)
         self._names: dict[str, str] = {}
         self._histories: dict[str, History] = {}
-        self._begin()
-        self._lives.seed(self._states)
+        self._read_all()
+        self._tracker.seed(self._states)
 
     @property
     def rows(self) -> list[Row]:
@@ -69,43 +44,64 @@ class LiveStatus:
         return self._rows
 
     def name(self, event: LifecycleEvent) -> str:
-        """Return the name of the vassal that a moment is of, even if it is gone."""
-        return self._names.get(f"vassal-{event.label}.service", event.label)
+        """Return the name of the vassal that an event is about, even if the vassal was removed."""
+        return self._names.get(event.service, event.label)
 
-    def take(self, manager: SystemdManager) -> list[LifecycleEvent]:
-        """Wait for changes, take them in, and return what they tell.
+    def wait_for_events(self, manager: SystemdManager) -> list[LifecycleEvent]:
+        """Wait until units change, update the rows, and return the vassals' events.
 
         Raises:
             BridgeError: systemd cannot be asked any more.
         """
-        moments: list[LifecycleEvent] = []
+        events: list[LifecycleEvent] = []
         deadline = time.monotonic() + _LONG
         while changes := list(manager.changes(deadline)):
             for change in changes:
-                moments += self._note(change)
-            deadline = min(deadline, time.monotonic() + _BREATH)
+                events += self._apply(change)
+            deadline = min(deadline, time.monotonic() + _BURST)
             if time.monotonic() >= deadline:
                 break
-        if self._is_old:
-            self._begin()
-        return moments
+        if self._is_outdated:
+            self._read_all()
+        return events
 
-    def _begin(self) -> None:
-        sight = self._look()
-        # What was seen to happen may not be in the journal yet.
-        self._histories = {**sight.histories, **self._histories}
-        self._rows = [told(row, self._histories.get(row.unit, UNKNOWN)) if row.unit else row for row in sight.rows]
-        self._places = {row.unit: place for place, row in enumerate(sight.rows) if row.unit}
-        self._names |= {row.unit: row.vassal for row in sight.rows if row.unit}
-        self._states = sight.states
+    def _read_all(self) -> None:
+        report = self._read()
+        # An event that was seen here may not be in the journal yet.
+        self._histories = {**report.histories.by_service, **self._histories}
+        self._rows = [with_history(row, self._history(row.unit)) if row.unit else row for row in report.rows]
+        self._row_of = {row.unit: number for number, row in enumerate(report.rows) if row.unit}
+        self._names |= {row.unit: row.vassal for row in report.rows if row.unit}
+        self._states = report.states
         self._since: dict[str, int] = {}
         self._pids: dict[str, int | None] = {}
-        self._is_old = False
+        self._is_outdated = False
 
-    def _note(self, change: UnitChange) -> list[LifecycleEvent]:
+    def _history(self, service: str) -> History:
+        return self._histories.get(service, UNKNOWN)
+
+    def _apply(self, change: UnitChange) -> list[LifecycleEvent]:
+        """Update the row that a change of a unit is about, and return the vassal's events."""
         if (parts := vassal_unit(change.unit)) is None:
             return []
-        service = f"vassal-{parts[0]}.service"
+        service = f"{PREFIX}{parts[0]}.service"
+        self._note_values(service, change)
+        events = self._tracker.feed(change.unit, change.interface, change.values)
+        if (number := self._row_of.get(service)) is None:
+            # This vassal is new.
+            self._is_outdated = True
+            return events
+        for event in events:
+            now = time.time_ns() // 1000
+            self._histories[service] = advance(self._history(service), event.event, event.text, now)
+        row = with_unit_state(self._rows[number], self._states, self._since, self._pids)
+        self._rows[number] = with_history(row, self._history(service))
+        if row.state is State.STOPPED:
+            # This vassal may have been removed.
+            self._is_outdated = True
+        return events
+
+    def _note_values(self, service: str, change: UnitChange) -> None:
         values = change.values
         if isinstance(pid := values.get("MainPID"), int):
             self._pids[service] = pid
@@ -115,17 +111,3 @@ class LiveStatus:
             )
             if isinstance(since := values.get("StateChangeTimestamp"), int):
                 self._since[change.unit] = since
-        moments = self._lives.feed(change.unit, change.interface, values)
-        if (place := self._places.get(service)) is None:
-            # A vassal that was not there before.
-            self._is_old = True
-            return moments
-        for event in moments:
-            before = self._histories.get(service, UNKNOWN)
-            self._histories[service] = advance(before, event.event, event.text, time.time_ns() // 1000)
-        row = refreshed(self._rows[place], self._states, self._since, self._pids)
-        self._rows[place] = told(row, self._histories.get(service, UNKNOWN))
-        if row.state is State.STOPPED:
-            # It may be gone.
-            self._is_old = True
-        return moments

@@ -1,4 +1,4 @@
-"""The state of every vassal, in the words of ``emperor-bridge status``."""
+"""The rows of ``emperor-bridge status``: the state of every vassal, as data."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import errors
-from bridge.lifecycle.history import UNKNOWN
 from bridge.model.address import UnixAddress
 from bridge.model.vassal import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from bridge.diagnostics import Diagnostic
-    from bridge.lifecycle.history import History
+    from bridge.lifecycle.history import Histories, History
     from bridge.model.unit import UnitState
     from bridge.model.vassal import RejectedVassal
     from bridge.reconcile.actual import ActualState
+    from bridge.reconcile.run import Assessment
     from bridge.systemd.manager import Manager
 
 
 class State(StrEnum):
-    """What a vassal does now."""
+    """The state of a vassal now."""
 
     LISTENING = "listening"
     STARTING = "starting"
@@ -38,23 +38,24 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One vassal's line in the table; the fields are those of ``--json``."""
+    """One vassal's line in the table. ``--json`` prints these fields."""
 
     vassal: str
     config: str
     unit: str | None
     socket: str | None
     mode: Mode | None
+    """None: the rule could not be read."""
     state: State
     pid: int | None = None
     since: str | None = None
-    """When it came into this state, in ISO 8601."""
+    """When it entered this state, in ISO 8601."""
     problem: str | None = None
-    """Why its config, as it is now, is not in force."""
+    """Why its config in its present form is not in force."""
     last_wake: str | None = None
     """When it last became ready, since boot."""
     last_idle_exit: str | None = None
-    """When it last ended by itself and well, since boot."""
+    """When it last exited by itself with status 0, since boot."""
     wakes: int | None = None
     """How often it became ready, since boot."""
     last_failure: str | None = None
@@ -62,11 +63,11 @@ class Row:
     failure: str | None = None
     """How it failed then."""
     history_since: str | None = None
-    """From when on the past is known, if the journal says too much since boot to read it all."""
+    """The time at which its history begins, if the journal has too many entries since boot to read them all."""
 
     @property
     def note(self) -> str:
-        """What an admin should know: why its config is not in force, or a failure that no wake has made good since."""
+        """What an admin should know: why its config is not in force, or its last failure unless it ran again since."""
         if self.problem:
             return self.problem
         if self.failure and self.last_failure and self.last_failure >= (self.last_wake or ""):
@@ -74,74 +75,88 @@ class Row:
         return ""
 
 
-def table(
-    actual: ActualState,
-    rejections: Iterable[RejectedVassal],
-    diagnostics: Iterable[Diagnostic],
-    manager: Manager,
-    histories: Mapping[str, History],
-    *,
-    histories_since: int | None = None,
-) -> list[Row]:
-    """Return a row for each installed vassal and each refused one, ordered by name.
+def table(assessment: Assessment, manager: Manager, histories: Histories) -> list[Row]:
+    """Return a row for each installed vassal and each rejected one, ordered by name.
 
-    ``rejections`` and ``diagnostics`` are those of a look at the sources, ``histories`` those of services by name,
-    which begin at ``histories_since`` if not at boot. Raises nothing: what cannot be asked is null.
+    Raises nothing: a value that cannot be asked for is None.
     """
-    problems = _problems(diagnostics)
-    decisive = {
-        label: _decisive_unit(installed.service, actual.states, waits=installed.address is not None)
-        for label, installed in actual.installed.items()
-    }
-    since = _since(actual, decisive, manager, histories)
-    alive = [i.service for i in actual.installed.values() if not actual.state(i.service).is_down]
-    pids = manager.properties(alive, "Service", "MainPID")
-    rows = [
-        told(
-            Row(
-                vassal=installed.name, config=installed.config, unit=installed.service,
-                socket=str(installed.address) if installed.address else None,
-                mode=Mode.ON_DEMAND if installed.address else Mode.ALWAYS,
-                state=_state(actual.states.get(decisive[label])),
-                pid=pids.get(installed.service) or None,
-                since=_iso(since.get(decisive[label])),
-                problem=problems.pop(installed.config, None),
-                history_since=_iso(histories_since),
-            ),
-            histories.get(installed.service, UNKNOWN),
-        )
-        for label, installed in actual.installed.items()
-    ]  # fmt: skip
-    installed_configs = {row.config for row in rows}
-    rows += [
-        Row(
-            vassal=rejection.vassal.name, config=rejection.vassal.config, unit=rejection.vassal.service,
-            socket=str(rejection.address) if rejection.address else None, mode=rejection.mode, state=State.REFUSED,
-            problem=problems.pop(rejection.vassal.config, None),
-        )
-        for rejection in rejections if rejection.vassal.config not in installed_configs
-    ]  # fmt: skip
-    rows += [
-        Row(vassal=config.rpartition("/")[2], config=config, unit=None, socket=None, mode=None, state=State.REFUSED,
-            problem=problem)
-        for config, problem in problems.items()
-    ]  # fmt: skip
+    actual = assessment.actual
+    problems = {problem.key: problem for problem in errors(assessment.diagnostics) if problem.key}
+    reasons = {key: problem.message for key, problem in problems.items()}
+    rows = _installed_rows(actual, manager, histories, reasons)
+    known = {installed.key for installed in actual.installed.values()}
+    for rejection in assessment.rejections:
+        if (key := rejection.vassal.key) not in known:
+            known.add(key)
+            rows.append(_rejected_row(rejection, reasons.get(key)))
+    rows += [_unusable_row(problem) for key, problem in problems.items() if key not in known]
     return sorted(rows, key=lambda row: row.vassal)
 
 
-def _since(
-    actual: ActualState, decisive: Mapping[str, str], manager: Manager, histories: Mapping[str, History]
-) -> dict[str, int]:
-    """Return since when each decisive unit is in its state, in µs since the epoch.
+def _installed_rows(
+    actual: ActualState, manager: Manager, histories: Histories, reasons: Mapping[str, str]
+) -> list[Row]:
+    """Return the row of each installed vassal. ``reasons`` say, by key, why a config is not in force."""
+    installed_vassals = actual.installed
+    decisive = {
+        label: _decisive_unit(installed.service, actual.states, waits=installed.address is not None)
+        for label, installed in installed_vassals.items()
+    }
+    since = _since(actual, decisive, manager, histories)
+    alive = [i.service for i in installed_vassals.values() if not actual.state(i.service).is_down]
+    pids = manager.properties(alive, "Service", "MainPID")
+    rows = []
+    for label, installed in installed_vassals.items():
+        row = Row(
+            vassal=installed.name,
+            config=installed.config,
+            unit=installed.service,
+            socket=str(installed.address) if installed.address else None,
+            mode=Mode.ON_DEMAND if installed.address else Mode.ALWAYS,
+            state=_state(actual.states.get(decisive[label])),
+            pid=pids.get(installed.service) or None,
+            since=_iso(since.get(decisive[label])),
+            problem=reasons.get(installed.key),
+            history_since=_iso(histories.since),
+        )
+        rows.append(with_history(row, histories.of(installed.service)))
+    return rows
 
-    Of a vassal that waits at a path, its socket's file and the journal tell: to ask systemd of each takes seconds.
+
+def _rejected_row(rejection: RejectedVassal, problem: str | None) -> Row:
+    """Return the row of a vassal that has no units because its config or rule was rejected."""
+    vassal = rejection.vassal
+    return Row(
+        vassal=vassal.name,
+        config=vassal.config.path,
+        unit=vassal.service,
+        socket=str(rejection.address) if rejection.address else None,
+        mode=rejection.mode,
+        state=State.REFUSED,
+        problem=problem,
+    )
+
+
+def _unusable_row(problem: Diagnostic) -> Row:
+    """Return the row of a config that cannot be a vassal, such as one whose name no unit can have."""
+    config = problem.config or problem.path or ""
+    name = problem.vassal or config.rpartition("/")[2]
+    return Row(
+        vassal=name, config=config, unit=None, socket=None, mode=None, state=State.REFUSED, problem=problem.message
+    )
+
+
+def _since(actual: ActualState, decisive: Mapping[str, str], manager: Manager, histories: Histories) -> dict[str, int]:
+    """Return when each decisive unit entered its state, in µs since the epoch.
+
+    For a vassal that waits at a path, the socket's file and the journal say it. To ask systemd for each takes seconds.
     """
     found: dict[str, int] = {}
     asked = []
     for label, unit in decisive.items():
         installed = actual.installed[label]
         if isinstance(installed.address, UnixAddress) and actual.state(unit).sub == "listening":
-            history = histories.get(installed.service, UNKNOWN)
+            history = histories.of(installed.service)
             with suppress(OSError):
                 bound = os.lstat(installed.address.path).st_mtime_ns // 1000
                 found[unit] = max(bound, history.last_idle_exit or 0, history.last_failure or 0)
@@ -150,13 +165,8 @@ def _since(
     return found | manager.properties(sorted(set(asked)), "Unit", "StateChangeTimestamp")
 
 
-def _problems(diagnostics: Iterable[Diagnostic]) -> dict[str, str]:
-    """Return why configs are refused, by config; a message about a file beside the config counts for the config."""
-    return {d.config: d.message for d in errors(diagnostics) if d.config}
-
-
-def told(row: Row, history: History) -> Row:
-    """Return a row that tells a history."""
+def with_history(row: Row, history: History) -> Row:
+    """Return a row with the times and counts of a history."""
     return replace(
         row,
         last_wake=_iso(history.last_wake),
@@ -167,10 +177,10 @@ def told(row: Row, history: History) -> Row:
     )
 
 
-def refreshed(
+def with_unit_state(
     row: Row, states: Mapping[str, UnitState], since: Mapping[str, int], pids: Mapping[str, int | None]
 ) -> Row:
-    """Return an installed vassal's row as its units are now; what ``since`` and ``pids`` do not tell stays."""
+    """Return an installed vassal's row with its units' states. What ``since`` and ``pids`` lack stays as it was."""
     service = row.unit or ""
     unit = _decisive_unit(service, states, waits=row.socket is not None)
     return replace(
@@ -182,10 +192,10 @@ def refreshed(
 
 
 def _decisive_unit(service: str, states: Mapping[str, UnitState], *, waits: bool) -> str:
-    """Return the unit whose state is the vassal's: its service while that lives, else what waits for it."""
+    """Return the unit whose state is the vassal's: its service unless that is down, else the socket if it has one."""
     state = states.get(service)
-    lives = state is not None and not state.is_down
-    return service if lives or not waits else f"{service.removesuffix('.service')}.socket"
+    is_up = state is not None and not state.is_down
+    return service if is_up or not waits else f"{service.removesuffix('.service')}.socket"
 
 
 def _state(state: UnitState | None) -> State:

@@ -10,7 +10,7 @@ from tests.booted.machine import MachineError
 from tests.booted.suite import CHECKOUT
 
 from .lap import tell
-from .measures import LARGE, SIZES, Step
+from .measures import LARGE, ROUNDS, SIZES, Step
 from .plots import draw
 from .report import full, headline, replace_section, section
 from .results import Results
@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--sizes", default="", help=f"numbers of vassals, at most {LARGE}; default: {SIZES}")
     parser.add_argument("--rounds", type=int, help="how often each contestant is measured at each size")
     parser.add_argument("--measures", default="", help=f"some of {','.join(Step)}")
+    parser.add_argument("--base", type=Path, metavar="CHECKOUT", help="measure the bridge beside another checkout's")
     parser.add_argument("--report", type=Path, metavar="FILE", help="measure nothing, report what a file has")
     parser.add_argument("--readme", action="store_true", help="measure nothing, write the READMEs and the plots")
     arguments = parser.parse_args()
@@ -46,6 +47,8 @@ def main() -> int:
     if arguments.report:
         sys.stdout.write(full(Results.load(arguments.report)))
         return 0
+    if arguments.base:
+        return compare(arguments.base.resolve(), sizes, arguments.rounds or ROUNDS, steps)
     return measure(sizes, arguments.rounds, steps)
 
 
@@ -69,6 +72,22 @@ def measure(sizes: list[int], rounds: int | None, steps: frozenset[Step]) -> int
     tell(f"written: {part.parent}", lasting=True)
     sys.stdout.write(full(results))
     return 1 if results.failures else 0
+
+
+def compare(base: Path, sizes: list[int], rounds: int, steps: frozenset[Step]) -> int:
+    """Measure the bridge of this checkout and of another in turn, and report what the change costs."""
+    from .comparing import compared, report
+
+    PART.mkdir(exist_ok=True)
+    try:
+        before, after = compared(base, sizes, rounds, steps)
+    except MachineError as error:
+        tell(f"no machine: {error}", lasting=True)
+        return 1
+    keep(PART / "base.json", before)
+    keep(PART / "present.json", after)
+    sys.stdout.write(report(before, after))
+    return 1 if before.failures or after.failures else 0
 
 
 def keep(path: Path, results: Results) -> None:

@@ -6,18 +6,16 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from tests.booted.service import TOML, UNITS, WATCH
-from tests.booted.suite import COMMAND
+from tests.booted.service import TOML, WATCH
 
 from . import layout
-from .lap import LapError
+from .lap import PRESENT, LapError
 from .measures import HUNDRED, SCAN, Step
 
 if TYPE_CHECKING:
-    from .lap import Lap
+    from .lap import Lap, Version
 
 RULE = ["--emperor", layout.VASSALS, "--emperor-on-demand-extension", ".socket"]
-SYNC = [COMMAND, "sync", *RULE]
 EMPEROR = "bench-emperor.service"
 COLD_SAMPLES = 20
 BRIEF = 1
@@ -29,6 +27,11 @@ REPEAT = 2
 """How often a lap measures one thing."""
 
 
+def command(name: str, version: Version = PRESENT) -> list[str]:
+    """Return the command line of one of the bridge's commands."""
+    return [version.command, name, *RULE]
+
+
 def start_emperor(folder: str, unit: str = EMPEROR) -> list[str]:
     """Return the command that runs the Emperor as a unit.
 
@@ -36,8 +39,8 @@ def start_emperor(folder: str, unit: str = EMPEROR) -> list[str]:
     """
     options = ["--collect", "--property=LogRateLimitIntervalSec=0", "--property=KillSignal=SIGINT"]
     options += ["--property=LimitNOFILE=20000"]
-    command = ["uwsgi", "--emperor", folder, "--emperor-on-demand-extension", ".socket"]
-    return ["systemd-run", "--quiet", f"--unit={unit}", *options, *command]
+    uwsgi = ["uwsgi", "--emperor", folder, "--emperor-on-demand-extension", ".socket"]
+    return ["systemd-run", "--quiet", f"--unit={unit}", *options, *uwsgi]
 
 
 def install_watch(lap: Lap) -> list[str]:
@@ -45,15 +48,15 @@ def install_watch(lap: Lap) -> list[str]:
     values = {"emperor": layout.VASSALS, "emperor-on-demand-extension": ".socket"}
     lap.machine.write_many(
         {
-            f"{layout.UNITS}/{WATCH}": (UNITS / WATCH).read_text(),
-            f"{layout.UNITS}/{WATCH}.d/venv.conf": f"[Service]\nExecStart=\nExecStart={COMMAND} watch\n",
+            f"{layout.UNITS}/{WATCH}": (lap.version.units / WATCH).read_text(),
+            f"{layout.UNITS}/{WATCH}.d/venv.conf": f"[Service]\nExecStart=\nExecStart={lap.version.command} watch\n",
             TOML: "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()),
         }
     )
     return ["systemctl", "start", WATCH]
 
 
-def bring_up(lap: Lap, command: list[str], *, kind: str = "", slice_name: str = "") -> None:
+def bring_up(lap: Lap, argv: list[str], *, kind: str = "", slice_name: str = "") -> None:
     """Write the vassals, have them brought up, and see what PID 1 takes for them."""
     size = lap.task.size
     idle = BRIEF if size <= cold_samples(lap) else layout.AWAKE
@@ -61,7 +64,7 @@ def bring_up(lap: Lap, command: list[str], *, kind: str = "", slice_name: str = 
     before = lap.agent("memory", pid=1)
     done = False
     with lap.taking("bring-up"):
-        times = lap.agent("bring_up", argv=command, size=size, timeout=lap.task.timeout)
+        times = lap.agent("bring_up", argv=argv, size=size, timeout=lap.task.timeout)
         lap.add("up", times["done"])
         lap.add("up, listening", times["listens"])
         done = True
@@ -104,18 +107,19 @@ def change(lap: Lap, *, timed: list[object], listens: list[str] | None = None, g
 def bridge_through_sync(lap: Lap) -> None:
     """Measure the command, run by hand."""
     task = lap.task
-    bring_up(lap, SYNC)
+    sync = command("sync", lap.version)
+    bring_up(lap, sync)
     for step, measure, argv in (
-        (Step.NOTHING, "nothing", SYNC),
-        (Step.STATUS, "status", [COMMAND, "status", *RULE]),
-        (Step.CHECK, "check", [COMMAND, "check", *RULE]),
+        (Step.NOTHING, "nothing", sync),
+        (Step.STATUS, "status", command("status", lap.version)),
+        (Step.CHECK, "check", command("check", lap.version)),
         (Step.RELOAD, "reload", ["systemctl", "daemon-reload"]),
     ):
         if task.wants(step):
             with lap.taking(measure):
                 lap.add(measure, *lap.agent("times", argv=argv, repeat=REPEAT, timeout=task.timeout))
     cold(lap)
-    by_files(lap, [["run", SYNC]])
+    by_files(lap, [["run", sync]])
 
 
 def bridge_through_watch(lap: Lap) -> None:

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.booted.machine import Machine, MachineError
-from tests.booted.suite import CHECKOUT
+from tests.booted.service import UNITS
+from tests.booted.suite import CHECKOUT, COMMAND
 
 from .measures import Step, Who
 from .results import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from .results import Results
 
@@ -26,6 +28,17 @@ SHARED = frozenset({"cold", "reload", "status", "check"})
 
 class LapError(Exception):
     """The rest of a lap has no sense."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """The bridge that is measured: its command in the machine, and the folder of the units that ship with it."""
+
+    command: str = COMMAND
+    units: Path = UNITS
+
+
+PRESENT = Version()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +70,11 @@ class Task:
 class Lap:
     """The machine, and what is done in it."""
 
-    def __init__(self, task: Task, who: Who, machine: Machine) -> None:
+    def __init__(self, task: Task, who: Who, machine: Machine, version: Version = PRESENT) -> None:
         self.task = task
         self.who = who
         self.machine = machine
+        self.version = version
         self.daemon = 0
         """The contestant's own process in the machine, if it has one."""
 

@@ -16,6 +16,8 @@ GROWTH = 1.1
 HUNDRED = 100
 SCAN = 3.0
 """Seconds between the Emperor's scans."""
+ROUNDS, ROUNDS_LARGE = 5, 3
+"""How often each contestant is measured."""
 QUIET = 60.0
 """Seconds in which nothing may happen."""
 

@@ -15,18 +15,17 @@ from typing import TYPE_CHECKING
 
 from bridge import __version__
 from tests.booted.machine import Machine, MachineError
-from tests.booted.suite import CHECKOUT, COMMAND
+from tests.booted.suite import CHECKOUT
 
 from . import contestants, layout
 from .disk import fresh_disk
-from .lap import Lap, LapError, Task, tell
-from .measures import LARGE, QUIET, Step, Who
+from .lap import PRESENT, Lap, LapError, Task, Version, tell
+from .measures import LARGE, QUIET, ROUNDS, ROUNDS_LARGE, Step, Who
 from .results import Results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ROUNDS, ROUNDS_LARGE = 5, 3
 CHANGES = frozenset({Step.UP, Step.ONE, Step.HUNDRED, Step.MEMORY})
 LAPS: tuple[tuple[Who, Callable[[Lap], None], frozenset[Step]], ...] = (
     (
@@ -81,11 +80,19 @@ def round_of(task: Task) -> None:
         warm(task)
 
 
-def lap_of(task: Task, who: Who, race: Callable[[Lap], None]) -> None:
+def lap_of(
+    task: Task,
+    who: Who,
+    race: Callable[[Lap], None],
+    *,
+    version: Version = PRESENT,
+    prepare: Callable[[Machine], None] = lambda _: None,
+) -> None:
     """Boot a machine for one contestant."""
     with ExitStack() as stack:
         try:
-            lap = Lap(task, who, stack.enter_context(Machine()))
+            lap = Lap(task, who, stack.enter_context(Machine()), version)
+            prepare(lap.machine)
         except MachineError as error:
             Lap(task, who, Machine()).fail("boot", error)
             return
@@ -129,7 +136,7 @@ def warm(task: Task) -> None:
         with lap.taking("warm"):
             lap.agent("populate", size=0, idle=layout.AWAKE, kind="")
             files = layout.vassal("warm", text, address[Who.BRIDGE])
-            lap.agent("do", actions=[["write", files], ["run", contestants.SYNC]], timeout=task.timeout)
+            lap.agent("do", actions=[["write", files], ["run", contestants.command("sync")]], timeout=task.timeout)
             theirs = {
                 path.replace(layout.VASSALS, "/srv/emperor"): content
                 for path, content in layout.vassal("warm", text, address[Who.EMPEROR]).items()
@@ -151,16 +158,12 @@ def facts() -> dict[str, str]:
         systemd = machine.run("systemctl", "--version").stdout.split("\n")[0]
         uwsgi = machine.run("uwsgi", "--version").stdout.strip()
         machine.run("mkdir", "-p", layout.VASSALS)
-        machine.run(COMMAND, "check", *contestants.RULE, check=False)
+        machine.run(*contestants.command("check"), check=False)
     model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
     memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())
-    commit = ""
-    with suppress(OSError):
-        argv = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty"]
-        commit = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "date": datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d"),
-        "emperor-bridge": f"{__version__} {commit}".strip(),
+        "emperor-bridge": f"{__version__} {commit_of(CHECKOUT)}".strip(),
         "systemd": systemd.removeprefix("systemd "),
         "uWSGI": uwsgi,
         "Python": platform.python_version(),
@@ -168,3 +171,11 @@ def facts() -> dict[str, str]:
         "processors": f"{os.cpu_count()} x {model[1] if model else platform.machine()}",
         "memory": f"{int(memory[1]) // 1024**2 if memory else 0} GiB",
     }
+
+
+def commit_of(checkout: Path) -> str:
+    """Return which commit a checkout is at; empty where git does not know."""
+    argv = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
+    with suppress(OSError):
+        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+    return ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .bridge import VASSALS, Bridge, install
+from .fleets import add_tenants
 from .machine import Machine, MachineError, message
 
 if TYPE_CHECKING:
@@ -39,6 +40,12 @@ def watch(bridge: Bridge) -> Bridge:
     """The bridge with its watch daemon at work."""
     bridge.watch()
     return bridge
+
+
+@pytest.fixture
+def tenants(machine: Machine) -> None:
+    """Users alice and bob, both also in the group games; ask for them before the bridge, which they outlive."""
+    add_tenants(machine)
 
 
 @pytest.fixture

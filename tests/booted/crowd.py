@@ -2,7 +2,9 @@
 
 `crowd.py --clients N ADDRESS`: N clients, each asking again as soon as it is answered.
 `crowd.py --seed SEED ADDRESS...`: visits to each address at random times, most of them about when an app ends that is
-idle for a second; a visit is one to three clients at once. Standard library only; the protocol is uwsgi.
+idle for a second; a visit is one to three clients at once.
+`crowd.py --every SECONDS ADDRESS...`: each address is asked so often. Once all have answered, "asked" is written to the
+standard error. Standard library only; the protocol is uwsgi.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .client import request
 else:
@@ -56,6 +58,16 @@ class Crowd:
         while not self._end.is_set():
             self.ask(address)
 
+    def ask_steadily(self, addresses: Sequence[str], pause: float) -> None:
+        """Ask all addresses, one after the other, again and again after a pause."""
+        while not self._end.is_set():
+            for address in addresses:
+                self.ask(address)
+            if len(self.asked) == len(addresses):
+                sys.stderr.write("asked\n")
+                sys.stderr.flush()
+            self._end.wait(pause)
+
     def visit(self, address: str, chance: random.Random) -> None:
         """Come at random times, together with others."""
         with ThreadPoolExecutor(3) as visitors:
@@ -71,10 +83,13 @@ def main() -> None:
     parser.add_argument("addresses", nargs="+")
     parser.add_argument("--clients", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--every", type=float, default=0.0)
     arguments = parser.parse_args()
     crowd = Crowd()
     if arguments.clients:
         crowd.run(*(lambda: crowd.ask_always(arguments.addresses[0]) for _ in range(arguments.clients)))
+    elif arguments.every:
+        crowd.run(lambda: crowd.ask_steadily(arguments.addresses, arguments.every))
     else:
         chances = {address: random.Random(f"{arguments.seed} {address}") for address in arguments.addresses}  # noqa: S311
         crowd.run(*(lambda a=a, c=c: crowd.visit(a, c) for a, c in chances.items()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -254,7 +255,18 @@ def test_nothing_given_debians_emperor_ini_is_found(machine: Machine) -> None:
     result = machine.run(COMMAND, "sync", check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("found.ini: added, runs always\n")
-    assert all(f"{DEBIANS}:" in line and line.endswith("[emperor-option]") for line in result.stderr.splitlines())
+    found, brief = result.stderr.splitlines()
+    assert found == f"reading {DEBIANS} (no bridge.toml names vassals)"
+    assert re.fullmatch(
+        rf"{DEBIANS}: warning: \d+ options have no effect here \(emperor-bridge check lists them\) \[emperor-option\]",
+        brief,
+    )
+    again = machine.run(COMMAND, "sync")
+    assert again.stdout == "1 vassal: nothing to do; 1 warning as before (emperor-bridge check lists them)\n"
+    assert again.stderr == f"{found}\n"
+    checked = machine.run(COMMAND, "check")
+    assert checked.stdout.count("has no effect here") == int(brief.split()[2])
+    assert checked.stderr == f"{found}\n"
     machine.wait_unit("vassal-found.service", "SubState", "running")
     assert machine.show("vassal-found.service", "User") == "www-data"
 

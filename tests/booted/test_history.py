@@ -26,11 +26,11 @@ ROOT = Path(__file__).resolve().parents[2]
 TELL = """
 import json, sys
 from bridge.lifecycle.journal import tell
-from bridge.lifecycle.events import Event, Moment
+from bridge.lifecycle.events import Event, LifecycleEvent
 for name in json.loads(sys.argv[1]):
     fields = {"EXIT_STATUS": "9"}
-    moment = Moment(label="x", unit="vassal-x.service", event=Event.CRASHED, text="why %s %n", fields=fields)
-    tell(moment, vassal=name, user_manager=False)
+    event = LifecycleEvent(label="x", unit="vassal-x.service", event=Event.CRASHED, text="why %s %n", fields=fields)
+    tell(event, vassal=name, user_manager=False)
 """
 FORGE = """
 import socket
@@ -253,8 +253,8 @@ def test_a_journal_too_long_to_read_says_so(machine: Machine, bridge: Bridge) ->
     bridge.sync()
     bridge.app("uwsgi", "/run/idle.sock")
     bridge.wait("idle", "dead")
-    few = "import sys; from bridge.lifecycle import journal; "
-    few += "journal.NEWEST = int(sys.argv[1]); from bridge.cli import main; "
+    few = "import sys; from bridge.lifecycle import history; "
+    few += "history.NEWEST = int(sys.argv[1]); from bridge.cli import main; "
     for newest, is_known in ((10_000, True), (1, False)):
         script = f"{few} sys.argv[1:] = sys.argv[2:]; main()"
         machine.run("journalctl", "--sync")

@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
-from bridge.lifecycle.events import MESSAGE_IDS, Event
+from bridge.lifecycle.events import Event, message_id
 
 from .bridge import APP, APP_TEXT, VASSALS, WATCH, config
 from .container import HERE
@@ -136,7 +136,7 @@ def test_20_reloads_under_load_lose_no_request(watch: Bridge) -> None:
     assert len({answer["pid"] for answer in answers}) == RELOADS + 1, "not every generation of the app was asked"
     told = [entry for entry in machine.journal(cursor) if entry.get("VASSAL") == "steady.ini"]
     events = [entry["MESSAGE_ID"] for entry in told]
-    assert events.count(MESSAGE_IDS[Event.RELOADED]) == RELOADS, told
+    assert events.count(message_id(Event.RELOADED)) == RELOADS, told
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .bridge import VASSALS, config
+from .fleets import TENANTS
 
 if TYPE_CHECKING:
     from .bridge import Bridge
     from .machine import Machine
 
-TENANTS = {"alice": 4001, "bob": 4002}
 SELF = "/srv/app/self.py"
 SELF_TEXT = """\
 import json, os, uwsgi
@@ -31,12 +31,8 @@ def application(environ, start_response):
 """
 
 
-@pytest.fixture
-def tenants(machine: Machine) -> None:
-    """Users alice and bob, both also in the group games."""
-    for name, uid in TENANTS.items():
-        machine.run("useradd", "--uid", str(uid), "--user-group", "--groups", "games", "--no-create-home", name)
-        machine.cleanups.append(partial(machine.run, "userdel", name))
+@pytest.fixture(autouse=True)
+def app_that_tells_who_it_is(machine: Machine) -> None:
     machine.write(SELF, SELF_TEXT)
     machine.cleanups.append(lambda: machine.remove(SELF))
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .bridge import VASSALS, WATCH, config
-from .container import CHECKOUT, HERE
+from .container import HERE
 from .machine import MachineError
-from .suite import PYTHON
+from .suite import CHECKOUT, PYTHON
 
 if TYPE_CHECKING:
     from .bridge import Bridge

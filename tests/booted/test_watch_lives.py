@@ -108,6 +108,20 @@ def test_the_journal_tells_a_vassals_story(machine: Machine, watch: Bridge) -> N
     assert [entry["VASSAL_EVENT"] for entry in story(watch, "told.ini")][6:] == ["removed", "closed"]
 
 
+def test_the_story_of_a_vassal_that_is_removed_while_it_runs_ends_with_that(machine: Machine, watch: Bridge) -> None:
+    watch.vassal("goes.ini", address="/run/goes.sock")
+    watch.told(r"^goes\.ini: waiting")
+    watch.app("uwsgi", "/run/goes.sock")
+    watch.told(r"^goes\.ini: running")
+    machine.remove(f"{VASSALS}/goes.ini")
+    watch.told(r"^goes\.ini: removed")
+    watch.vassal("other.ini", address="/run/other.sock")
+    watch.told(r"^other\.ini: waiting")
+    events = [entry["VASSAL_EVENT"] for entry in story(watch, "goes.ini")]
+    assert events[:4] == ["added", "waiting", "starting", "running"]
+    assert {"stopped", "removed"} <= set(events[4:]) <= {"stopped", "removed", "closed"}
+
+
 def test_a_crash_is_told_and_throttled_and_the_next_try_waits_for_a_connection(machine: Machine, watch: Bridge) -> None:
     watch.vassal("crash.ini", address="/run/crash.sock")
     watch.told(r"^crash\.ini: waiting")

@@ -16,6 +16,7 @@ from bridge.model.unit_names import TARGET, boot_target, is_bridge_name, unit_la
 from bridge.model.vassal import (
     CONFIG_OPTIONS,
     ConfigFile,
+    Owner,
     RejectedVassal,
     ResolvedVassal,
     SocketAccess,
@@ -60,10 +61,10 @@ def quiet(stage: str, done: int, total: int) -> None:
     del stage, done, total
 
 
-def make_vassal(name: str = "app.ini", *, folder: str = "/v") -> Vassal:
+def make_vassal(name: str = "app.ini", *, folder: str = "/v", owner: Owner | None = None) -> Vassal:
     return Vassal(
         name=name,
-        config=ConfigFile(f"{folder}/{name}"),
+        config=ConfigFile(f"{folder}/{name}", owner or Owner()),
         monitor=f"dir://{folder}",
         directory=folder,
         label=unit_label(name.rpartition(".")[0]),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.bench.comparing import report
 from tests.bench.figures import BYTES, RATE, SECONDS, TICKS, exponent, extrapolate, noise, quantity, summarise
 from tests.bench.judging import growth_of, judge, say_bar
 from tests.bench.layout import bare_target, vassal
@@ -204,3 +205,16 @@ def test_the_rule_comes_before_the_config() -> None:
 def test_a_bare_target_wants_each_socket() -> None:
     (text,) = bare_target("x.target", ["a", "b"]).values()
     assert text.count("Wants=bare-") == 2
+
+
+def test_of_two_versions_the_present_one_must_be_as_fast_as_the_base() -> None:
+    before, after = Results(sizes=[1, 1000]), Results(sizes=[1, 1000])
+    for size, present in ((1, 2.09), (1000, 2.11)):
+        before.add("add", Who.SYNC, size, [2.0, 2.0, 2.0])
+        after.add("add", Who.SYNC, size, [2.0, present, present])
+    lines = [line.split() for line in report(before, after).splitlines()]
+    assert [line[-3:] for line in lines if len(line) > 3 and line[0] in {"1", "1,000"}] == [
+        ["1.000", "1.045", "met"],
+        ["1.000", "1.055", "MISS"],
+    ]
+    assert lines[-1] == ["1", "figures", "missed."]

@@ -15,7 +15,7 @@ import pytest
 from bridge.cli.commands import cli
 from bridge.config.settings import NAMES, SETTINGS
 from bridge.diagnostics import Diagnostic
-from bridge.lifecycle.events import CHANGE_IDS, EXILE, MESSAGE_IDS, PROBLEM_ID
+from bridge.lifecycle.events import EXILE, MESSAGE_IDS, PROBLEM_ID, Event
 from bridge.model.change import Change, Verb
 from bridge.status.table import Row, State
 
@@ -30,7 +30,7 @@ ALIASES = {"emperor-bridge-sync.path.8", "emperor-bridge-sync.service.8"}
 PAGES = sorted(path for path in FOLDER.iterdir() if path.name not in ALIASES)
 WORDS_MAX = 25
 CODE = re.compile(r"[a-z]+(-[a-z]+)+|masked|batch|lock|manager|settings|template|daemonize")
-TELLERS = {"problem", "_problem", "_warn", "_near", "refuse", "_find"}
+TELLERS = {"problem", "_problem", "_warn", "_near", "reject", "_find"}
 COMPUTED = {"not-listening", "not-running", "uid-impossible", "gid-impossible", "unit-masked"}
 """Codes that are put together or chosen before they are used."""
 
@@ -163,8 +163,8 @@ def test_every_name_in_json_is_in_the_manual(record: type) -> None:
 def test_every_event_is_in_the_manual_with_its_message_id_in_its_order() -> None:
     entry = re.compile(r"^\.TP\n\.B (.+)\n(?:(?!\.TP).+\n)+?\.br\n\.I ([0-9a-f]{32})$", re.MULTILINE)
     rows = [(plain(name), number) for name, number in entry.findall(page("emperor-bridge.service.8"))]
-    lives = [(str(event), number) for event, number in MESSAGE_IDS.items()]
-    assert rows == [*lives, *((str(verb), CHANGE_IDS[verb]) for verb in Verb), ("refused", PROBLEM_ID)]
+    lives = [(str(event), number) for event, number in MESSAGE_IDS[Event].items()]
+    assert rows == [*lives, *((str(verb), MESSAGE_IDS[Verb][verb]) for verb in Verb), ("refused", PROBLEM_ID)]
     numbers = re.findall(r"[0-9a-f]{32}", page("emperor-bridge.service.8"))
     assert set(numbers) == {number for _, number in rows}
 

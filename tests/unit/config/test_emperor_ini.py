@@ -156,3 +156,33 @@ def test_one_that_is_not_there(tmp_path: Path) -> None:
         read_emperor_ini(str(tmp_path / "none.ini"))
     assert caught.value.diagnostic.code == "emperor-ini"
     assert caught.value.diagnostic.path == str(tmp_path / "none.ini")
+
+
+def test_the_brief_form_counts_what_never_has_an_effect(tmp_path: Path) -> None:
+    path = tmp_path / "emperor.ini"
+    path.write_text(DEBIAN + "if-hostname-match = ^web\nemperor = /web\nendif =\n", "utf-8")
+    found = read_emperor_ini(str(path))
+    assert len(found.notices) == 7
+    brief = [str(notice) for notice in found.brief_notices]
+    assert brief[0] == (
+        f"{path}: warning: 5 options have no effect here (emperor-bridge check lists them) [emperor-option]"
+    )
+    # A setting that may be missing is worth a line of its own.
+    assert [notice.message.split()[0] for notice in found.brief_notices[1:]] == ["if-hostname-match", "emperor"]
+
+
+def test_the_brief_form_of_one_says_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "emperor.ini"
+    path.write_text("[uwsgi]\nemperor = /a\nmaster = true\n", "utf-8")
+    found = read_emperor_ini(str(path))
+    assert found.brief_notices == found.notices
+    assert "master has no effect here" in str(found.notices[0])
+
+
+def test_the_brief_form_counts_each_file(tmp_path: Path) -> None:
+    path, more = tmp_path / "emperor.ini", tmp_path / "more.ini"
+    path.write_text(f"[uwsgi]\nemperor = /a\nmaster = true\nworkers = 2\nini = {more}\n", "utf-8")
+    more.write_text("[uwsgi]\nautoload = true\nlog-date = true\n", "utf-8")
+    brief = read_emperor_ini(str(path)).brief_notices
+    assert {(notice.path, notice.message.split()[0]) for notice in brief} >= {(str(more), "2")}
+    assert len(brief) == 2

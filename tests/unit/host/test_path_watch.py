@@ -7,7 +7,7 @@ import pytest
 
 from bridge.config.settings import Settings
 from bridge.host.path_watch import EVERYTHING, WatchList, of_interest
-from bridge.monitors import monitor_for
+from bridge.monitors import open_monitor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def test_a_pattern_over_several_levels(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two" / "conf").mkdir(parents=True)
     found = WatchList(lambda path: os.readlink(path) if os.path.islink(path) else None)
-    monitor_for(f"glob://{tmp_path}/*/conf/*.ini", Settings()).watch_list(found)
+    open_monitor(f"glob://{tmp_path}/*/conf/*.ini", Settings()).watch(found)
     assert EVERYTHING in found.names[str(tmp_path)]
     assert found.names[f"{tmp_path}/one"] == {"conf"}  # it may come yet
     assert found.names[f"{tmp_path}/two/conf"] == {EVERYTHING}

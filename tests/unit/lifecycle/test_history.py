@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bridge.lifecycle.events import Event
-from bridge.lifecycle.history import UNKNOWN, Entry, History, SystemdMessage, advance, make_histories
+from bridge.lifecycle.history import UNKNOWN, Entry, History, SystemdMessage, advance, make_histories, parse_entry
+from bridge.systemd.journal import JournalEntry
 
 UNIT = "vassal-a.service"
 
 
-def entry(said: SystemdMessage, at: int, **more: object) -> Entry:
-    return Entry(said=said, unit=UNIT, at=at, **more)  # type: ignore[arg-type]
+def entry(message: SystemdMessage, at: int, **more: object) -> Entry:
+    return Entry(message=message, unit=UNIT, at=at, **more)  # type: ignore[arg-type]
 
 
 def history(*entries: Entry) -> History:
@@ -18,7 +19,7 @@ def history(*entries: Entry) -> History:
 
 def test_only_services_of_vassals_count() -> None:
     entries = [
-        Entry(said=SystemdMessage.STARTED, unit=unit, at=1)
+        Entry(message=SystemdMessage.STARTED, unit=unit, at=1)
         for unit in ("vassal-a.socket", "ssh.service", "vassals.target")
     ]
     assert make_histories(entries) == {}
@@ -73,3 +74,19 @@ def test_events_continue_a_history() -> None:
     told = advance(told, Event.WAITING, "", 3)
     told = advance(told, Event.CRASHED, "why", 4)
     assert told == History(last_wake=1, last_idle_exit=2, wakes=1, last_failure=4, failure="why")
+
+
+def found(**fields: str) -> JournalEntry:
+    return JournalEntry({"MESSAGE_ID": str(SystemdMessage.EXITED), "UNIT": UNIT, **fields}, written=5)
+
+
+def test_an_entry_is_read_from_its_fields() -> None:
+    assert parse_entry(found(UNIT="vassal-a.socket"), user_manager=False) is None
+    assert parse_entry(found(), user_manager=True) is None
+    assert parse_entry(found(USER_UNIT=UNIT), user_manager=True) == entry(SystemdMessage.EXITED, 5, is_main=False)
+    exited = found(EXIT_CODE="exited", EXIT_STATUS="22", COMMAND="ExecStart", _SOURCE_REALTIME_TIMESTAMP="3")
+    assert parse_entry(exited, user_manager=False) == entry(SystemdMessage.EXITED, 3, exited=22)
+    killed = found(EXIT_CODE="killed", EXIT_STATUS="9", UNIT_RESULT="signal", COMMAND="ExecStop")
+    assert parse_entry(killed, user_manager=False) == (
+        entry(SystemdMessage.EXITED, 5, killed_by=9, result="signal", is_main=False)
+    )

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.lifecycle.events import MESSAGE_IDS, Event, Priority
+from bridge.lifecycle.events import MESSAGE_IDS, PROBLEM_ID, Event, Priority, message_id
 from bridge.lifecycle.tracker import LifecycleTracker
+from bridge.model.change import Verb
 from bridge.model.unit import UnitState
 from bridge.model.unit_names import vassal_unit
 from tests.unit.build import ROOT
@@ -44,16 +45,16 @@ STORIES = {
         "exile waiting: waits for a connection", "one waiting: waits for a connection", "always running: ready",
     ],
     "first: wake one": [
-        "one starting: woken by a connection", "one running: ready", "one idle-exit: ended by itself, all well",
+        "one starting: woken by a connection", "one running: ready", "one idle-exit: exited by itself with status 0",
         "one waiting: waits for a connection",
     ],
     "first: wake one again, systemctl stop": [
-        "one starting: woken by a connection", "one running: ready", "one stopped: ended as it was told",
+        "one starting: woken by a connection", "one running: ready", "one stopped: stopped by systemd",
         "one waiting: waits for a connection",
     ],
     "first: reload one": [
-        "one starting: woken by a connection", "one running: ready", "one reloaded: was told to read its config again",
-        "one idle-exit: ended by itself, all well", "one waiting: waits for a connection",
+        "one starting: woken by a connection", "one running: ready", "one reloaded: read its config again",
+        "one idle-exit: exited by itself with status 0", "one waiting: waits for a connection",
     ],
     "first: crash: kill -9": [
         "crash starting: woken by a connection", "crash running: ready", "crash crashed: killed by SIGKILL",
@@ -77,10 +78,10 @@ STORIES = {
     ],
     "second: start by hand": ["hand starting: started", "hand running: ready"],
     "second: restart by hand": [
-        "hand stopped: ended as it was told", "hand starting: started", "hand running: ready",
+        "hand stopped: stopped by systemd", "hand starting: started", "hand running: ready",
     ],
     "second: SIGINT to the master": [
-        "hand idle-exit: ended by itself, all well", "hand waiting: waits for a connection",
+        "hand idle-exit: exited by itself with status 0", "hand waiting: waits for a connection",
     ],
     "second: exit 0 before ready": [
         "early starting: woken by a connection",
@@ -180,16 +181,22 @@ def test_an_end_carries_systemds_own_facts() -> None:
 
 
 def test_every_event_has_a_message_id_of_its_own() -> None:
-    assert set(MESSAGE_IDS) == set(Event)
-    assert len(set(MESSAGE_IDS.values())) == len(Event)
-    assert all(len(value) == 32 and int(value, 16) for value in MESSAGE_IDS.values())
+    assert set(MESSAGE_IDS) == {Event, Verb}
+    assert set(MESSAGE_IDS[Event]) == set(Event)
+    assert set(MESSAGE_IDS[Verb]) == set(Verb)
+    values = [PROBLEM_ID, *(value for table in MESSAGE_IDS.values() for value in table.values())]
+    assert len(set(values)) == len(Event) + len(Verb) + 1
+    assert all(len(value) == 32 and int(value, 16) for value in values)
+    # Both are the text "reloaded".
+    assert message_id(Event.RELOADED) != message_id(Verb.RELOADED)
 
 
 def service(active: str, sub: str, **own: object) -> list[Signal]:
     began = own.pop("began", 100)
     ready = own.pop("ready", 0)
+    job = own.pop("Job", [0, "/"])
     main = {"Result": "success", "MainPID": 0, "ExecMainStartTimestampMonotonic": began, **own}
-    unit = {"ActiveState": active, "SubState": sub, "Job": [0, "/"], "ActiveEnterTimestampMonotonic": ready}
+    unit = {"ActiveState": active, "SubState": sub, "Job": job, "ActiveEnterTimestampMonotonic": ready}
     return [("vassal-a.service", "Service", main), ("vassal-a.service", "Unit", unit)]
 
 
@@ -279,6 +286,42 @@ def test_other_units_and_half_signals_tell_nothing() -> None:
         assert lives.feed(unit, "Unit", {"ActiveState": "failed"}) == []
     assert lives.feed("vassal-a.service", "Unit", {"ActiveState": "active", "SubState": "running"}) == []
     assert lives.feed("vassal-a.service", "org.freedesktop.systemd1.Service", {}) == []
+
+
+def socket(active: str, sub: str) -> list[Signal]:
+    unit = {"ActiveState": active, "SubState": sub, "Job": [0, "/"]}
+    return [("vassal-a.socket", "Socket", {"Result": "success"}), ("vassal-a.socket", "Unit", unit)]
+
+
+RUNS = service("active", "running", ready=150, MainPID=1)
+STOPS = service("deactivating", "stop-sigterm", ready=150, MainPID=1, Job=[7, "/job/7"])
+HAS_STOPPED = service("inactive", "dead", ready=150, **ended())
+LISTENS, TRIGGERED, CLOSED = socket("active", "listening"), socket("active", "running"), socket("inactive", "dead")
+
+
+def running_vassal() -> LifecycleTracker:
+    tracker = LifecycleTracker(now=0)
+    feed(tracker, [*LISTENS, *TRIGGERED, *RUNS])
+    return tracker
+
+
+@pytest.mark.parametrize("order", [(STOPS, HAS_STOPPED, LISTENS, CLOSED), (STOPS, LISTENS, HAS_STOPPED, CLOSED)])
+def test_a_running_vassal_that_is_removed_never_waits_again(order: tuple[list[Signal], ...]) -> None:
+    signals = [signal for part in order for signal in part]
+    kept, removed = running_vassal(), running_vassal()
+    assert [event.event for event in feed(kept, signals)] == [Event.STOPPED, Event.WAITING, Event.CLOSED]
+    removed.expect_removal("a")
+    assert [event.event for event in feed(removed, signals, times=2)] == [Event.STOPPED, Event.CLOSED]
+
+
+def test_a_vassal_of_the_same_name_waits_again() -> None:
+    for forgets in (True, False):
+        tracker = running_vassal()
+        tracker.expect_removal("a")
+        feed(tracker, [*STOPS, *HAS_STOPPED, *LISTENS, *CLOSED])
+        if forgets:
+            tracker.forget("a")
+        assert [event.event for event in feed(tracker, LISTENS)] == [Event.WAITING]
 
 
 TIMES = st.integers(0, 6)

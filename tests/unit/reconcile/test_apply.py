@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from bridge.diagnostics import BridgeError
 from bridge.model.unit import UnitState
 from bridge.model.unit_names import TARGET
-from bridge.reconcile.apply import SHARE, PlanExecutor
+from bridge.reconcile.apply import SHARE
+from bridge.state.lock import Pending
 from bridge.systemd.manager import object_path
 from tests.unit.build import (
     DEAD,
@@ -17,12 +19,10 @@ from tests.unit.build import (
     RUNNING,
     InterruptedRunError,
     World,
-    WorldLock,
+    WorldDirectory,
     WorldManager,
-    WorldStore,
     make_desired,
     make_resolved,
-    quiet,
 )
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def test_a_config_that_changed_is_one_reload_of_the_service() -> None:
 def test_what_an_interrupted_run_wrote_is_read() -> None:
     world = synced(ON_DEMAND)
     world.memory["vassal-a.service"] = "an old text"
-    world.pending = frozenset({"vassal-a.service"})
+    world.pending = Pending(restart=frozenset({"vassal-a.service"}))
     assert calls(world, ON_DEMAND) == ["daemon-reload", "properties Unit.NeedDaemonReload vassal-a.service"]
     assert calls(world, ON_DEMAND)[2:] == []
 
@@ -132,11 +132,11 @@ def test_what_an_interrupted_run_wrote_is_read() -> None:
 def test_a_reload_is_due_until_a_run_has_done_it() -> None:
     world = synced(ON_DEMAND)
     world.memory["vassal-a.service"] = "an old text"
-    world.pending = frozenset({"vassal-a.service"})
+    world.pending = Pending(restart=frozenset({"vassal-a.service"}))
     world.steps_left = 1
     with pytest.raises(InterruptedRunError):
         world.sync(make_desired(ON_DEMAND))
-    assert world.pending == {"vassal-a.service"}
+    assert world.pending == Pending(*[frozenset({"vassal-a.service"})] * 2)
 
 
 def test_a_reload_that_did_not_happen_is_noticed() -> None:
@@ -149,7 +149,7 @@ def test_a_reload_that_did_not_happen_is_noticed() -> None:
     assert "LimitNOFILE" in caught.value.diagnostic.hint
     assert "vassal-a.socket" not in world.running
     # What was begun is remembered, and done once it can be.
-    assert world.pending
+    assert world.pending != Pending()
     world.reload_works = True
     world.sync(make_desired(MOVED))
     assert "ListenStream=@b" in world.running["vassal-a.socket"]
@@ -157,7 +157,7 @@ def test_a_reload_that_did_not_happen_is_noticed() -> None:
 
 def test_what_is_begun_is_noted_before_it_is_done() -> None:
     world = synced(ON_DEMAND, OTHER)
-    seen: list[frozenset[str]] = []
+    seen: list[Pending] = []
 
     class Manager(WorldManager):
         def stop(self, *args: Any, **kwargs: Any) -> None:
@@ -165,27 +165,24 @@ def test_what_is_begun_is_noted_before_it_is_done() -> None:
             super().stop(*args, **kwargs)
 
     plan = world.plan(make_desired(MOVED))
-    applier = PlanExecutor(
-        store=WorldStore(world), manager=Manager(world), lock=WorldLock(world), tell=quiet, reason=lambda _: ""
-    )
-    applier.apply(plan, world.observe().files)
-    assert seen == [{"vassal-a.service", "vassal-a.socket", "vassal-b.service", "vassal-b.socket"}]
+    executor = replace(world.executor(), manager=Manager(world))
+    executor.apply(plan, world.observe().files)
+    units = frozenset({"vassal-a.service", "vassal-a.socket", "vassal-b.service", "vassal-b.socket"})
+    assert seen == [Pending(restart=units)]
 
 
 def test_a_file_system_that_refuses() -> None:
     world = World()
 
-    class FullStore(WorldStore):
+    class FullDirectory(WorldDirectory):
         def write(self, texts: Any) -> None:
             del texts
             raise OSError(28, "No space left on device", "/etc/systemd/system/x")
 
     plan = world.plan(make_desired(ON_DEMAND))
-    applier = PlanExecutor(
-        store=FullStore(world), manager=WorldManager(world), lock=WorldLock(world), tell=quiet, reason=lambda _: ""
-    )
+    executor = replace(world.executor(), directory=FullDirectory(world))
     with pytest.raises(BridgeError, match="No space left") as caught:
-        applier.apply(plan, ())
+        executor.apply(plan, ())
     assert caught.value.diagnostic.path == "/etc/systemd/system/x"
     assert world.calls == []
 
@@ -203,11 +200,8 @@ class AnsweringManager(WorldManager):
 
 
 def trouble(resolved: ResolvedVassal, manager: AnsweringManager, reason: str = "") -> list[tuple[str, str]]:
-    world = World()
-    applier = PlanExecutor(
-        store=WorldStore(world), manager=manager, lock=WorldLock(world), tell=quiet, reason=lambda _: reason
-    )
-    found = applier.check([resolved])
+    executor = replace(World().executor(), manager=manager, reason=lambda _: reason)
+    found = executor.check([resolved])
     assert all(d.vassal == resolved.vassal.name and "journalctl -u" in d.hint for d in found)
     return [(d.code, d.message) for d in found]
 

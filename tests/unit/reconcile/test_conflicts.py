@@ -58,7 +58,7 @@ def test_one_name_wanted_twice_refuses_both() -> None:
     assert (one.path, other.path, one.code) == ("/v/a.ini", "/v/a.xml", "name-conflict")
     assert "/v/a.xml" in one.message
     assert "/v/a.ini" in other.message
-    assert {rejection.vassal.config for rejection in conflicts.rejections} == {"/v/a.ini", "/v/a.xml"}
+    assert {rejection.vassal.config.path for rejection in conflicts.rejections} == {"/v/a.ini", "/v/a.xml"}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_refused_vassal_without_units_keeps_nothing() -> None:
 
 
 def test_an_unusable_config_keeps_what_it_had() -> None:
-    desired = replace(make_desired(B), unusable=frozenset({"/v/a.ini"}))
+    desired = replace(make_desired(B), unusable=frozenset({"dir:///v:a.ini"}))
     assert find_conflicts(desired, installed(A, B).observe()).kept == {"a"}
 
 
@@ -218,13 +218,15 @@ def test_nobody_takes_the_address_of_a_masked_vassals_socket() -> None:
 
 def test_an_occupied_address_refuses() -> None:
     assert A.canonical_address is not None
-    actual = replace(NOTHING, occupied={A.canonical_address: "/run/a exists and is not a socket"})
-    problem = only(make_desired(A, B), actual)
+    occupied = {A.canonical_address: "/run/a exists and is not a socket"}
+    conflicts = find_conflicts(make_desired(A, B), NOTHING, occupied)
+    (problem,) = conflicts.diagnostics
     assert (problem.vassal, problem.code) == ("a.ini", "address-occupied")
     assert "/run/a exists and is not a socket" in problem.message
-    assert accepted(make_desired(A, B), actual) == ["b.ini"]
+    assert [s.vassal.name for s in conflicts.accepted] == ["b.ini"]
 
 
-def test_desired_refusals_are_by_config() -> None:
-    desired = Desired(rejections=(refuse(A),), unusable=frozenset({"/v/x.ini"}))
-    assert desired.refused == {"/v/a.ini", "/v/x.ini"}
+def test_desired_rejections_are_by_key_and_by_config() -> None:
+    desired = Desired(rejections=(refuse(A),), unusable=frozenset({"dir:///v:x.ini"}))
+    assert desired.rejected_keys == {"dir:///v:a.ini", "dir:///v:x.ini"}
+    assert desired.rejected_configs == {"/v/a.ini"}

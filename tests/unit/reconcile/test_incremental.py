@@ -1,124 +1,24 @@
-"""Runs that look only at what changed: real files, real listening sockets, a manager that notes what it is asked."""
+"""Runs that process only what changed: real files, real listening sockets, a manager that notes what it is asked."""
 
 from __future__ import annotations
 
-import os
-import re
-import socket
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from bridge.config.settings import Settings
 from bridge.model.change import Verb
 from bridge.reconcile import incremental
-from bridge.reconcile.reconciler import Reconciler
+from bridge.reconcile.run import Scope
 from bridge.state import fingerprint
-from tests.unit.build import DEAD, LISTENING, RUNNING, make_paths, quiet
+from tests.unit.build import DEAD
+from tests.unit.reconcile.site import Site, verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from bridge.model.unit import UnitState
-    from bridge.reconcile.run import PlannedRun
-
-CONFIG = "[uwsgi]\nmaster = true\n"
-
-
-class Kernel:
-    """A manager whose sockets listen, and that writes down what it is asked."""
-
-    def __init__(self, units: Path) -> None:
-        self.states: dict[str, UnitState] = {}
-        self.calls: list[str] = []
-        self._units = units
-        self._sockets: dict[str, socket.socket] = {}
-
-    def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
-        self.calls.append("units" if only is None else f"units {len(only)}")
-        return {unit: state for unit, state in self.states.items() if only is None or unit in only}
-
-    def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
-        self.calls += [f"property {interface}.{name}" for _ in units]
-        return {}
-
-    def start(self, units: Collection[str], *, timeout: float, progress: Callable[[int, int], None]) -> None:
-        del timeout, progress
-        for unit in units:
-            self.calls.append(f"start {unit}")
-            self.states[unit] = LISTENING if unit.endswith(".socket") else RUNNING
-            if unit.endswith(".socket"):
-                text = (self._units / unit).read_text()
-                self._sockets[unit] = bound = socket.socket(socket.AF_UNIX)
-                bound.bind("\0" + re.findall(r"^ListenStream=@(.*)$", text, re.MULTILINE)[0])
-                bound.listen()
-
-    def stop(self, units: Collection[str], *, timeout: float, progress: Callable[[int, int], None]) -> None:
-        del timeout, progress
-        for unit in units:
-            self.calls.append(f"stop {unit}")
-            self.states[unit] = DEAD
-            if bound := self._sockets.pop(unit, None):
-                bound.close()
-
-    def launch(self, units: Collection[str]) -> None:
-        self.start(units, timeout=0, progress=lambda *_: None)
-
-    def join(self, *, timeout: float, progress: Callable[[int, int], None]) -> None:
-        del timeout, progress
-
-    def reload_units(self, units: Collection[str]) -> dict[str, str]:
-        self.calls += [f"reload {unit}" for unit in units]
-        return {}
-
-    def reset_failed(self, units: Collection[str]) -> None:
-        del units
-
-    def daemon_reload(self) -> None:
-        self.calls.append("daemon-reload")
-
-    def close(self) -> None:
-        for bound in self._sockets.values():
-            bound.close()
-
-
-class Site:
-    """A folder of vassals and what serves it."""
-
-    def __init__(self, root: Path) -> None:
-        self.folder = root / "vassals"
-        self.folder.mkdir()
-        self.paths = make_paths(root)
-        self.settings = Settings(emperor=(str(self.folder),), emperor_on_demand_extension=".socket")
-        self.manager = Kernel(root / "units")
-        self.name = f"{os.getpid()}-{root.name}"
-
-    def write(self, name: str, address: str | None = None, text: str = CONFIG) -> str:
-        path = self.folder / f"{name}.ini"
-        if address is not None:
-            (self.folder / f"{name}.ini.socket").write_text(f"@{self.name}-{address}\n")
-        path.write_text(text)
-        return str(path)
-
-    def age(self) -> None:
-        """Return when the files are so old that a run can trust their times."""
-        edge = max(entry.stat().st_ctime_ns for entry in os.scandir(self.folder)) + 2 * fingerprint._TICK
-        while (left := edge - time.time_ns()) > 0:
-            time.sleep(left / 1e9)
-
-    def sync(self) -> PlannedRun:
-        self.manager.calls.clear()
-        reconciler = Reconciler(self.paths, self.settings, quiet)
-        planned, problems = reconciler.sync(self.manager, waiting=lambda: None)
-        assert problems == ()
-        return planned
-
-    def is_done(self) -> bool:
-        """Tell whether a look at everything finds nothing left to do."""
-        plan = Reconciler(self.paths, self.settings, quiet).look(self.manager).plan
-        return not (plan.stop or plan.start or plan.write or plan.remove or plan.link or plan.unlink)
+NOTHING = Scope.of(())
 
 
 @pytest.fixture
@@ -129,18 +29,14 @@ def site(tmp_path: Path) -> Iterator[Site]:
         site.write(name, name)
     site.write("always")
     site.age()
-    assert site.sync().part is None
+    assert site.sync().scope.is_all
     yield site
     site.manager.close()
 
 
-def verbs(planned: PlannedRun) -> dict[str, Verb]:
-    return {change.vassal: change.verb for change in planned.plan.changes}
-
-
 def test_nothing_to_do_asks_systemd_once(site: Site) -> None:
     planned = site.sync()
-    assert planned.part == frozenset()
+    assert planned.scope == NOTHING
     assert planned.plan.is_empty
     assert planned.vassals == 4
     # The target and what runs always by name; then the target for the plan, and nothing to check.
@@ -151,14 +47,14 @@ def test_each_change_is_seen_alone(site: Site) -> None:
     new = site.write("new", "new")
     site.age()
     planned = site.sync()
-    assert (planned.part, verbs(planned), planned.vassals) == (frozenset({new}), {"new.ini": Verb.ADDED}, 5)
+    assert (planned.scope, verbs(planned), planned.vassals) == (Scope.of({new}), {"new.ini": Verb.ADDED}, 5)
     assert "start vassal-new.socket" in site.manager.calls
     assert "daemon-reload" not in site.manager.calls
 
     moved = site.write("a", "elsewhere")
     site.age()
     planned = site.sync()
-    assert (planned.part, verbs(planned), planned.vassals) == (frozenset({moved}), {"a.ini": Verb.CHANGED}, 5)
+    assert (planned.scope, verbs(planned), planned.vassals) == (Scope.of({moved}), {"a.ini": Verb.CHANGED}, 5)
 
     (site.folder / "b.ini").unlink()
     planned = site.sync()
@@ -169,7 +65,7 @@ def test_each_change_is_seen_alone(site: Site) -> None:
 
     site.manager.states["vassal-always.service"] = DEAD
     assert verbs(site.sync()) == {"always.ini": Verb.STARTED}
-    assert site.sync().part == frozenset()
+    assert site.sync().scope == NOTHING
     assert site.is_done()
 
 
@@ -182,11 +78,11 @@ def test_a_unit_that_was_touched_is_written_again(site: Site, tmp_path: Path) ->
 
 
 def test_a_conflict_has_the_run_look_at_all_and_is_told_each_time(site: Site) -> None:
-    rivals = frozenset({site.write("rival", "a"), str(site.folder / "a.ini")})
+    rivals = Scope.of({site.write("rival", "a"), site.key("a")})
     site.age()
-    for part in (None, rivals):
+    for scope in (Scope.all(), rivals):
         planned = site.sync()
-        assert planned.part == part
+        assert planned.scope == scope
         assert [d.code for d in planned.diagnostics] == ["address-conflict"] * 2
         assert planned.plan.is_empty
     (site.folder / "rival.ini").unlink()
@@ -199,7 +95,7 @@ def test_what_is_refused_is_told_each_time(site: Site) -> None:
     site.age()
     for _ in range(2):
         planned = site.sync()
-        assert planned.part == frozenset({bad})
+        assert planned.scope == Scope.of({bad})
         assert [d.code for d in planned.diagnostics] == ["config-unreadable"]
         assert planned.vassals == 4
     site.write("bad", "bad")
@@ -214,17 +110,17 @@ def test_a_file_that_a_condition_asks_about(site: Site, tmp_path: Path) -> None:
     site.sync()
     flag.touch()
     planned = site.sync()
-    assert (planned.part, verbs(planned)) == (frozenset({asks}), {"asks.ini": Verb.CHANGED})
+    assert (planned.scope, verbs(planned)) == (Scope.of({asks}), {"asks.ini": Verb.CHANGED})
     assert "Backlog=7" in (tmp_path / "units" / "vassal-asks.socket").read_text()
 
 
 def test_other_settings_or_a_lost_roll_have_the_run_look_at_all(site: Site) -> None:
     site.settings = Settings(emperor=site.settings.emperor, emperor_on_demand_extension=".socket", env=("A=b",))
-    assert site.sync().part is None
-    assert site.sync().part == frozenset()
+    assert site.sync().scope.is_all
+    assert site.sync().scope == NOTHING
     with open(site.paths.cache, "w", encoding="utf-8") as cache:
         cache.write("{}")
-    assert site.sync().part is None
+    assert site.sync().scope.is_all
 
 
 def test_a_file_that_changes_while_it_is_read_is_looked_at_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,11 +128,11 @@ def test_a_file_that_changes_while_it_is_read_is_looked_at_again(site: Site, mon
     monkeypatch.setattr(fingerprint, "_TICK", 10**12)
     young = site.write("young", "young")
     site.sync()
-    assert young in (site.sync().part or ())
+    assert young in (site.sync().scope.keys or ())
     monkeypatch.undo()
     site.age()
     site.sync()
-    assert site.sync().part == frozenset()
+    assert site.sync().scope == NOTHING
 
 
 def test_most_vassals_gone_at_once_are_kept(site: Site) -> None:
@@ -257,5 +153,5 @@ def test_with_many_changes_it_is_quicker_to_look_at_all(site: Site) -> None:
         site.write(f"m{number}", f"m{number}")
     site.age()
     planned = site.sync()
-    assert planned.part is None
+    assert planned.scope.is_all
     assert planned.vassals == incremental.MOST + 5

@@ -15,8 +15,8 @@ from bridge.model.unit import UnitState
 from bridge.model.unit_names import COMMON, TARGET, link_path
 from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.plan import Plan, plan_removal
+from bridge.state.lock import Pending
 from tests.unit.build import (
-    BOOT,
     BOOT_LINK,
     DEAD,
     FAILED,
@@ -47,6 +47,10 @@ def synced(*resolved: ResolvedVassal, **more: object) -> World:
     for name, fact in more.items():
         setattr(world, name, fact)
     return world
+
+
+def removal(world: World) -> Plan:
+    return plan_removal(world.observe(), {}, boot_link=BOOT_LINK)
 
 
 def told(plan: Plan) -> list[tuple[str, Verb, str]]:
@@ -169,7 +173,7 @@ def test_a_removed_vassal_that_is_down_is_not_stopped() -> None:
 def test_a_refused_vassal_that_an_interrupted_run_stopped_is_started_as_it_was() -> None:
     world = synced(ON_DEMAND)
     world.take_down("vassal-a.socket")
-    world.pending = frozenset({"vassal-a.socket"})
+    world.pending = Pending(restart=frozenset({"vassal-a.socket"}))
     plan = world.plan(make_desired(refused=[MOVED]))
     assert plan.start == ("vassal-a.socket",)
     assert not plan.write
@@ -191,7 +195,7 @@ def test_foreign_units_are_never_touched() -> None:
     world = synced(make_resolved("b.ini"), files={**synced(make_resolved("b.ini")).files, **foreign})
     for desired in (make_desired(ON_DEMAND, make_resolved("b.ini")), make_desired(make_resolved("b.ini"))):
         assert world.plan(desired).is_empty
-    assert not set(foreign) & set(plan_removal(world.observe(), boot_target=BOOT).remove)
+    assert not set(foreign) & set(removal(world).remove)
 
 
 @pytest.mark.parametrize("unit", ["vassal-a.socket", "vassal-a.service"])
@@ -267,7 +271,9 @@ def test_a_failed_socket_is_started() -> None:
 
 
 def test_what_an_interrupted_run_left_is_stopped_read_and_started_again() -> None:
-    world = synced(ON_DEMAND, pending=frozenset({"vassal-a.service", "vassal-a.socket", "vassal-gone.service"}))
+    world = synced(
+        ON_DEMAND, pending=Pending(restart=frozenset({"vassal-a.service", "vassal-a.socket", "vassal-gone.service"}))
+    )
     world.connect("vassal-a.service")
     plan = world.plan(make_desired(ON_DEMAND))
     assert plan.stop == ("vassal-a.service", "vassal-a.socket")
@@ -277,7 +283,7 @@ def test_what_an_interrupted_run_left_is_stopped_read_and_started_again() -> Non
 
 def test_a_stale_unit_in_memory_alone_is_read_again() -> None:
     """Written before the run was killed, and remembered by its socket: the next connection must not start the old."""
-    world = synced(ON_DEMAND, pending=frozenset({"vassal-a.service"}))
+    world = synced(ON_DEMAND, pending=Pending(restart=frozenset({"vassal-a.service"})))
     assert world.states["vassal-a.service"] == DEAD
     plan = world.plan(make_desired(ON_DEMAND))
     assert plan.reread == ("vassal-a.service",)
@@ -319,7 +325,7 @@ def test_removal_takes_all_of_the_bridges_and_nothing_else() -> None:
     slice_state = UnitState(load="loaded", active="active", sub="active")
     world.states |= {"vassals-2a.slice": slice_state, "vassals.slice": slice_state, "vassals-backup.service": RUNNING}
     world.files["vassal-x.service"] = "[Service]\n"
-    plan = plan_removal(world.observe(), boot_target=BOOT)
+    plan = removal(world)
     assert set(plan.remove) == {"vassal-a.service", "vassal-a.socket", "vassal-b.service", *COMMON}
     assert {unit for unit in plan.stop if not world.states[unit].is_down} == {
         "vassal-a.socket", "vassal-b.service", "vassals-2a.slice", "vassals.slice", TARGET,
@@ -327,14 +333,14 @@ def test_removal_takes_all_of_the_bridges_and_nothing_else() -> None:
     world.apply(plan)
     assert world.files == {"vassal-x.service": "[Service]\n"}
     assert world.links == {}
-    world.pending = frozenset()
-    assert plan_removal(world.observe(), boot_target=BOOT).is_empty
+    world.pending = Pending()
+    assert removal(world).is_empty
 
 
 def test_removal_where_nothing_is() -> None:
-    assert plan_removal(World().observe(), boot_target=BOOT).is_empty
+    assert removal(World()).is_empty
     foreign = World(files={TARGET: "[Unit]\n"}, links={BOOT_LINK: f"../{TARGET}"})
-    assert plan_removal(foreign.observe(), boot_target=BOOT).is_empty
+    assert removal(foreign).is_empty
 
 
 def test_changes_are_told_in_the_order_of_names() -> None:
@@ -448,7 +454,7 @@ def test_a_removal_takes_up_where_a_killed_run_stopped(desired: Desired, kill: i
     for left in (kill // 2, None):
         world.steps_left = left
         try:
-            world.apply(plan_removal(world.observe(), boot_target=BOOT))
+            world.apply(removal(world))
         except InterruptedRunError:
             assert left is not None
     assert (world.files, world.links) == ({}, {})

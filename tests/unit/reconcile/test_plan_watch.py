@@ -10,11 +10,11 @@ from bridge.model.change import Verb
 from bridge.model.unit import UnitState
 from bridge.model.unit_names import TARGET, pause_of
 from bridge.reconcile.conflicts import find_conflicts
-from bridge.reconcile.plan import Plan, make_plan
-from tests.unit.build import BOOT, World, common_texts, make_desired, make_resolved, texts_of
+from tests.unit.build import World, make_desired, make_resolved, plan_for
 
 if TYPE_CHECKING:
     from bridge.model.vassal import ResolvedVassal
+    from bridge.reconcile.plan import Plan
 
 ON_DEMAND = make_resolved("a.ini", "/run/a")
 ALWAYS = make_resolved("a.ini")
@@ -60,7 +60,7 @@ def test_what_an_admin_stopped_stays_stopped_until_it_changes() -> None:
     world = synced()
     world.take_down("vassal-a.socket")
     world.take_down(TARGET)
-    world.left = frozenset({"vassal-a.socket", TARGET})
+    world.stopped_by_admin = frozenset({"vassal-a.socket", TARGET})
     assert world.plan(make_desired(ON_DEMAND)).is_empty
     plan = world.plan(make_desired(make_resolved("a.ini", "/run/b")))
     assert plan.start == ("vassal-a.socket",)
@@ -84,19 +84,8 @@ def test_most_vassals_gone_at_once_are_not_removed(there: int, stay: int, *, gua
     actual = world.observe()
     desired = make_desired(*many(there)[:stay])
 
-    def plan(*, allow: bool) -> Plan:
-        conflicts = find_conflicts(desired, actual)
-        texts = {s.vassal.label: texts_of(s) for s in conflicts.accepted}
-        return make_plan(
-            conflicts=conflicts,
-            texts=texts,
-            common=common_texts(),
-            actual=actual,
-            boot_target=BOOT,
-            allow_mass_removal=allow,
-        )
-
-    assert len(plan(allow=True).remove) == 2 * (there - stay)
-    careful = plan(allow=False)
+    conflicts = find_conflicts(desired, actual)
+    assert len(plan_for(conflicts, actual).remove) == 2 * (there - stay)
+    careful = plan_for(conflicts, actual, is_guarded=True)
     assert careful.is_empty == guarded
     assert [d.code for d in careful.diagnostics] == (["mass-removal"] if guarded else [])

@@ -7,16 +7,20 @@ import pytest
 
 from bridge.diagnostics import BridgeError
 from bridge.model.unit_names import TARGET
-from bridge.reconcile.drift import config_folders, outdated, stopped_units
+from bridge.model.vassal import ConfigFile
+from bridge.reconcile.drift import DriftDetector, config_folders
 from bridge.reconcile.run import RunContext
 from bridge.state.last_run import LastRun, LastRunFile
+from bridge.state.lock import Pending
 from tests.unit.build import World, WorldManager, make_desired, make_resolved
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 A, B = make_resolved("a.ini", "@a"), make_resolved("b.ini")
-RUN = LastRun(left=frozenset({"x.socket"}), owed=frozenset({"/etc/\udcff.ini"}), folders={"/etc": 7})
+RUN = LastRun(
+    stopped_by_admin=frozenset({"x.socket"}), failed=frozenset({"dir:///etc:\udcff.ini"}), folders={"/etc": 7}
+)
 
 
 @pytest.fixture
@@ -27,19 +31,28 @@ def world() -> World:
 
 
 def stopped(world: World, last: LastRun | None = None, *, stamp: int = 1) -> frozenset[str]:
-    return stopped_units(world.observe(), RunContext(stamp=stamp, last=last or LastRun()))
+    context = RunContext(stamp=stamp, last=last or LastRun(), interrupted=world.pending.restart)
+    return DriftDetector(context=context, exiled=world.exiled).stopped_units(world.observe())
 
 
 def test_what_is_noted_is_read(tmp_path: Path) -> None:
-    notebook = LastRunFile(str(tmp_path / "last-run"))
-    assert notebook.read() is None
-    notebook.write(RUN)
-    assert notebook.read() == RUN
+    file = LastRunFile(str(tmp_path / "last-run"))
+    assert file.read() is None
+    file.write(RUN)
+    assert file.read() == RUN
     before = (tmp_path / "last-run").stat().st_ino
-    notebook.write(RUN)
+    file.write(RUN)
     assert (tmp_path / "last-run").stat().st_ino == before
-    notebook.forget()
+    file.forget()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_version_0_1_0_noted_is_read(tmp_path: Path) -> None:
+    (tmp_path / "last-run").write_text('{"left": ["x.socket"], "owed": ["/etc/a.ini"], "folders": {"/etc": 7}}')
+    run = LastRunFile(str(tmp_path / "last-run")).read()
+    assert run == LastRun(
+        stopped_by_admin=frozenset({"x.socket"}), failed=frozenset({"/etc/a.ini"}), folders={"/etc": 7}
+    )
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"left": 1, "owed": [], "folders": {}}', "\0"])
@@ -66,7 +79,9 @@ def test_what_fails_is_exiled_or_never_came_up_was_not_stopped(world: World) -> 
     world.fail("vassal-a.socket")
     assert stopped(world) == frozenset()
     world.take_down("vassal-a.socket")
-    assert stopped(world, LastRun(owed=frozenset({A.vassal.config}))) == frozenset()
+    # Version 0.1.0 noted the paths of configs.
+    for failed in (A.vassal.key, A.vassal.config.path):
+        assert stopped(world, LastRun(failed=frozenset({failed}))) == frozenset()
     world.exiled = frozenset({"a"})
     assert stopped(world) == frozenset()
 
@@ -74,9 +89,9 @@ def test_what_fails_is_exiled_or_never_came_up_was_not_stopped(world: World) -> 
 def test_after_a_run_that_was_killed_only_what_it_noted_was_stopped(world: World) -> None:
     world.take_down("vassal-a.socket")
     world.take_down("vassal-b.service")
-    noted = LastRun(left=frozenset({"vassal-a.socket"}))
+    noted = LastRun(stopped_by_admin=frozenset({"vassal-a.socket"}))
     assert stopped(world, noted, stamp=0) == {"vassal-a.socket"}
-    world.pending = frozenset({"vassal-a.socket"})
+    world.pending = Pending(restart=frozenset({"vassal-a.socket"}))
     assert stopped(world, noted, stamp=0) == frozenset()
 
 
@@ -86,13 +101,14 @@ def test_all_configs_are_new_in_a_folder_that_is_another(tmp_path: Path) -> None
         each.mkdir()
         (each / "a.ini").write_text("[uwsgi]\n")
     resolved = make_resolved("a.ini")
-    resolved = replace(resolved, vassal=replace(resolved.vassal, config=str(folder / "a.ini")))
+    resolved = replace(resolved, vassal=replace(resolved.vassal, config=ConfigFile(str(folder / "a.ini"))))
     world, desired = World(), make_desired(resolved)
     world.sync(desired)
     actual = world.observe()
 
     def old(last: LastRun) -> frozenset[str]:
-        return outdated(desired, actual, WorldManager(world), RunContext(stamp=1 << 62, last=last))
+        detector = DriftDetector(context=RunContext(stamp=1 << 62, last=last), exiled=frozenset())
+        return detector.outdated(desired, actual, WorldManager(world))
 
     last = LastRun(folders=config_folders(desired, actual, LastRun()))
     assert last.folders == {str(folder): folder.stat().st_ino}

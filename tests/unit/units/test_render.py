@@ -2,7 +2,7 @@
 
 Each ``golden/NAME.json`` describes a vassal; the folder ``golden/NAME`` holds the unit files it must be rendered to,
 and ``golden/common`` and ``golden/common-user`` those that all vassals share. After a change that is meant to change
-units, write them anew and read the difference before it is committed::
+units, raise ``bridge.units.marker.FORMAT``, write them anew and read the difference before it is committed::
 
     REGENERATE_GOLDEN=1 .venv/bin/python -m pytest tests/unit/units/test_render.py
     git diff tests/unit/golden
@@ -15,6 +15,8 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +28,9 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.unit import Mark
 from bridge.model.unit_names import COMMON, PAUSE_SCRIPT, SUB_SLICE, EscapeError, slice_of, starter_of
 from bridge.model.vassal import ResolvedVassal, SocketAccess
-from bridge.units.marker import _marked, read_mark
-from bridge.units.render import make_templates, render, render_common
-from tests.unit.build import SHIPPED, make_resolved, templates
+from bridge.units.marker import FORMAT, marked, read_mark
+from bridge.units.render import RenderContext, make_templates, render, render_common
+from tests.unit.build import SHIPPED, context, make_resolved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,12 +57,13 @@ def agree(name: str, texts: Mapping[str, str]) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
-    agree(name, render(case(name), templates()))
+    agree(name, render(case(name), context()))
 
 
 @pytest.mark.parametrize(("name", "user_manager"), [("common", False), ("common-user", True)])
 def test_golden_common(name: str, user_manager: bool) -> None:
-    texts = render_common(templates(), user_manager=user_manager)
+    pauses = "/run/user/1000/emperor-bridge/pauses" if user_manager else context().pauses
+    texts = render_common(replace(context(), user_manager=user_manager, pauses=pauses))
     assert tuple(texts) == COMMON
     agree(name, texts)
 
@@ -68,6 +71,23 @@ def test_golden_common(name: str, user_manager: bool) -> None:
 def test_there_are_golden_cases_and_no_stray_folders() -> None:
     assert len(CASES) >= 8
     assert {p.name for p in GOLDEN.iterdir() if p.is_dir()} == {*CASES, "common", "common-user"}
+
+
+def test_the_format_is_raised_with_the_rendering() -> None:
+    """A version takes units of its own format as a change of the facts, and stops what runs.
+
+    The file has the number and a digest of all golden texts. REGENERATE_GOLDEN writes it if the number was raised, or
+    if it was removed because there are other cases now.
+    """
+    texts = {f"{path.parent.name}/{path.name}": path.read_text("utf-8") for path in GOLDEN.glob("*/*")}
+    digest = blake2b(json.dumps(texts, sort_keys=True).encode(), digest_size=16).hexdigest()
+    record = GOLDEN / "FORMAT"
+    noted = record.read_text("utf-8").split() if record.exists() else []
+    if os.environ.get("REGENERATE_GOLDEN") and noted[:1] != [FORMAT]:
+        record.write_text(f"{FORMAT} {digest}\n", "utf-8")
+        noted = [FORMAT, digest]
+    assert noted[:1] != [FORMAT] or noted == [FORMAT, digest], "the rendering changed: raise bridge.units.marker.FORMAT"
+    assert noted == [FORMAT, digest], "FORMAT was raised: write the golden files anew"
 
 
 def test_systemd_has_nothing_to_say_of_them(tmp_path: Path) -> None:
@@ -94,12 +114,20 @@ TEXT = st.text()
 
 
 @settings(deadline=None)
-@given(unit=st.from_regex(r"vassal-[a-z\\]{1,9}\.service", fullmatch=True), facts=st.tuples(TEXT, TEXT, TEXT, TEXT))
-def test_the_mark_round_trips(unit: str, facts: tuple[str, str, str, str]) -> None:
-    config, name, monitor, address = facts
-    mark = Mark(unit=unit, config=config, name=name, monitor=monitor, address=address)
-    text = _marked(unit, "[Unit]\n", mark)
-    assert read_mark(unit, text) == mark
+@given(unit=st.from_regex(r"vassal-[a-z\\]{1,9}\.service", fullmatch=True), facts=st.tuples(*[TEXT] * 6))
+def test_the_mark_round_trips(unit: str, facts: tuple[str, ...]) -> None:
+    config, name, monitor, address, tenant, configuration = facts
+    mark = Mark(
+        unit=unit,
+        config=config,
+        name=name,
+        monitor=monitor,
+        address=address,
+        tenant=tenant,
+        configuration=configuration,
+    )
+    text = marked("[Unit]\n", mark)
+    assert read_mark(unit, text) == replace(mark, format=FORMAT)
     assert text.isascii()
     assert read_mark("vassal-other.service", text) is None
 
@@ -113,7 +141,7 @@ def test_the_mark_round_trips(unit: str, facts: tuple[str, str, str, str]) -> No
         "# x\n[X-EmperorBridge]\nUnit=vassal-a.service\n",
         '# x\n[X-EmperorBridge]\nUnit="vassal-b.service"\n',
         '# x\n[X-EmperorBridge]\nUnit=5\nConfig="/v/a.ini"\n',
-        '[Unit]\n#\n#\n#\n#\n#\n#\n#\n[X-EmperorBridge]\nUnit="vassal-a.service"\n',
+        "[Unit]\n" + "#\n" * 11 + '[X-EmperorBridge]\nUnit="vassal-a.service"\n',
     ],
 )
 def test_what_is_no_mark(text: str) -> None:
@@ -122,27 +150,31 @@ def test_what_is_no_mark(text: str) -> None:
 
 def test_a_units_mark_says_what_it_was_made_from() -> None:
     resolved = make_resolved("a b.ini", ":9000")
-    for unit, text in render(resolved, templates()).items():
+    for unit, text in render(resolved, context()).items():
         assert read_mark(unit, text) == Mark(
-            unit=unit, config="/v/a b.ini", name="a b.ini", monitor="dir:///v", address="0.0.0.0:9000"
+            unit=unit, config="/v/a b.ini", name="a b.ini", monitor="dir:///v", address="0.0.0.0:9000", format=FORMAT
         )
 
 
 def test_a_common_units_mark_names_no_vassal() -> None:
-    for unit, text in render_common(templates(), user_manager=False).items():
-        assert read_mark(unit, text) == Mark(unit=unit)
+    for unit, text in render_common(context()).items():
+        assert read_mark(unit, text) == Mark(unit=unit, format=FORMAT)
 
 
 @pytest.mark.parametrize("folder", ["/v ", "/v\\"])
 def test_a_folder_no_unit_can_hold(folder: str) -> None:
     with pytest.raises(EscapeError):
-        render(make_resolved(folder=folder), templates())
+        render(make_resolved(folder=folder), context())
+
+
+def templates_in(*folders: Path) -> RenderContext:
+    return RenderContext(templates=make_templates([str(folder) for folder in folders]))
 
 
 def rendered_with(folder: Path, name: str, text: str) -> str:
     (folder / name).write_text(text, "utf-8")
     resolved = make_resolved("app.ini", "@a")
-    return render(resolved, make_templates((str(folder), str(SHIPPED))))[name.replace("vassal.", "vassal-app.")[:-3]]
+    return render(resolved, templates_in(folder, SHIPPED))[name.replace("vassal.", "vassal-app.")[:-3]]
 
 
 def test_an_admins_template_wins_and_is_marked(tmp_path: Path) -> None:
@@ -181,9 +213,9 @@ def test_a_broken_template(tmp_path: Path, text: str, line: int, why: str) -> No
 def test_a_template_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "vassals.target.j2").write_bytes(b"\xff")
     with pytest.raises(BridgeError, match=r"vassals\.target\.j2"):
-        render_common(make_templates((str(tmp_path), str(SHIPPED))), user_manager=False)
+        render_common(templates_in(tmp_path, SHIPPED))
     with pytest.raises(BridgeError, match=r"vassals\.target\.j2"):
-        render_common(make_templates((f"{tmp_path}/none",)), user_manager=False)
+        render_common(templates_in(tmp_path / "none"))
 
 
 @pytest.mark.parametrize(

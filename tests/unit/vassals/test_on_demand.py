@@ -12,25 +12,31 @@ from bridge.config.settings import Settings
 from bridge.diagnostics import BridgeError, Severity
 from bridge.model.address import UnixAddress, parse_address
 from bridge.vassals import on_demand
-from bridge.vassals.on_demand import EXEC_OUTPUT_MAX, RULE_FILE_MAX, RuleResult, apply_on_demand_rule
+from bridge.vassals.on_demand import EXEC_OUTPUT_MAX, RULE_FILE_MAX, RuleResult, _address_of, apply_on_demand_rule
 from tests.unit.build import make_vassal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bridge.model.address import Address
     from bridge.model.vassal import Vassal
 
 BY_EXTENSION = Settings(emperor_on_demand_extension=".socket")
 
 
 def ask(settings: Settings, vassal: Vassal) -> RuleResult:
-    (ruling,) = apply_on_demand_rule(settings, [vassal])
-    return ruling
+    (result,) = apply_on_demand_rule(settings, [vassal])
+    return result
 
 
 def rule_file(folder: Path, content: bytes) -> RuleResult:
     (folder / "app.ini.socket").write_bytes(content)
     return ask(BY_EXTENSION, make_vassal(folder=str(folder)))
+
+
+def by_file(folder: Path, address: Address | None = None) -> RuleResult:
+    """Return what the extension rule says without a problem. Its file counts whether it is there or not."""
+    return RuleResult(address=address, sources=(f"{folder}/app.ini.socket",))
 
 
 def run(folder: Path, *command: str, name: str = "app.ini") -> RuleResult:
@@ -41,10 +47,10 @@ def python(folder: Path, code: str) -> RuleResult:
     return run(folder, sys.executable, "-c", code)
 
 
-def rejection(ruling: RuleResult) -> str:
-    assert ruling.address is None
-    assert ruling.refused
-    (problem,) = ruling.diagnostics
+def rejection(result: RuleResult) -> str:
+    assert result.address is None
+    assert result.is_invalid
+    (problem,) = result.diagnostics
     assert problem.code == "rule-invalid"
     assert problem.vassal == "app.ini"
     assert problem.hint
@@ -65,7 +71,7 @@ def rejection(ruling: RuleResult) -> str:
     ],
 )
 def test_a_rule_files_address(tmp_path: Path, content: bytes, address: str) -> None:
-    assert rule_file(tmp_path, content) == RuleResult(address=parse_address(address, base="/"))
+    assert rule_file(tmp_path, content) == by_file(tmp_path, parse_address(address, base="/"))
 
 
 def test_a_relative_address_is_below_the_vassals_folder(tmp_path: Path) -> None:
@@ -74,19 +80,19 @@ def test_a_relative_address_is_below_the_vassals_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n", b"   ", b"\n \n"])
 def test_an_empty_rule_file_means_always(tmp_path: Path, content: bytes) -> None:
-    assert rule_file(tmp_path, content) == RuleResult()
+    assert rule_file(tmp_path, content) == by_file(tmp_path)
 
 
 def test_no_rule_file_means_always(tmp_path: Path) -> None:
-    assert ask(BY_EXTENSION, make_vassal(folder=str(tmp_path))) == RuleResult()
+    assert ask(BY_EXTENSION, make_vassal(folder=str(tmp_path))) == by_file(tmp_path)
 
 
 @pytest.mark.parametrize(("content", "address"), [(b"/run/a\n/run/b\n", "/run/a"), (b"\n/run/b", "")])
 def test_more_lines_are_told_of(tmp_path: Path, content: bytes, address: str) -> None:
-    ruling = rule_file(tmp_path, content)
-    assert ruling.address == (UnixAddress(address) if address else None)
-    assert not ruling.refused
-    (problem,) = ruling.diagnostics
+    result = rule_file(tmp_path, content)
+    assert result.address == (UnixAddress(address) if address else None)
+    assert not result.is_invalid
+    (problem,) = result.diagnostics
     assert (problem.code, problem.line, problem.severity) == ("rule-more-lines", 2, Severity.WARNING)
     assert problem.path == f"{tmp_path}/app.ini.socket"
 
@@ -102,15 +108,16 @@ def test_more_lines_are_told_of(tmp_path: Path, content: bytes, address: str) ->
         (b"\xff", "UTF-8"),
         (b"9000", "is a number"),
         (b":70000", "out of range"),
+        (b"/run/a\\", "backslash"),
         (b"/" + b"a" * 107, "108 bytes"),
         (b"a" * (RULE_FILE_MAX + 1), f"larger than {RULE_FILE_MAX}"),
     ],
 )
 def test_wrong_rule_files(tmp_path: Path, content: bytes, why: str) -> None:
-    ruling = rule_file(tmp_path, content)
-    assert why in rejection(ruling)
-    assert ruling.diagnostics[0].path == f"{tmp_path}/app.ini.socket"
-    assert str(ruling.diagnostics[0]).isprintable()
+    result = rule_file(tmp_path, content)
+    assert why in rejection(result)
+    assert result.diagnostics[0].path == f"{tmp_path}/app.ini.socket"
+    assert str(result.diagnostics[0]).isprintable()
 
 
 def test_a_fifo_as_rule_file(tmp_path: Path) -> None:
@@ -145,6 +152,31 @@ def test_the_directory_rule(directory: str, name: str, address: str) -> None:
     assert ask(settings, make_vassal(name)) == RuleResult(address=UnixAddress(address))
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("/run/a\nb", "control character"),
+        ("/run/a ", "white space"),
+        ("/run/a\\", "backslash"),
+        ("/run/\udcff", "UTF-8"),
+    ],
+)
+def test_an_address_that_no_unit_can_hold(text: str, why: str) -> None:
+    vassal = make_vassal()
+    assert why in rejection(_address_of(text, vassal, vassal.config.path))
+
+
+@pytest.mark.parametrize(("directory", "why"), [("/run/a\nb", "control character"), ("/run/\udcff", "UTF-8")])
+def test_a_folder_of_sockets_that_no_unit_can_hold(directory: str, why: str) -> None:
+    assert why in rejection(ask(Settings(emperor_on_demand_directory=directory), make_vassal()))
+
+
+@pytest.mark.parametrize("folder", [" v", "v "])
+def test_blanks_inside_an_address_are_no_obstacle(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir()
+    assert rule_file(tmp_path / folder, b"a.sock").address == UnixAddress(f"{tmp_path}/{folder}/a.sock")
+
+
 def test_the_directory_rule_with_too_long_a_path() -> None:
     assert "bytes" in rejection(ask(Settings(emperor_on_demand_directory="/" + "d" * 100), make_vassal()))
 
@@ -159,11 +191,11 @@ def test_the_rules_come_in_the_emperors_order(tmp_path: Path) -> None:
     directory = Settings(emperor_on_demand_directory="/d", emperor_on_demand_exec=command)
     assert str(ask(extension, vassal).address) == "@extension"
     assert str(ask(directory, vassal).address) == "/d/app.socket"
-    assert str(ask(Settings(emperor_on_demand_exec=command), vassal).address) == f"@exec {vassal.config}"
+    assert str(ask(Settings(emperor_on_demand_exec=command), vassal).address) == f"@exec {vassal.config.path}"
     assert ask(Settings(), vassal) == RuleResult()
     # Only one is used, even where it says nothing.
     (tmp_path / "app.ini.socket").unlink()
-    assert ask(extension, vassal) == RuleResult()
+    assert ask(extension, vassal) == by_file(tmp_path)
 
 
 def test_a_commands_address(tmp_path: Path) -> None:
@@ -179,22 +211,22 @@ def test_no_shell_reads_the_vassals_name(tmp_path: Path) -> None:
     folder.mkdir()
     name = "a $(touch x) `touch y` \"'; touch z.ini"
     code = "import sys, pathlib; pathlib.Path('../seen').write_text(sys.argv[1]); print('@a')"
-    ruling = run(folder, sys.executable, "-c", code, name=name)
-    assert str(ruling.address) == "@a"
+    result = run(folder, sys.executable, "-c", code, name=name)
+    assert str(result.address) == "@a"
     assert (tmp_path / "seen").read_text() == f"{folder}/{name}"
     assert list(folder.iterdir()) == []
 
 
 def test_no_shell_reads_the_command(tmp_path: Path) -> None:
-    ruling = ask(Settings(emperor_on_demand_exec="echo '@a $(id)' | cat;"), make_vassal(folder=str(tmp_path)))
-    assert str(ruling.address) == f"@a $(id) | cat; {tmp_path}/app.ini"
+    result = ask(Settings(emperor_on_demand_exec="echo '@a $(id)' | cat;"), make_vassal(folder=str(tmp_path)))
+    assert str(result.address) == f"@a $(id) | cat; {tmp_path}/app.ini"
 
 
 def test_the_answers_are_in_the_order_of_the_vassals(tmp_path: Path) -> None:
     vassals = [make_vassal(f"{n}.ini", folder=str(tmp_path)) for n in range(20)]
     code = "import sys; print('@' + sys.argv[1].rpartition('/')[2])"
-    rulings = apply_on_demand_rule(Settings(emperor_on_demand_exec=shlex.join([sys.executable, "-Sc", code])), vassals)
-    assert [str(r.address) for r in rulings] == [f"@{n}.ini" for n in range(20)]
+    results = apply_on_demand_rule(Settings(emperor_on_demand_exec=shlex.join([sys.executable, "-Sc", code])), vassals)
+    assert [str(r.address) for r in results] == [f"@{n}.ini" for n in range(20)]
 
 
 @pytest.mark.parametrize(
@@ -241,8 +273,8 @@ def test_commands_that_take_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_background_child_is_no_obstacle_without_the_output(tmp_path: Path) -> None:
-    ruling = run(tmp_path, "sh", "-c", "sleep 0.3 >/dev/null 2>&1 & echo @a")
-    assert str(ruling.address) == "@a"
+    result = run(tmp_path, "sh", "-c", "sleep 0.3 >/dev/null 2>&1 & echo @a")
+    assert str(result.address) == "@a"
 
 
 @pytest.mark.parametrize(("command", "why"), [("'", "cannot be split"), ("   ", "is empty")])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,9 +7,10 @@ import pytest
 from bridge.config.settings import Settings
 from bridge.model.address import parse_address
 from bridge.model.vassal import Owner, ResolvedVassal
-from bridge.vassals.resolve import resolve
+from bridge.vassals.on_demand import RuleResult
+from bridge.vassals.resolve import Resolution, ResolveContext, resolve
 from bridge.vassals.spawn import SpawnDefaults
-from tests.unit.build import make_vassal
+from tests.unit.build import as_is, make_vassal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,9 +23,16 @@ AS_RELOADED = "UWSGI_RELOADS=-1"
 
 def decide(folder: Path, lines: str, settings: Settings | None = None) -> ResolvedVassal | Diagnostic:
     (folder / "app.ini").write_text(f"[uwsgi]\n{lines}\n", "utf-8")
-    vassal = replace(make_vassal(folder=str(folder)), owner=Owner(1000, 1000))
+    return decide_as_it_is(folder, settings=settings)
+
+
+def decide_as_it_is(
+    folder: Path, rule: RuleResult | None = None, settings: Settings | None = None
+) -> ResolvedVassal | Diagnostic:
+    vassal = make_vassal(folder=str(folder), owner=Owner(1000, 1000))
     defaults = SpawnDefaults(settings=settings or Settings(), program="/usr/bin/uwsgi")
-    return resolve(vassal, None, defaults=defaults, canonical_address=lambda address: address)
+    found = resolve(vassal, rule or RuleResult(), ResolveContext(defaults, as_is))
+    return found.resolved if isinstance(found, Resolution) else found
 
 
 def resolved(folder: Path, lines: str, settings: Settings | None = None) -> ResolvedVassal:
@@ -84,7 +91,6 @@ def test_an_address_in_a_file_is_a_conflict_too(tmp_path: Path) -> None:
     (tmp_path / "address").write_text("/run/app.sock\n", "utf-8")
     (tmp_path / "app.ini").write_text("[uwsgi]\nsocket = @(address)\n", "utf-8")
     address = parse_address("/run/app.sock", base="/")
-    defaults = SpawnDefaults(settings=Settings(), program="/usr/bin/uwsgi")
-    found = resolve(make_vassal(folder=str(tmp_path)), address, defaults=defaults, canonical_address=lambda one: one)
+    found = decide_as_it_is(tmp_path, RuleResult(address=address))
     assert not isinstance(found, ResolvedVassal)
     assert (found.code, found.line) == ("socket-is-rules", 2)

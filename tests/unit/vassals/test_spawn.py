@@ -12,7 +12,7 @@ from bridge.model.unit_names import SUB_SLICE, slice_of
 from bridge.model.vassal import Owner, SpawnSpec
 from bridge.units.render import render
 from bridge.vassals.spawn import SpawnDefaults, find_binary, spawn_defaults, spawn_spec
-from tests.unit.build import make_resolved, make_vassal, templates
+from tests.unit.build import context, make_resolved, make_vassal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ TENANT = Owner(1000, 1001)
 
 
 def execute(settings: Settings, *, owner: Owner = TENANT, name: str = "app.ini", program: str = UWSGI) -> SpawnSpec:
-    vassal = replace(make_vassal(name), owner=owner)
+    vassal = make_vassal(name, owner=owner)
     found = spawn_spec(vassal, SpawnDefaults(settings=settings, program=program))
     assert isinstance(found, SpawnSpec), found
     return found
@@ -31,7 +31,7 @@ def execute(settings: Settings, *, owner: Owner = TENANT, name: str = "app.ini",
 def service(settings: Settings) -> list[str]:
     """Return the lines of the service unit of a vassal of these settings."""
     resolved = replace(make_resolved("app.ini", "/run/app.sock"), spawn=execute(settings))
-    return render(resolved, templates())["vassal-app.service"].splitlines()
+    return render(resolved, context())["vassal-app.service"].splitlines()
 
 
 def test_the_command_line_is_the_emperors() -> None:
@@ -85,7 +85,7 @@ def test_a_tenant_with_all_groups() -> None:
 
 @pytest.mark.parametrize(("owner", "what"), [(Owner(0, 5), "owner"), (Owner(5, 0), "group"), (Owner(0, 0), "owner")])
 def test_root_is_no_tenant(owner: Owner, what: str) -> None:
-    vassal = replace(make_vassal(), owner=owner)
+    vassal = make_vassal(owner=owner)
     found = spawn_spec(vassal, SpawnDefaults(settings=Settings(emperor_tyrant=True), program=UWSGI))
     assert isinstance(found, Diagnostic)
     assert found.code == "tyrant-root"
