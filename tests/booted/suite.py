@@ -55,9 +55,10 @@ def tree() -> Path:
     if not SUITE:
         return Path("/")
     directory = TREES / f"{SUITE}-{_contents()}"
-    with lock(directory):
-        if not directory.exists():
-            _make(directory)
+    if not directory.exists():
+        with lock(directory):
+            if not directory.exists():
+                _make(directory)
     return directory
 
 
