@@ -102,7 +102,13 @@ def read_as_started(vassal: Vassal, defaults: SpawnDefaults, *more: str) -> Conf
         ConfigError: uWSGI would not start with it.
     """
     environ = dict(one.split("=", 1) for one in (*defaults.environment, *more))
-    view = ProcessView(environ=environ, cwd=vassal.directory, before=defaults.before, after=defaults.after)
+    view = ProcessView(
+        environ=environ,
+        cwd=vassal.directory,
+        before=defaults.before,
+        after=defaults.after,
+        program=defaults.binary,
+    )
     return read(vassal.config.path, view)
 
 
