@@ -27,6 +27,7 @@ SUITE = os.environ.get("SUITE", "")
 TREES = Path(os.environ.get("EMPEROR_BRIDGE_TREES_DIR") or "/var/cache/emperor-bridge-tests")
 MIRROR = os.environ.get("EMPEROR_BRIDGE_MIRROR") or "http://deb.debian.org/debian"
 LISTS = ("test-packages.txt", "tree-packages.txt")
+TESTS = ("hypothesis", "pytest")
 VENV = "/opt/venv"
 """Where a tree has the Python packages that the bridge needs, installed by the tree's own Python."""
 PYTHON = f"{VENV}/bin/python" if SUITE else sys.executable
@@ -75,10 +76,11 @@ def packages() -> list[str]:
 
 
 def requirements() -> list[str]:
-    """Return the Python packages that the bridge needs."""
+    """Return the Python packages that a tree has: what the bridge needs, and what its unit tests need."""
     with (CHECKOUT / "pyproject.toml").open("rb") as file:
-        found: list[str] = tomllib.load(file)["project"]["dependencies"]
-    return found
+        project = tomllib.load(file)["project"]
+    tests = project["optional-dependencies"]["test"]
+    return [*project["dependencies"], *(one for one in tests if one.startswith(TESTS))]
 
 
 def _contents() -> str:

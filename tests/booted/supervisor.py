@@ -94,6 +94,9 @@ def nspawn(directory: Path, plan: Plan, console: int, notify: str) -> subprocess
     command += ["--notify-ready=yes", f"--rlimit=NOFILE=1024:{files}"]
     command += [bind_option(directory, path) for path in plan.binds]
     environment = {**os.environ, "NOTIFY_SOCKET": notify}
+    if plan.tree != "/":
+        # From 258 on systemd knows no other; what the host has suits its own tree.
+        environment["UNIFIED_CGROUP_HIERARCHY"] = "1"
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=environment)
 
 
