@@ -35,7 +35,7 @@ def shared(tenants: None, bridge: Bridge) -> Bridge:
     return bridge
 
 
-def put(bridge: Bridge, owner: str, name: str, text: str, address: str | None, folder: str = VASSALS) -> str:
+def put(bridge: Bridge, owner: str, name: str, text: str, address: str | None, *, folder: str = VASSALS) -> str:
     """Have a tenant write a vassal and its rule."""
     path = f"{folder}/{name}"
     files = {f"{path}.socket": f"{address}\n"} if address else {}
@@ -165,7 +165,7 @@ def test_a_link_to_a_neighbours_folder_takes_nothing(
     machine.cleanups.append(lambda: machine.remove("/srv/homes"))
     for name in ("alice", "bob"):
         machine.run("install", "-d", "-o", name, f"/srv/homes/{name}")
-    put(bridge, "alice", "v.ini", config(), SITE, "/srv/homes/alice/vassals")
+    put(bridge, "alice", "v.ini", config(), SITE, folder="/srv/homes/alice/vassals")
     link = ("ln", "-sn", "../alice/vassals", "/srv/homes/bob/vassals")
     if is_first:
         machine.run(*link, user="bob")
