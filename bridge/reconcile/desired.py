@@ -67,6 +67,8 @@ class DesiredLoader:
     monitors: Sequence[Monitor]
     context: ResolveContext
     progress: Progress
+    tenants: Mapping[str, int | None] = field(default_factory=dict)
+    """The owners that vassals had when their units were made, by key."""
 
     def load(self, scope: Scope, unfinished: Collection[str] = frozenset(), *, keep_configs: bool = False) -> Desired:
         """Load the desired state. A vassal of which a file is ``unfinished`` stays as it is.
@@ -113,7 +115,7 @@ class DesiredLoader:
             return RejectedVassal(vassal=vassal, mode=Mode.ON_DEMAND, sources=sources), rule.diagnostics
         mode = Mode.ON_DEMAND if rule.address else Mode.ALWAYS
         rejected = RejectedVassal(vassal=vassal, mode=mode, address=rule.address, sources=sources)
-        if path in unfinished:
+        if path in unfinished and not self._changed_hands(vassal):
             return rejected, ()
         result = resolve(vassal, rule, self.context)
         if not isinstance(result, Diagnostic):
@@ -121,6 +123,11 @@ class DesiredLoader:
         # The fault may stand in a file that the config includes.
         sources = (*sources, result.path) if result.path else sources
         return replace(rejected, sources=sources), (*rule.diagnostics, result)
+
+    def _changed_hands(self, vassal: Vassal) -> bool:
+        """Tell whether a config is another tenant's now: whoever holds it open cannot keep its unit as it was."""
+        before = self.tenants.get(vassal.key)
+        return self.settings.emperor_tyrant and before is not None and before != vassal.config.owner.uid
 
 
 def _distinct(reports: Sequence[Report]) -> list[Vassal]:

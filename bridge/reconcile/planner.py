@@ -20,6 +20,7 @@ from bridge.reconcile.run import Assessment, PlannedRun, Scope
 from bridge.units.render import RenderContext, Throttle, make_templates, render, render_common
 from bridge.vassals.resolve import ResolveContext, unwritable
 from bridge.vassals.spawn import spawn_defaults
+from bridge.vassals.tenant import make_boundary
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -63,7 +64,8 @@ class Planner:
         reader = self.reader()
         actual = reader.read_all(manager)
         refuse_foreign_common(actual)
-        desired = self.loader(reader).load(Scope.all(), context.unfinished, keep_configs=keep_configs)
+        tenants = {one.key: one.tenant for one in actual.installed.values()}
+        desired = self.loader(reader, tenants).load(Scope.all(), context.unfinished, keep_configs=keep_configs)
         return self._plan(desired, actual, manager, context)
 
     def plan_scope(self, manager: Manager, context: RunContext, scope: Scope, cache: VassalCache) -> PlannedRun | None:
@@ -74,7 +76,8 @@ class Planner:
         """
         keys = scope.keys or frozenset()
         reader = self.reader()
-        desired = self.loader(reader).load(scope, context.unfinished)
+        tenants = {key: record.tenant for key in keys if (record := cache.records.get(key))}
+        desired = self.loader(reader, tenants).load(scope, context.unfinished)
         actual = reader.read_some(manager, _labels(desired, cache, keys))
         if actual.of_others or _contends(desired, actual, cache, keys):
             return None
@@ -115,15 +118,21 @@ class Planner:
         monitors = frozenset(monitor.id for monitor in self.monitors)
         return ActualReader(self.paths, self.directory, make_canonical_address(), monitors)
 
-    def loader(self, reader: ActualReader) -> DesiredLoader:
-        """Return what loads the desired state.
+    def loader(self, reader: ActualReader, tenants: Mapping[str, int | None] | None = None) -> DesiredLoader:
+        """Return what loads the desired state; ``tenants`` are the owners at the time the units were made, by key.
 
         Raises:
             BridgeError: the settings name a program, user or group that is not there.
         """
         defaults = spawn_defaults(self.settings, user_manager=self.paths.user_manager)
-        context = ResolveContext(defaults, reader.canonical_address)
-        return DesiredLoader(settings=self.settings, monitors=self.monitors, context=context, progress=self.progress)
+        context = ResolveContext(defaults, reader.canonical_address, make_boundary(self.settings))
+        return DesiredLoader(
+            settings=self.settings,
+            monitors=self.monitors,
+            context=context,
+            progress=self.progress,
+            tenants=tenants or {},
+        )
 
     def render(self, resolved: ResolvedVassal) -> dict[str, str]:
         """Render a vassal's units.

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, printable
 from bridge.host.links import link_targets
-from bridge.host.path_security import open_folder
 from bridge.host.users import missing_owner
-from bridge.model.address import InetAddress, UnixAddress, overlaps, parse_uwsgi_socket
+from bridge.model.address import InetAddress, overlaps, parse_uwsgi_socket
 from bridge.model.unit_names import EscapeError
 from bridge.model.vassal import ResolvedVassal, SocketAccess
 from bridge.units.quoting import argument, value, word
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from bridge.uwsgi.options import Config, Option
     from bridge.vassals.on_demand import RuleResult
     from bridge.vassals.spawn import SpawnDefaults
+    from bridge.vassals.tenant import TenantBoundary
 
 _BACKLOG = re.compile(r"[1-9][0-9]{0,6}")
 _MODE = re.compile(r"[0-7]{3}")
@@ -42,6 +42,8 @@ class ResolveContext:
     defaults: SpawnDefaults
     canonical_address: Callable[[Address], Address]
     """Resolves the symlinked folders of an address."""
+    boundary: TenantBoundary | None = None
+    """What tenants may decide. None: there are no tenants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,14 @@ def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolu
     if isinstance(started, Diagnostic):
         return started
     config, spawn = started
-    problem = _find_address_problem(config, vassal, address, spawn, context) if address else None
+    problem = _find_address_problem(config, vassal, rule, context)
     if problem := problem or _find_unwritable(vassal, spawn):
         return problem
     access = _access(config, vassal, SocketAccess(user=spawn.user, group=spawn.group))
     if isinstance(access, Diagnostic):
         return access
+    if address and (problem := _find_access_problem(config, vassal, access, context)):
+        return problem
     resolved = ResolvedVassal(
         vassal=vassal,
         address=address,
@@ -135,19 +139,30 @@ def find_own_socket(
 
 
 def _find_address_problem(
-    config: Config, vassal: Vassal, address: Address, spawn: SpawnSpec, context: ResolveContext
+    config: Config, vassal: Vassal, rule: RuleResult, context: ResolveContext
 ) -> Diagnostic | None:
-    """Find why systemd cannot listen on the address for this vassal."""
-    if isinstance(address, UnixAddress) and spawn.tenant is not None:
-        folder = address.path.rpartition("/")[0]
-        if step := open_folder(folder):
-            return vassal.problem(
-                "socket-folder",
-                f"its socket is to be in {printable(folder)}, but others than root can change {printable(step)}, "
-                "and systemd would bind and unlink there as root",
-                "use a folder of root's, such as one in /run, an abstract name, or a port",
-            )
+    """Find why systemd must not, or cannot, listen on the rule's address for this vassal."""
+    address = rule.address
+    if address is None:
+        return None
+    if context.boundary is not None:
+        refusal = context.boundary.judge_address(address, vassal.config.owner, is_admins=rule.is_admins)
+        if refusal:
+            return vassal.problem("socket-folder", *refusal)
     return find_own_socket(config, vassal, address, context.canonical_address)
+
+
+def _find_access_problem(
+    config: Config, vassal: Vassal, access: SocketAccess, context: ResolveContext
+) -> Diagnostic | None:
+    """Find why a tenant may not give his socket to the user or group in his config."""
+    option = config.last("chown-socket", "chown")
+    if context.boundary is None or option is None:
+        return None
+    if refusal := context.boundary.judge_access(access, vassal.config.owner):
+        message = f"{option.key} = {printable(option.value)} {refusal.message}"
+        return vassal.problem("socket-access", message, refusal.hint, at=(option.path, option.line))
+    return None
 
 
 def _find_unwritable(vassal: Vassal, spawn: SpawnSpec) -> Diagnostic | None:

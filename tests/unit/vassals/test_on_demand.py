@@ -149,7 +149,7 @@ def test_a_loop_of_links_as_rule_file(tmp_path: Path) -> None:
 )
 def test_the_directory_rule(directory: str, name: str, address: str) -> None:
     settings = Settings(emperor_on_demand_directory=directory)
-    assert ask(settings, make_vassal(name)) == RuleResult(address=UnixAddress(address))
+    assert ask(settings, make_vassal(name)) == RuleResult(address=UnixAddress(address), is_admins=True)
 
 
 @pytest.mark.parametrize(
