@@ -40,14 +40,23 @@ class Desired:
     """The configs that were read, by key, if they are kept."""
 
     @property
-    def rejected_keys(self) -> frozenset[str]:
-        """Keys of vassals that cannot be served as they are now: what ran for them goes on."""
-        return self.unusable | {rejection.vassal.key for rejection in self.rejections}
+    def keys(self) -> frozenset[str]:
+        """Keys of all vassals and entries that the monitors have."""
+        return frozenset({*self.rejected_owners, *(resolved.vassal.key for resolved in self.resolved)})
 
     @property
-    def rejected_configs(self) -> frozenset[str]:
-        """The paths of their configs, by which a vassal is known whose monitor got another id."""
-        return frozenset(rejection.vassal.config.path for rejection in self.rejections)
+    def rejected_owners(self) -> dict[str, int | None]:
+        """The owners' uids of vassals that cannot be served as they are now, by key: what ran for them goes on.
+
+        That of an entry that is no vassal is unknown.
+        """
+        owners: dict[str, int | None] = dict.fromkeys(self.unusable)
+        return owners | {rejection.vassal.key: rejection.vassal.config.owner.uid for rejection in self.rejections}
+
+    @property
+    def rejected_configs(self) -> dict[str, int]:
+        """The same by the paths of their configs, by which a vassal is known whose monitor got another id."""
+        return {rejection.vassal.config.path: rejection.vassal.config.owner.uid for rejection in self.rejections}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

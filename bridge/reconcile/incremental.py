@@ -73,8 +73,8 @@ class ChangeDetector:
             return None
         if (down := self._down(records, manager)) is None:
             return None
-        found |= down
-        return Scope.of(found) if len(found) <= MOST else None
+        changed = cache.with_rivals(found | down)
+        return Scope.of(changed) if len(changed) <= MOST else None
 
     @staticmethod
     def _down(records: Mapping[str, CachedVassal], manager: Manager) -> set[str] | None:
