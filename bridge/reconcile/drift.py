@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.host.path_watch import WatchList
+from bridge.host.links import EndlessPathError, PathWalk, make_real_path, readlink
 from bridge.host.sock_diag import INODE_MASK, bound_files, file_of
 from bridge.model.address import UnixAddress
 from bridge.model.unit_names import TARGET
@@ -172,7 +172,7 @@ def config_folders(desired: Desired, actual: ActualState, last: LastRun) -> dict
 
 
 def _folder(config: str) -> str:
-    return os.path.dirname(os.path.realpath(config) if os.path.islink(config) else config)
+    return os.path.dirname(make_real_path()(config) if os.path.islink(config) else config)
 
 
 def _changed_at(path: str) -> int:
@@ -185,13 +185,11 @@ def _changed_at(path: str) -> int:
     """
     links = []
 
-    def readlink(step: str) -> str | None:
-        try:
-            target = os.readlink(step)
-        except OSError:
-            return None
-        links.append(step)
+    def noted(step: str) -> str | None:
+        if (target := readlink(step)) is not None:
+            links.append(step)
         return target
 
-    WatchList(readlink).file(path)
+    with suppress(EndlessPathError):
+        PathWalk(noted).to(path)
     return max(os.stat(path).st_ctime_ns, *(os.lstat(link).st_ctime_ns for link in links), 0)

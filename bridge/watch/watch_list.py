@@ -8,6 +8,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from bridge.config.settings import RuleKind
+from bridge.host.links import readlink
 from bridge.host.path_watch import WatchList
 from bridge.model.address import UnixAddress
 
@@ -84,7 +85,7 @@ def base_list(monitors: Iterable[Monitor], settings: Settings, configuration: It
         settings: these may name an on-demand command, which is watched if it is the rule in force.
         configuration: the files and folders that the settings came from.
     """
-    watch_list = WatchList(_readlink)
+    watch_list = WatchList(readlink)
     for path in configuration:
         watch_list.file(path)
     for monitor in monitors:
@@ -129,13 +130,6 @@ def _rule_programs(settings: Settings) -> list[str]:
     if words and (program := shutil.which(words[0])):
         words[0] = os.path.abspath(program)
     return [word for word in words if word.startswith("/") and os.path.isfile(word)]
-
-
-def _readlink(path: str) -> str | None:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return None
 
 
 def _inode(path: str) -> tuple[int, int] | None:
