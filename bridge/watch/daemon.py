@@ -102,13 +102,14 @@ class Daemon:
         while not self._is_stopping:
             self._service.alive()
             wait(self._sources, self._next_time())
+            self._notifier.flush()
             is_retry = self._backoff.take()
             if is_retry or self._debounce.is_due():
                 self._work(is_retry=is_retry)
         self._service.stopping()
 
     def _next_time(self) -> float | None:
-        times = (self._debounce.due(), self._backoff.due(), self._service.due())
+        times = (self._debounce.due(), self._backoff.due(), self._service.due(), self._notifier.due())
         return min((one for one in times if one is not None), default=None)
 
     def _request_reload(self) -> None:

@@ -127,6 +127,9 @@ class FakeManager:
     def fileno(self) -> int:
         return self._receiver.fileno()
 
+    def due(self) -> None:
+        """No change was dropped."""
+
     def listen(self) -> None:
         self._world.log.append("listen")
 
@@ -159,6 +162,12 @@ class FakeNotifier:
     def done(self, _planned: object, problems: tuple[Diagnostic, ...]) -> None:
         self._world.log.append(f"done {len(problems)}")
         self._world.next_step()
+
+    def due(self) -> None:
+        """Nothing waits."""
+
+    def flush(self) -> None:
+        """Nothing waits."""
 
     def failed(self, problem: Diagnostic) -> None:
         self._world.log.append(f"failed {problem.code}")
