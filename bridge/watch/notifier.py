@@ -26,14 +26,22 @@ if TYPE_CHECKING:
 class Notifier:
     """Writes events, changes and problems to the journal and to a terminal; a problem that stays is not repeated."""
 
-    def __init__(self, *, user_manager: bool, pause: Callable[[str], float | None]) -> None:
+    def __init__(
+        self,
+        *,
+        user_manager: bool,
+        pause: Callable[[str], float | None],
+        is_foreign: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         """Start with no vassals.
 
         Args:
             user_manager: whether the units are those of a user's service manager.
             pause: returns, by a vassal's label, how many seconds its pause after a failure lasts, if one is known.
+            is_foreign: returns, by the label of an unknown vassal, whether its units are not this configuration's.
         """
         self._user_manager = user_manager
+        self._is_foreign = is_foreign
         self._pause = pause
         self._tracker = LifecycleTracker(now=time.monotonic_ns() // 1000)
         self._throttled: dict[str, LifecycleEvent] = {}
@@ -103,7 +111,10 @@ class Notifier:
         return count(len(self._names), "vassal") + (f", {count(bad, 'problem')}" if bad else "")
 
     def _report(self, event: LifecycleEvent) -> None:
-        name = self._names.get(event.label) or self._removed.get(event.label, event.label)
+        name = self._names.get(event.label) or self._removed.get(event.label, "")
+        if not name and self._is_foreign(event.label):
+            return
+        name = name or event.label
         print_line(f"{name}: {event.text}")
         with suppress(OSError):
             tell(event, vassal=name, user_manager=self._user_manager)
