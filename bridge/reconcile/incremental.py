@@ -69,7 +69,8 @@ class ChangeDetector:
             if (keys := monitor.keys()) is None:
                 return None
             found.update(key for key in keys if key not in records)
-        if len(found) > MOST or not self._directory.labels() <= {record.label for record in records.values()}:
+        known = cache.others.union(record.label for record in records.values())
+        if len(found) > MOST or not self._directory.labels() <= known:
             return None
         if (down := self._down(records, manager)) is None:
             return None

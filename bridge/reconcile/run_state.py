@@ -147,7 +147,7 @@ class RunState:
             if planned.context.is_callers_scope or not scope.keys:
                 return
         else:
-            self.cache = VassalCache(records, extension=self._extension)
+            self.cache = VassalCache(records, extension=self._extension, others=planned.actual.of_others)
         is_whole = not planned.desired.unreachable and all(d.key for d in planned.diagnostics)
         # Without the file the next run processes every vassal.
         with suppress(OSError):
