@@ -7,12 +7,12 @@ import re
 from typing import TYPE_CHECKING
 
 from bridge.model.unit import Mark
-from bridge.model.unit_names import PAUSE_SCRIPT
+from bridge.model.unit_names import SCRIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FORMAT = "2"
+FORMAT = "3"
 """Raised whenever a version renders other text from the same facts. Units of another format are rewritten, and no app
 is stopped for it; a test compares it with the golden files."""
 
@@ -68,4 +68,4 @@ def marked(text: str, mark: Mark) -> str:
 
 def _comment(unit: str) -> str:
     """Return what makes a line of the mark a comment, in a file that is no unit."""
-    return "# " if unit == PAUSE_SCRIPT else ""
+    return "# " if unit in SCRIPTS else ""
