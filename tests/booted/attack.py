@@ -226,12 +226,19 @@ class Attack:
         if any(fnmatchcase(path, pattern) for pattern in (*self.expected, self.path(VICTIM, self.site))):
             return True
         if path.startswith(f"{SOCKETS}/{UIDS[MALLORY]}/"):
-            return all(side.kind == "s" and side.uid == side.gid == UIDS[MALLORY] for side in sides)
+            return all(self._is_his_socket(side) for side in sides)
         if any(fnmatchcase(path, pattern) for pattern in BRIDGES) and f"/{UIDS[VICTIM]}/" not in path:
             return all(side.uid == side.gid == 0 and not side.mode & 0o022 or side.kind == "l" for side in sides)
         folder = known.get(path.rpartition("/")[0] or "/")
         may_write = folder is not None and (folder.uid == UIDS[MALLORY] or bool(folder.mode & 0o002))
         return may_write and all(side.uid == UIDS[MALLORY] for side in sides)
+
+    @staticmethod
+    def _is_his_socket(side: Seen) -> bool:
+        """Tell whether it is a socket of mallory's, or a folder above one that systemd made as root."""
+        if side.kind == "d":
+            return side.uid == side.gid == 0 and not side.mode & 0o022
+        return side.kind == "s" and side.uid == side.gid == UIDS[MALLORY]
 
     def _is_forgiven(self, failure: dict[str, object]) -> bool:
         began, ended = failure["began"], failure["ended"]
