@@ -50,6 +50,8 @@ class ActualReader:
     paths: Paths
     directory: UnitDirectory
     canonical_address: Callable[[Address], Address]
+    monitors: frozenset[str] = frozenset()
+    """The ids of this configuration's monitors."""
 
     def read_all(self, manager: Manager | None) -> ActualState:
         """Read everything; without a manager, only what is on disk.
@@ -95,7 +97,7 @@ class ActualReader:
         is_asked: bool = True,
     ) -> ActualState:
         found = installed_vassals(files, self.canonical_address)
-        own = {label: one for label, one in found.items() if one.configuration == self.paths.configuration}
+        own = {label: one for label, one in found.items() if self._owns(one)}
         return ActualState(
             files=files,
             elsewhere=elsewhere,
@@ -105,3 +107,8 @@ class ActualReader:
             states=states,
             is_asked=is_asked,
         )
+
+    def _owns(self, installed: InstalledVassal) -> bool:
+        """Tell whether a vassal is this configuration's. What version 0.1.0 made for one of its monitors is adopted."""
+        is_named = installed.configuration == self.paths.configuration
+        return is_named or (installed.is_unclaimed and installed.monitor in self.monitors)

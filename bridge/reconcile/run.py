@@ -82,6 +82,10 @@ class RunContext:
     allow_mass_removal: bool = False
     sees_sockets: bool = True
     """Whether the plan looks for sockets whose files are lost. The daemon sees that by itself."""
+    has_others: bool = False
+    """Whether other configurations have vassals, or may have."""
+    is_removal: bool = False
+    """Whether everything is removed, so that no cache is left for a next run."""
     is_callers_scope: bool = False
     """Whether the caller named the vassals in scope, and no fingerprints were compared."""
     digests: Mapping[str, int] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.config.settings import RuleKind
+from bridge.host.files import remove_if_there
 from bridge.model.unit_names import TARGET
 from bridge.reconcile import incremental
 from bridge.reconcile.drift import config_folders
@@ -35,6 +36,8 @@ class RunState:
         self._paths = paths
         self._settings = settings
         self._last_run = LastRunFile(paths.last_run)
+        self._saw_others = False
+        """Whether other configurations had vassals when this process last processed all of its own."""
         self._stamp = 0
         """The stamp this process left on the note: it has seen every change up to then."""
 
@@ -56,6 +59,8 @@ class RunState:
             leave_stopped=options.leave_stopped and noted is not None,
             unfinished=options.unfinished,
             allow_mass_removal=options.allow_mass_removal,
+            # Others that came after this process's last run of all vassals have left a note.
+            has_others=self._saw_others or self.lock.is_shared,
         )
         return context, noted is not None and context.stamp > 0 and pending == Pending()
 
@@ -95,7 +100,9 @@ class RunState:
         """
         failed = frozenset(problem.key for problem in problems if problem.key)
         folders = config_folders(planned.desired, planned.actual, last)
-        if not planned.scope.is_all:
+        if planned.scope.is_all:
+            self._saw_others = bool(planned.actual.of_others)
+        else:
             failed |= {key for key in last.failed if not planned.scope.covers(key)}
             folders = {**last.folders, **folders}
         self._last_run.write(replace(last, failed=failed, folders=folders))
@@ -111,11 +118,14 @@ class RunState:
             OSError: the file system refuses.
         """
         self._last_run.forget()
-        incremental.cache_file(self._paths, self._settings).forget()
+        remove_if_there(self._paths.cache)
         self.lock.forget()
 
     def _update_cache(self, planned: PlannedRun, problems: Iterable[Diagnostic]) -> None:
         """Keep what was found for this process and, unless the caller named the scope, on disk for the next."""
+        if planned.context.is_removal:
+            # A removal needs no uWSGI, and the cache's file depends on it.
+            return
         records = incremental.records_of(planned, problems, self._paths.unit_directory)
         scope: Scope = planned.scope
         if scope.keys is not None:

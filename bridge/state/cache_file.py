@@ -34,7 +34,7 @@ class CacheFile:
                 key: CachedVassal._make(tuple(fact) if isinstance(fact, list) else fact for fact in facts)
                 for key, (_, *facts) in noted["vassals"].items()
             }
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
         return VassalCache(records, extension=extension), digests
 

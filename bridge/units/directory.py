@@ -187,6 +187,7 @@ def installed_vassals(
             monitor=first.monitor,
             tenant=int(first.tenant) if first.tenant.isdecimal() else None,
             configuration=first.configuration,
+            is_unclaimed=not first.format,
             address=address,
             canonical_address=canonical_address(address) if address else None,
             units=tuple(units),

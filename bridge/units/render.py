@@ -98,6 +98,7 @@ def render(resolved: ResolvedVassal, context: RenderContext) -> dict[str, str]:
             access=resolved.access,
             backlog=resolved.backlog,
             unix=isinstance(address, UnixAddress),
+            is_tenants=tenant is not None,
             starter=starter_of(vassal.socket),
             wildcard=not (isinstance(address, InetAddress) and not address.ip.is_unspecified),
         )

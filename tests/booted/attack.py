@@ -11,7 +11,6 @@ the victim's next change within seconds.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING
 
+from . import soak
 from .bridge import VASSALS, WATCH, Bridge
 from .machine import HERE, Machine, MachineError
 from .process import Lines, kill
@@ -47,7 +47,7 @@ BAIT = "/etc/bait"
 """A file of root's that nobody else may read. ``BAIT.d/bait`` is another."""
 APPLIED_WITHIN = 5.0
 """Seconds in which the bridge must have applied the victim's change."""
-ROUNDS = int(os.environ.get("ATTACK_ROUNDS", "8"))
+ROUNDS = soak.times(8)
 """How often a race is run."""
 LAYOUTS = {
     "shared": ("--emperor", VASSALS),
@@ -65,7 +65,17 @@ def application(environ, start_response):
 """
 
 # What is not compared: the manager, logind and the journal keep it.
-LEFT_OUT_UPPER = ("/var/log", "/var/lib/systemd", "/var/lib/dbus", "/var/cache", "/run", "/tmp", "/dev", "/proc", "/sys")
+LEFT_OUT_UPPER = (
+    "/var/log",
+    "/var/lib/systemd",
+    "/var/lib/dbus",
+    "/var/cache",
+    "/run",
+    "/tmp",
+    "/dev",
+    "/proc",
+    "/sys",
+)
 LEFT_OUT_RUN = (
     *("/run/log", "/run/utmp", "/run/host", "/run/mount", "/run/motd.dynamic", "/run/credentials", "/run/udev"),
     *(f"/run/user/{uid}" for uid in UIDS.values()),
@@ -86,7 +96,14 @@ SWAP = 'umask 022; cat >"$1.part" && mv -f -- "$1.part" "$1"'
 
 def config(*lines: str, app: str = APP) -> str:
     """Return a config that serves an app, by default the victim's."""
-    head = ("[uwsgi]", "plugin = python3", f"wsgi-file = {app}", "master = true", "processes = 1", "disable-logging = true")
+    head = (
+        "[uwsgi]",
+        "plugin = python3",
+        f"wsgi-file = {app}",
+        "master = true",
+        "processes = 1",
+        "disable-logging = true",
+    )
     return "\n".join([*head, *lines, ""])
 
 

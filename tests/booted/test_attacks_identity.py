@@ -58,7 +58,11 @@ try:
         os.rename(own, path)
     elif way == "no rule":
         os.rename(own, path)
+        while os.path.lexists(path + ".socket") and time.monotonic() < until:
+            pass
         open(path + ".socket", "w").close()
+    elif way == "flips":
+        os.symlink("/home/victim/public.ini", path)
     else:
         held = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         os.write(held, text.encode())
@@ -76,6 +80,10 @@ while time.monotonic() < until:
         pass
     if way == "touched":
         os.utime(path)
+    if way == "flips":
+        for number in range(200):
+            os.symlink(("/home/victim/public.ini", own)[number % 2], path + ".new~")
+            os.rename(path + ".new~", path)
 print("done", flush=True)
 """
 
@@ -166,10 +174,11 @@ def deadline(seconds: float = 60) -> float:
     return time.monotonic() + seconds
 
 
-@pytest.mark.parametrize("way", ["created", "held open", "rename", "link", "no rule", "touched"])
+@pytest.mark.parametrize("way", ["created", "held open", "rename", "link", "no rule", "touched", "flips"])
 @pytest.mark.parametrize("attack", ["shared"], indirect=True)
 def test_the_name_that_the_victim_gave_up(attack: Attack, way: str) -> None:
     attack.expected.append(f"{VASSALS}/v*.ini*")
+    attack.put(VICTIM, "/home/victim/public.ini", config())
     with attack.held():
         for number in range(max(2, ROUNDS // 4)):
             address = f"127.0.0.1:{9630 + number}"
@@ -212,7 +221,9 @@ def test_a_config_of_the_same_unit_name(attack: Attack, names: tuple[str, ...]) 
     with attack.held():
         for number, name in enumerate(names):
             attack.put(MALLORY, attack.path(MALLORY, f"{name}.socket"), f"127.0.0.1:{9640 + number}\n")
-            text = {"xml": "<uwsgi/>", "yaml": "uwsgi:\n", "yml": "uwsgi:\n"}.get(name.partition(".")[2], '{"uwsgi":{}}')
+            text = {"xml": "<uwsgi/>", "yaml": "uwsgi:\n", "yml": "uwsgi:\n"}.get(
+                name.partition(".")[2], '{"uwsgi":{}}'
+            )
             attack.put(MALLORY, attack.path(MALLORY, name), text)
         attack.change()
         attack.bridge.sync(status=None)
@@ -223,7 +234,14 @@ def test_a_config_of_the_same_unit_name(attack: Attack, names: tuple[str, ...]) 
 
 SAME = {
     "shared": (f"/run/vassals/{UIDS[VICTIM]}/site.sock", f"//run/vassals/./{UIDS[VICTIM]}/site.sock"),
-    "folders": ("127.0.0.1:9601", ":9601", "0.0.0.0:9601", "[::]:9601", "[::ffff:127.0.0.1]:9601", "[::ffff:7f00:1]:9601"),
+    "folders": (
+        "127.0.0.1:9601",
+        ":9601",
+        "0.0.0.0:9601",
+        "[::]:9601",
+        "[::ffff:127.0.0.1]:9601",
+        "[::ffff:7f00:1]:9601",
+    ),
 }
 
 

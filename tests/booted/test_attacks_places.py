@@ -235,7 +235,13 @@ def test_ports_that_only_root_may_bind(attack: Attack) -> None:
         return {line.split()[3] for line in lines}
 
     before = listening()
-    low = {"any": ":80", "four": "127.0.0.1:22", "six": "[::1]:443", "wild": "[::]:1023", "mapped": "[::ffff:0.0.0.0]:25"}
+    low = {
+        "any": ":80",
+        "four": "127.0.0.1:22",
+        "six": "[::1]:443",
+        "wild": "[::]:1023",
+        "mapped": "[::ffff:0.0.0.0]:25",
+    }
     with attack.held():
         put_many(attack, low)
         attack.serve(MALLORY, "high.ini", address="127.0.0.1:1024")

@@ -45,9 +45,11 @@ from bridge.units.directory import UnitDirectory, installed_vassals
 from bridge.units.render import render
 from bridge.uwsgi.options import ConfigError
 from bridge.uwsgi.reader import ProcessView, read
+from bridge.vassals.environment import Environments
 from bridge.vassals.on_demand import apply_on_demand_rule
 from bridge.vassals.resolve import Resolution, ResolveContext, resolve
-from bridge.vassals.spawn import SpawnDefaults, spawn_defaults
+from bridge.vassals.spawn import spawn_defaults
+from bridge.vassals.tenant import make_boundary
 from tests.unit.build import World, as_is, context, make_paths
 
 from .syntax import expand_specifiers, expand_variables, parse_unit, split_words
@@ -196,12 +198,9 @@ def serve(home: Path, value: Value) -> None:
         for problem in rule.diagnostics:
             check_problem(problem)
         if not rule.is_invalid:
-            check_units(vassal, resolve(vassal, rule, make_context(defaults)), value)
-
-
-def make_context(defaults: SpawnDefaults) -> ResolveContext:
-    """Return the context of a run in which no folder of a socket is a symlink."""
-    return ResolveContext(defaults=defaults, canonical_address=as_is)
+            environments = Environments(None, user_manager=False)
+            run = ResolveContext(defaults, environments, as_is, make_boundary(settings))
+            check_units(vassal, resolve(vassal, rule, run), value)
 
 
 def check_units(vassal: Vassal, result: Resolution | Diagnostic, value: Value) -> None:

@@ -1,0 +1,169 @@
+"""What a tenant may decide: where he listens, whom he lets in, whose rule file and symlink count."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.config.settings import Settings
+from bridge.model.address import parse_address
+from bridge.model.vassal import Owner, SocketAccess
+from bridge.vassals.tenant import TenantBoundary, counts_for, make_boundary, start_check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TENANT = Owner(4001, 4001)
+NEIGHBOUR = 4002
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir="/var/lib") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def refused(boundary: TenantBoundary, address: str, *, is_admins: bool = False) -> str:
+    refusal = boundary.judge_address(parse_address(address, base="/"), TENANT, is_admins=is_admins)
+    return f"{refusal.message} ({refusal.hint})" if refusal else ""
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/run/vassals/4001/app.sock", "/run/vassals/4001/deep/er/app.sock", "@app", "127.0.0.1:8080", "[::1]:1024"],
+)
+def test_where_a_tenant_may_listen(address: str) -> None:
+    assert refused(TenantBoundary(), address) == ""
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/run/vassals/app.sock",
+        "/run/vassals/4002/app.sock",
+        "/run/vassals/40011/app.sock",
+        "/run/systemd/system/vassals.target",
+        "/etc/systemd/system/vassal-v.service",
+        "/run/docker.sock",
+        "/run/user/4001/z/app.sock",
+        "/proc/1/cwd/x",
+        "/tmp/x/d/name",
+        "/srv/app.sock",
+        "/app.sock",
+    ],
+)
+def test_where_he_may_not(address: str) -> None:
+    assert "tenants may not listen there" in refused(TenantBoundary(), address)
+    assert f'tenant-socket-directory = "{os.path.dirname(address)}"' in refused(TenantBoundary(), address)
+
+
+@pytest.mark.parametrize(("port", "first", "is_refused"), [(80, 1024, True), (1024, 1024, False), (80, 80, False)])
+def test_ports(port: int, first: int, is_refused: bool) -> None:
+    assert bool(refused(TenantBoundary(first_port=first), f":{port}")) is is_refused
+    if is_refused:
+        assert f"tenant-first-port = {port}" in refused(TenantBoundary(first_port=first), f":{port}")
+
+
+def test_a_folder_that_the_admin_names(folder: Path) -> None:
+    boundary = TenantBoundary(directories=(str(folder),))
+    assert refused(boundary, f"{folder}/app.sock") == ""
+    assert refused(boundary, f"{folder}/new/app.sock") == ""
+    assert refused(boundary, f"{folder}x/app.sock") != ""
+    (folder / "his").mkdir()
+    os.chown(folder / "his", TENANT.uid, TENANT.gid)
+    assert f"belongs to uid {TENANT.uid}" in refused(boundary, f"{folder}/his/app.sock")
+    (folder / "link").symlink_to("/etc")
+    assert "tenants may not listen there" in refused(boundary, f"{folder}/link/app.sock")
+
+
+def test_a_named_folder_may_be_a_services_but_no_persons(folder: Path) -> None:
+    boundary = TenantBoundary(directories=(str(folder),))
+    os.chown(folder, 33, 33)
+    folder.chmod(0o775)
+    assert refused(boundary, f"{folder}/app.sock") == ""
+    os.chown(folder, NEIGHBOUR, NEIGHBOUR)
+    assert f"belongs to uid {NEIGHBOUR}" in refused(TenantBoundary(directories=(str(folder),)), f"{folder}/app.sock")
+
+
+def test_the_admins_own_directory_rule(folder: Path) -> None:
+    assert refused(TenantBoundary(), f"{folder}/app.socket", is_admins=True) == ""
+    assert refused(TenantBoundary(), "/tmp/app.socket", is_admins=True) == ""
+    os.chown(folder, NEIGHBOUR, NEIGHBOUR)
+    assert refused(TenantBoundary(), f"{folder}/app.socket", is_admins=True) != ""
+
+
+@pytest.mark.parametrize(
+    ("access", "is_refused"),
+    [
+        (SocketAccess(), False),
+        (SocketAccess(user="4001", group="4001"), False),
+        (SocketAccess(user="0"), True),
+        (SocketAccess(user="root"), True),
+        (SocketAccess(user="4002"), True),
+        (SocketAccess(group="0"), True),
+        (SocketAccess(group="www-data"), True),
+    ],
+)
+def test_whom_he_may_let_in(access: SocketAccess, is_refused: bool) -> None:
+    assert bool(TenantBoundary().judge_access(access, TENANT)) is is_refused
+
+
+def test_groups_that_the_admin_names() -> None:
+    boundary = make_boundary(Settings(emperor_tyrant=True, tenant_socket_groups=("www-data", "no-such-group")))
+    assert boundary is not None
+    assert boundary.judge_access(SocketAccess(group="www-data"), TENANT) is None
+    assert boundary.judge_access(SocketAccess(group="root"), TENANT) is not None
+
+
+def test_without_tenants_there_is_no_boundary() -> None:
+    assert make_boundary(Settings()) is None
+
+
+def test_whose_rule_file_counts(folder: Path) -> None:
+    rule = folder / "app.ini.socket"
+    assert counts_for(str(rule), TENANT) == ""
+    rule.write_text("@app")
+    for uid, whose in ((0, ""), (TENANT.uid, ""), (NEIGHBOUR, f"uid {NEIGHBOUR}")):
+        os.chown(rule, uid, uid)
+        assert counts_for(str(rule), TENANT) == whose
+    os.chown(rule, 0, 0)
+    link = folder / "link.ini.socket"
+    link.symlink_to(rule)
+    assert counts_for(str(link), TENANT) == ""
+    os.chown(link, NEIGHBOUR, NEIGHBOUR, follow_symlinks=False)
+    assert counts_for(str(link), TENANT) == f"uid {NEIGHBOUR}"
+
+
+def start(config: Path, *, nofollow: bool = False) -> tuple[int, str]:
+    command = (*start_check(str(config), nofollow=nofollow), "/bin/echo", "a b", "$HOME")
+    as_tenant = ("setpriv", "--reuid", str(TENANT.uid), "--regid", str(TENANT.gid), "--clear-groups", "--", *command)
+    done = subprocess.run(as_tenant, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["app.ini", "-x.ini", "a b$(touch x)'\".ini"])
+def test_a_service_starts_only_its_users_config(folder: Path, name: str) -> None:
+    config = folder / name
+    assert start(config)[0] == 26
+    config.touch()
+    os.chown(config, TENANT.uid, TENANT.gid)
+    assert start(config) == start(config, nofollow=True) == (0, "a b $HOME\n")
+    os.chown(config, NEIGHBOUR, NEIGHBOUR)
+    status, text = start(config)
+    assert status == 26
+    assert f"does not belong to uid {TENANT.uid}" in text
+
+
+def test_with_nofollow_the_symlinks_owner_counts(folder: Path) -> None:
+    (folder / "target").touch()
+    link = folder / "app.ini"
+    link.symlink_to("target")
+    os.chown(link, TENANT.uid, TENANT.gid, follow_symlinks=False)
+    assert start(link)[0] == 26
+    assert start(link, nofollow=True)[0] == 0
