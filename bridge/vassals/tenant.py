@@ -129,9 +129,14 @@ def start_check(config: str, *, nofollow: bool) -> tuple[str, ...]:
     The unit keeps its ``User=`` until the next run. Whoever puts a file of his own at the path of a config that was
     removed would run it as that user. Exit code 26 keeps the vassal down until its config changes.
     """
-    # test(1), dash(1): -O follows symlinks, find(1) does not.
-    owned = '[ -n "$(find "$0" -prune -user "$(id -u)")" ]' if nofollow else '[ -O "$0" ]'
-    script = f'{owned} || {{ echo "$0 does not belong to uid $(id -u): emperor-bridge sync" >&2; exit 26; }}; exec "$@"'
+    # test(1), dash(1): -O follows symlinks, find(1) does not. A neighbour's symlink could lead to a file of the user's.
+    link = '[ -n "$(find "$0" -prune "(" -user "$(id -u)" -o -user 0 ")")" ]'
+    owned = (
+        '[ -n "$(find "$0" -prune -user "$(id -u)")" ]'
+        if nofollow
+        else f'[ -O "$0" ] && {{ [ ! -L "$0" ] || {link}; }}'
+    )
+    script = f'{{ {owned}; }} || {{ echo "$0 does not belong to uid $(id -u): emperor-bridge sync" >&2; exit 26; }}; exec "$@"'
     return ("/bin/sh", "-c", script, config)
 
 

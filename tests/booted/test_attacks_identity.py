@@ -40,7 +40,7 @@ print(spoken)
 
 # He waits for the victim's config to go, takes its name, and wakes what the victim's unit still is.
 TAKE_OVER = """
-import os, socket, sys, time
+import os, random, socket, sys, time
 way, path, address, text, seconds = sys.argv[1:]
 host, _, port = address.rpartition(":")
 own = "/home/mallory/own.ini"
@@ -61,7 +61,7 @@ try:
         while os.path.lexists(path + ".socket") and time.monotonic() < until:
             pass
         open(path + ".socket", "w").close()
-    elif way == "flips":
+    elif way in {"flips", "the victim's"}:
         os.symlink("/home/victim/public.ini", path)
     else:
         held = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
@@ -81,9 +81,14 @@ while time.monotonic() < until:
     if way == "touched":
         os.utime(path)
     if way == "flips":
-        for number in range(200):
-            os.symlink(("/home/victim/public.ini", own)[number % 2], path + ".new~")
+        # While the service starts, the link leads to his own config for a moment.
+        at = time.monotonic() + random.uniform(0, 0.05)
+        for target in (own, "/home/victim/public.ini"):
+            while time.monotonic() < at:
+                pass
+            os.symlink(target, path + ".new~")
             os.rename(path + ".new~", path)
+            at += 0.02
 print("done", flush=True)
 """
 
@@ -127,6 +132,25 @@ def test_a_rule_file_of_his_beside_the_victims_config(always: Attack) -> None:
         always.put(MALLORY, rule, "@taken\n")
         always.change()
         assert loot(always) == []
+
+
+TOGGLE = """
+import os, sys
+rule, address, count = sys.argv[1:]
+for number in range(int(count)):
+    with open(rule, "w") as file:
+        file.write(address)
+    os.unlink(rule)
+"""
+
+
+def test_a_rule_file_of_his_that_comes_and_goes(always: Attack) -> None:
+    with always.held():
+        rule = f"{always.path(VICTIM, always.site)}.socket"
+        for _ in range(ROUNDS):
+            always.mallory(TOGGLE, rule, "127.0.0.1:9612", "10000")
+            assert "127.0.0.1:9612 " not in always.machine.run("ss", "-Hltn").stdout
+        assert not always.machine.exists("/etc/systemd/system/vassal-site.socket")
 
 
 BESIDE = {
@@ -174,11 +198,14 @@ def deadline(seconds: float = 60) -> float:
     return time.monotonic() + seconds
 
 
-@pytest.mark.parametrize("way", ["created", "held open", "rename", "link", "no rule", "touched", "flips"])
+@pytest.mark.parametrize(
+    "way", ["created", "held open", "rename", "link", "no rule", "touched", "flips", "the victim's"]
+)
 @pytest.mark.parametrize("attack", ["shared"], indirect=True)
 def test_the_name_that_the_victim_gave_up(attack: Attack, way: str) -> None:
     attack.expected.append(f"{VASSALS}/v*.ini*")
-    attack.put(VICTIM, "/home/victim/public.ini", config())
+    public = "\n".join([*RUNS_EVIL, ""]) if way == "the victim's" else config("die-on-idle = true", "idle = 1")
+    attack.put(VICTIM, "/home/victim/public.ini", public)
     with attack.held():
         for number in range(max(2, ROUNDS // 4)):
             address = f"127.0.0.1:{9630 + number}"

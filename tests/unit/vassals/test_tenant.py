@@ -160,6 +160,16 @@ def test_a_service_starts_only_its_users_config(folder: Path, name: str) -> None
     assert f"does not belong to uid {TENANT.uid}" in text
 
 
+@pytest.mark.parametrize(("owner", "status"), [(0, 0), (TENANT.uid, 0), (NEIGHBOUR, 26)])
+def test_a_service_does_not_start_its_users_file_by_a_neighbours_symlink(folder: Path, owner: int, status: int) -> None:
+    (folder / "private.ini").touch()
+    os.chown(folder / "private.ini", TENANT.uid, TENANT.gid)
+    link = folder / "app.ini"
+    link.symlink_to("private.ini")
+    os.chown(link, owner, owner, follow_symlinks=False)
+    assert start(link)[0] == status
+
+
 def test_with_nofollow_the_symlinks_owner_counts(folder: Path) -> None:
     (folder / "target").touch()
     link = folder / "app.ini"
