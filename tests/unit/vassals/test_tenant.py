@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config.settings import Settings
+from bridge.host.files import ForeignFileError
 from bridge.model.address import parse_address
 from bridge.model.vassal import Owner, SocketAccess
-from bridge.vassals.tenant import TenantBoundary, counts_for, make_boundary, start_check
+from bridge.vassals.tenant import TenantBoundary, make_boundary, read_rule, start_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,19 +126,70 @@ def test_without_tenants_there_is_no_boundary() -> None:
     assert make_boundary(Settings()) is None
 
 
+def whose_rule(path: Path) -> str:
+    """Return whose word a rule file is, if it does not count for the tenant."""
+    try:
+        read_rule(str(path), TENANT, max_bytes=100)
+    except ForeignFileError as error:
+        return f"uid {error.owner}"
+    except OSError:
+        return "nobody"
+    return ""
+
+
 def test_whose_rule_file_counts(folder: Path) -> None:
     rule = folder / "app.ini.socket"
-    assert counts_for(str(rule), TENANT) == ""
+    assert whose_rule(rule) == "nobody"
     rule.write_text("@app")
     for uid, whose in ((0, ""), (TENANT.uid, ""), (NEIGHBOUR, f"uid {NEIGHBOUR}")):
         os.chown(rule, uid, uid)
-        assert counts_for(str(rule), TENANT) == whose
+        assert whose_rule(rule) == whose
     os.chown(rule, 0, 0)
     link = folder / "link.ini.socket"
     link.symlink_to(rule)
-    assert counts_for(str(link), TENANT) == ""
+    assert whose_rule(link) == ""
     os.chown(link, NEIGHBOUR, NEIGHBOUR, follow_symlinks=False)
-    assert counts_for(str(link), TENANT) == f"uid {NEIGHBOUR}"
+    assert whose_rule(link) == f"uid {NEIGHBOUR}"
+    assert read_rule(str(link), None, max_bytes=100) == b"@app"
+
+
+@pytest.mark.parametrize("target", ["app.ini.socket", "/dev/zero", "/etc/passwd/x", "/proc/self/mem", "/"])
+def test_a_neighbours_symlink_counts_for_nothing_wherever_it_leads(folder: Path, target: str) -> None:
+    rule = folder / "app.ini.socket"
+    rule.symlink_to(target)
+    os.chown(rule, NEIGHBOUR, NEIGHBOUR, follow_symlinks=False)
+    assert whose_rule(rule) == f"uid {NEIGHBOUR}"
+    os.chown(rule, TENANT.uid, TENANT.gid, follow_symlinks=False)
+    assert whose_rule(rule) == "nobody"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_a_neighbours_pipe_or_folder_counts_for_nothing(folder: Path, kind: str) -> None:
+    rule = folder / "app.ini.socket"
+    os.mkfifo(rule) if kind == "pipe" else rule.mkdir()
+    os.chown(rule, NEIGHBOUR, NEIGHBOUR)
+    assert whose_rule(rule) == f"uid {NEIGHBOUR}"
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_neighbours_rule_that_is_gone_once_it_was_opened_does_not_count(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    rule = folder / "app.ini.socket"
+    opens = os.open
+
+    def swapped(path: str, flags: int) -> int:
+        descriptor = opens(path, flags)
+        rule.unlink()
+        if is_replaced:
+            rule.touch()
+            os.chown(rule, TENANT.uid, TENANT.gid)
+        return descriptor
+
+    rule.write_text("@neighbour")
+    os.chown(rule, NEIGHBOUR, NEIGHBOUR)
+    monkeypatch.setattr(os, "open", swapped)
+    assert whose_rule(rule) == (f"uid {NEIGHBOUR}" if is_replaced else "nobody")
 
 
 def start(config: Path, *, nofollow: bool = False) -> tuple[int, str]:
