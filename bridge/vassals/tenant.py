@@ -137,7 +137,8 @@ def start_check(config: str, *, nofollow: bool) -> tuple[str, ...]:
         if nofollow
         else f'[ -O "$0" ] && {{ [ ! -L "$0" ] || {link}; }}'
     )
-    script = f'{{ {owned}; }} || {{ echo "$0 does not belong to uid $(id -u): emperor-bridge sync" >&2; exit 26; }}; exec "$@"'
+    refusal = 'echo "$0 does not belong to uid $(id -u): emperor-bridge sync" >&2; exit 26'
+    script = f'{{ {owned}; }} || {{ {refusal}; }}; exec "$@"'
     return ("/bin/sh", "-c", script, config)
 
 

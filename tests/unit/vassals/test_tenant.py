@@ -150,7 +150,7 @@ def test_whose_rule_file_counts(folder: Path) -> None:
     assert whose_rule(link) == ""
     os.chown(link, NEIGHBOUR, NEIGHBOUR, follow_symlinks=False)
     assert whose_rule(link) == f"uid {NEIGHBOUR}"
-    assert read_rule(str(link), None, max_bytes=100) == b"@app"
+    assert read_rule(str(rule), None, max_bytes=100) == b"@app"
 
 
 @pytest.mark.parametrize("target", ["app.ini.socket", "/dev/zero", "/etc/passwd/x", "/proc/self/mem", "/"])
@@ -178,8 +178,9 @@ def test_a_neighbours_rule_that_is_gone_once_it_was_opened_does_not_count(
     rule = folder / "app.ini.socket"
     opens = os.open
 
-    def swapped(path: str, flags: int) -> int:
-        descriptor = opens(path, flags)
+    def swapped(path: str, flags: int, mode: int = 0o777) -> int:
+        descriptor = opens(path, flags, mode)
+        monkeypatch.setattr(os, "open", opens)
         rule.unlink()
         if is_replaced:
             rule.touch()
