@@ -8,14 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.diagnostics import Diagnostic
+from bridge.host.links import link_owners
 from bridge.model.unit_names import UNIT_NAME_MAX, EscapeError
 from bridge.model.vassal import CONFIG_OPTIONS, Owner, Vassal, option_for
+from bridge.vassals.guard import internal_problem, is_unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from bridge.config.settings import Settings
     from bridge.host.path_watch import WatchList
+
+
+class ForeignLinkError(Exception):
+    """A symlink of somebody who does not own the config that it leads to. The message is for admins."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +112,7 @@ class FileMonitor:
             return self._list()
         prefix = f"{self.id}:"
         paths = (self._path(key.removeprefix(prefix)) for key in only if key.startswith(prefix))
-        return sorted(path for path in paths if self._finds(path) and os.path.lexists(path))
+        return sorted(path for path in paths if self._finds(path) and _is_there(path))
 
     def _path(self, name: str) -> str:
         raise NotImplementedError
@@ -117,7 +123,7 @@ class FileMonitor:
         A path is taken as the Emperor takes it (``uwsgi_emperor_is_valid``): by its extension, and if it is a regular
         file once symlinks are followed. Where the Emperor is silent about what is not, a diagnostic says so.
         """
-        found = {path: examine(path, self._vassal, self._settings) for path in paths}
+        found = {path: self._examine(path) for path in paths}
         problems = {path: one for path, one in found.items() if isinstance(one, Diagnostic)}
         return Report(
             monitor=self.id,
@@ -125,6 +131,14 @@ class FileMonitor:
             rejected=frozenset(map(self._key, problems)),
             diagnostics=tuple(self._about(path, problem) for path, problem in problems.items()),
         )
+
+    def _examine(self, path: str) -> Vassal | Diagnostic | None:
+        try:
+            return examine(path, self._vassal, self._settings)
+        except Exception as error:
+            if not is_unexpected(error):
+                raise
+            return internal_problem(error, path)
 
     def _about(self, path: str, problem: Diagnostic) -> Diagnostic:
         from dataclasses import replace
@@ -147,14 +161,35 @@ def examine(config: str, vassal_of: Callable[[str, Owner], Vassal], settings: Se
         return _problem("config-irregular", config, "it is not a regular file, so it is no config", "move it away")
     try:
         _check_path(config)
+        if settings.emperor_tyrant and not settings.emperor_tyrant_nofollow:
+            _check_links(config, info.st_uid)
         vassal = vassal_of(config, Owner(entry.st_uid, entry.st_gid))
         if ":" in vassal.name:
             raise EscapeError("it has a ':', and uWSGI reads what follows that as the name of a section")
         if (size := len(vassal.service)) > UNIT_NAME_MAX:
             raise EscapeError(f"the name of its unit would have {size} bytes, systemd allows {UNIT_NAME_MAX}")
+    except ForeignLinkError as error:
+        return _problem("link-owner", config, str(error), "the owner of the config, or root, must make the symlink")
     except EscapeError as error:
         return _problem("vassal-name", config, f"the file's name cannot be used: {error}", "rename it")
     return vassal
+
+
+def _check_links(config: str, owner: int) -> None:
+    """Refuse a neighbour's symlink: in tyrant mode it would run the owner's config at the neighbour's command."""
+    if uids := link_owners(config) - {0, owner}:
+        raise ForeignLinkError(f"uid {min(uids)} made a symlink that leads to it, and it belongs to uid {owner}")
+
+
+def _is_there(path: str) -> bool:
+    """Tell whether a path exists; what cannot be examined, as on a network file system that is down, may exist."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _check_path(config: str) -> None:

@@ -38,6 +38,8 @@ class ProcessView:
     """What the uWSGI process that reads a config was started with."""
 
     environ: Mapping[str, str]
+    login: Callable[[], Mapping[str, str]] = dict
+    """See :attr:`Surroundings.login`."""
     cwd: str | None = None
     """Its directory; None: the config's own."""
     before: Sequence[tuple[str, str]] = ()
@@ -117,6 +119,7 @@ class _Reading:
         kind = _SUFFIXES.get(self._path.rpartition(".")[2].lower(), "ini")
         around = Surroundings(
             environ=self._view.environ,
+            login=self._view.login,
             exists=lambda name: self._at(name) is not None,
             is_file=lambda name: stat.S_ISREG(self._at(name) or 0),
             is_dir=lambda name: stat.S_ISDIR(self._at(name) or 0),

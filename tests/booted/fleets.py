@@ -47,6 +47,8 @@ class Fleet:
     idle: tuple[str, ...]
     owners: tuple[tuple[str, str], ...] = ()
     """Configs and to whom they belong; all others are root's."""
+    since: tuple[str, ...] = ()
+    """Options that the later version needs beside these."""
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -98,6 +100,7 @@ PLAIN = Fleet(
 TYRANT = Fleet(
     name="tyrant",
     options=("--emperor", VASSALS, "--emperor-tyrant", "--emperor-on-demand-extension", ".socket"),
+    since=("--tenant-socket-directory", SOCKETS),
     woken=(f"{SOCKETS}/alice.sock",),
     always=("127.0.0.1:9504",),
     idle=("127.0.0.1:9503",),

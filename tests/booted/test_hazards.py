@@ -141,7 +141,7 @@ def test_a_web_server_with_another_protocol_gets_nothing(machine: Machine, bridg
 
 
 def test_whoever_writes_a_tenants_config_is_the_tenant(machine: Machine, bridge: Bridge) -> None:
-    bridge.options.append("--emperor-tyrant")
+    bridge.options += ["--emperor-tyrant", "--tenant-socket-directory", "/run"]
     path = bridge.vassal("open.ini", config("uid = games"), address="127.0.0.1:9325")
     machine.run("chown", "www-data:www-data", path)
     machine.run("chmod", "666", path)

@@ -155,7 +155,7 @@ def make(bridge: Bridge) -> Make:
     """Return what puts a fleet of the earlier version into the machine."""
 
     def made(fleet: Fleet, altered: bool) -> Upgrade:
-        bridge.options = list(fleet.options)
+        bridge.options = [*fleet.options, *fleet.since]
         upgrade = Upgrade(bridge, fleet)
         upgrade.prepare(altered=altered)
         return upgrade
