@@ -7,6 +7,8 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from bridge.host.found_file import FoundFile
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -39,6 +41,24 @@ def read_regular(path: str, *, max_bytes: int) -> bytes:
         raise
     except OSError as error:
         raise FileError(error.strerror) from error
+
+
+def read_foreign(path: str, *, max_bytes: int) -> bytes:
+    """Read a whole regular file that somebody else than root may have put there: it is judged before it is opened.
+
+    The rest is as for :func:`read_regular`.
+    """
+    try:
+        with FoundFile(path) as found:
+            _check_link(path, found.status)
+            raw = found.read(max_bytes)
+    except (FileNotFoundError, FileError):
+        raise
+    except OSError as error:
+        raise FileError(error.strerror) from error
+    if len(raw) > max_bytes:
+        raise FileError(f"it is larger than {max_bytes} bytes")
+    return raw
 
 
 def read_text(path: str, *, max_bytes: int = 1 << 20) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bridge.uwsgi.budget import TOKEN, Budget
 from bridge.uwsgi.options import ConfigError, Option
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class _Node:
     children: list[_Node] = field(default_factory=list)
 
 
-def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
+def parse(text: str, *, path: str, section: str = "uwsgi", budget: Budget | None = None) -> list[Option]:
     """Return the options of the ``<uwsgi>`` element, with the line of each start tag.
 
     core/xmlconf.c, ``uwsgi_xml_config``: an element is an option. Its value is its first child with all blanks, or 1
@@ -36,7 +37,7 @@ def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
     entities can read files and fill memory, and any encoding but UTF-8.
     """
     asked = None if section == "uwsgi" else section
-    root = _tree(text, path)
+    root = _tree(text, path, budget or Budget())
     if root.content != "uwsgi":
         root = _uwsgi_in(root, asked, path)
     return [option for node in root.children if _wanted(node, asked) for option in _options(node, path)]
@@ -89,13 +90,13 @@ def _app(node: _Node, path: str) -> Iterator[Option]:
         yield Option("app", "", path, node.line)
 
 
-def _tree(text: str, path: str) -> _Node:
+def _tree(text: str, path: str, budget: Budget) -> _Node:
     # Imported here because most vassals are ini files, and these modules load slowly.
     from xml.parsers.expat import ExpatError
 
     from defusedxml.common import DefusedXmlException
 
-    builder = _Builder(path, 4 * len(text))
+    builder = _Builder(path, 4 * len(text), budget)
     try:
         builder.expat.Parse(text, True)
     except ExpatError as error:
@@ -111,10 +112,11 @@ def _tree(text: str, path: str) -> _Node:
 class _Builder:
     """Builds the nodes that uWSGI uses, with the expat parser that defusedxml has secured."""
 
-    def __init__(self, path: str, size: int) -> None:
+    def __init__(self, path: str, size: int, budget: Budget) -> None:
         from defusedxml.ElementTree import DefusedXMLParser
 
         self._path = path
+        self._budget = budget
         self.document = _Node("document", 1)
         self._open = [self.document]
         self._in_cdata = False
@@ -138,11 +140,13 @@ class _Builder:
         return int(self.expat.CurrentLineNumber)
 
     def _add(self, node: _Node) -> None:
+        self._budget.charge(TOKEN, self._path, node.line)
         # Text, comments and instructions outside the root element are ignored.
         if node.kind == "element" or len(self._open) > 1:
             self._open[-1].children.append(node)
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._budget.charge(TOKEN * len(attributes), self._path, self.line)
         node = _Node("element", self.line, _local(name), attributes=attributes)
         if len(self._open) > _MAX_DEPTH:
             raise ConfigError("this is nested too deep", self._path, node.line, _HINT)
@@ -167,6 +171,7 @@ class _Builder:
         siblings = self._open[-1].children
         if not siblings or siblings[-1].kind != kind:
             self._add(_Node(kind, self.line))
+        self._budget.charge(len(siblings[-1].content) + len(text) + TOKEN, self._path, self.line)
         siblings[-1].content += text
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bridge.config.settings import RuleKind
 from bridge.diagnostics import BridgeError, Diagnostic, Severity, printable
-from bridge.host.files import FileError, read_regular
+from bridge.host.files import FileError, read_foreign
 from bridge.host.links import link_targets
 from bridge.host.process import CommandError, output_of
 from bridge.model.address import AddressError, parse_address
@@ -101,7 +101,7 @@ def _by_extension(extension: str, is_tyrant: bool, vassal: Vassal) -> RuleResult
     if is_tyrant and (whose := counts_for(path, vassal.config.owner)):
         return RuleResult(sources=(path, *link_targets(path)), diagnostics=(_foreign_rule(vassal, path, whose),))
     try:
-        raw = read_regular(path, max_bytes=RULE_FILE_MAX)
+        raw = read_foreign(path, max_bytes=RULE_FILE_MAX)
         result = _result(raw, vassal, path)
     except FileNotFoundError:
         result = RuleResult()
