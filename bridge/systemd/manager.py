@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import signal
 from collections import deque
 from contextlib import contextmanager
 from functools import cache
@@ -13,17 +13,19 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.unit import WATCHED_PROPERTIES, UnitChange, UnitState
 from bridge.model.unit_names import PAUSE_PREFIX
 from bridge.systemd.bus import Bus, CallError
+from bridge.systemd.flood import FloodGate
 from bridge.systemd.jobs import JobBatches
+from bridge.systemd.object_paths import ROOT as _ROOT
+from bridge.systemd.object_paths import object_path, unit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from bridge.config.paths import Paths
     from bridge.progress import StageProgress
 
 
 _SERVICE = "org.freedesktop.systemd1"
-_ROOT = "/org/freedesktop/systemd1"
 _MANAGER = f"{_SERVICE}.Manager"
 _UNIT = f"{_SERVICE}.Unit"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -50,7 +52,13 @@ class Manager(Protocol):
         """Start units as one job and wait for it; :meth:`units` returns which of them are active then."""
 
     def stop(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
-        """Stop units as one job, in the order of their dependencies, and wait for it."""
+        """Stop units as one job, in the order of their dependencies, and wait for it.
+
+        Once units have ended, and then none for a moment, it waits no longer; :meth:`units` returns which are left.
+        """
+
+    def kill(self, units: Collection[str]) -> None:
+        """Kill all processes of services (``SIGKILL``)."""
 
     def launch(self, units: Collection[str]) -> None:
         """Queue the start of units as one job, and do not wait; :meth:`join` waits."""
@@ -77,7 +85,8 @@ class SystemdManager:
         Raises:
             BridgeError: there is no systemd to connect to.
         """
-        self._bus = Bus(user=paths.user_manager, service=_SERVICE, properties=WATCHED_PROPERTIES, keep=_part_to_keep)
+        self._gate = FloodGate()
+        self._bus = Bus(user=paths.user_manager, service=_SERVICE, properties=WATCHED_PROPERTIES, keep=self._admitted)
         self._changes: deque[UnitChange] = deque()
         self._batches = JobBatches(self._bus, paths.runtime_units, self._handle)
 
@@ -105,16 +114,21 @@ class SystemdManager:
         Raises:
             BridgeError: the connection to the manager broke.
         """
+        self._ask_for_dropped()
         while True:
             if self._changes:
                 deadline = 0.0
                 yield self._changes.popleft()
                 continue
             with _call_errors("PropertiesChanged"):
-                signal = self._bus.next_signal(deadline)
-            if signal is None:
+                arrived = self._bus.next_signal(deadline)
+            if arrived is None:
                 return
-            self._handle(*signal)
+            self._handle(*arrived)
+
+    def due(self) -> float | None:
+        """Return when to call :meth:`changes`, by ``time.monotonic()``: units had too many changes to follow each."""
+        return self._gate.due()
 
     def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
         """Return the state of the vassals' loaded units, or of ``only`` these.
@@ -150,6 +164,14 @@ class SystemdManager:
         """
         with _call_errors("StartUnit"):
             self._batches.run("Wants", units, timeout=timeout, progress=progress)
+
+    def while_waiting(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called at least once a second while this process waits for the manager."""
+        self._bus.while_waiting(call)
+
+    def kill(self, units: Collection[str]) -> None:
+        """Kill all processes of services; the error for a service without processes is ignored."""
+        self._bus.call_many((_ROOT, _MANAGER, "KillUnit", "ssi", (unit, "all", signal.SIGKILL)) for unit in units)
 
     def stop(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
         """Stop units as one job.
@@ -199,6 +221,34 @@ class SystemdManager:
         with _call_errors("StartUnit"):
             self._batches.join(timeout=timeout, progress=progress)
 
+    def _admitted(self, path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Return the part of a signal to keep, or None for one too many of its unit."""
+        kept = _part_to_keep(path, name, body)
+        if kept is None or name != "PropertiesChanged" or self._gate.admit(unit_of(path)):
+            return kept
+        self._mute()
+        return None
+
+    def _mute(self) -> None:
+        self._bus.mute([object_path(unit) for unit in self._gate.closed])
+
+    def _ask_for_dropped(self) -> None:
+        """Ask for the present state of units whose changes were dropped, and enter it as one change."""
+        if not (units := self._gate.take()):
+            return
+        self._mute()
+        wanted = [(unit, kind) for unit in units for kind in (unit.rpartition(".")[2].capitalize(), "Unit")]
+        answers = self._bus.call_many(
+            (object_path(unit), _PROPERTIES, "GetAll", "s", (f"{_SERVICE}.{kind}",)) for unit, kind in wanted
+        )
+        # What was read before the answers is older than they are.
+        for arrived in self._bus.take_signals():
+            self._handle(*arrived)
+        for (unit, kind), answer in zip(wanted, answers, strict=True):
+            if not isinstance(answer, CallError):
+                values = {name: value for name, (_, value) in answer[0].items() if name in WATCHED_PROPERTIES}
+                self._changes.append(UnitChange(intern(unit), kind, values))
+
     def _handle(self, path: str, name: str, body: tuple[Any, ...]) -> None:
         if name == "PropertiesChanged":
             interface, changed = body
@@ -218,33 +268,6 @@ def _part_to_keep(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...
 def _state(load: str, active: str, sub: str) -> UnitState:
     """Return a state; thousands of units share the few objects."""
     return UnitState(load=load, active=active, sub=sub)
-
-
-def object_path(unit: str) -> str:
-    """Return a unit's object path: every byte but letters and digits is escaped (sd_bus_path_encode(3))."""
-    escaped = "".join(
-        chr(byte) if chr(byte).isalnum() and byte < 0x80 and not (at == 0 and chr(byte).isdigit()) else f"_{byte:02x}"
-        for at, byte in enumerate(unit.encode())
-    )
-    return f"{_ROOT}/unit/{escaped}"
-
-
-_OURS = (object_path("vassal"), object_path(f"{PAUSE_PREFIX}vassal"))
-"""What the object path of every unit of the bridge begins with."""
-
-
-def unit_of(path: str) -> str:
-    """Return the unit of an object path, or an empty text if it is no unit of a vassal."""
-    if not path.startswith(_OURS):
-        return ""
-    name = path.removeprefix(f"{_ROOT}/unit/")
-    return re.sub(r"_([0-9a-f]{2})", lambda escaped: chr(int(escaped[1], 16)), name)
-
-
-def needs_reload(manager: Manager, units: Sequence[str]) -> list[str]:
-    """Return the units whose files changed after the manager had read them."""
-    answers: Mapping[str, Any] = manager.properties(units, "Unit", "NeedDaemonReload")
-    return [unit for unit, is_needed in answers.items() if is_needed]
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bridge.uwsgi.budget import TOKEN, Budget
+from bridge.uwsgi.build import joins_cdata
 from bridge.uwsgi.options import ConfigError, Option
 
 if TYPE_CHECKING:
@@ -28,16 +30,18 @@ class _Node:
     children: list[_Node] = field(default_factory=list)
 
 
-def parse(text: str, *, path: str, section: str = "uwsgi", budget: Budget | None = None) -> list[Option]:
+def parse(
+    text: str, *, path: str, section: str = "uwsgi", budget: Budget | None = None, program: str = ""
+) -> list[Option]:
     """Return the options of the ``<uwsgi>`` element, with the line of each start tag.
 
     core/xmlconf.c, ``uwsgi_xml_config``: an element is an option. Its value is its first child with all blanks, or 1
     if it has no child. ``<app>`` is a mount; CDATA directly in ``<uwsgi>`` is ``eval``. With a ``section`` other than
     uwsgi, elements with another ``id`` are ignored. Unlike libxml2, this parser refuses a document type, because
-    entities can read files and fill memory, and any encoding but UTF-8.
+    entities can read files and fill memory, and any encoding but UTF-8. ``program`` is the uWSGI that will read it.
     """
     asked = None if section == "uwsgi" else section
-    root = _tree(text, path, budget or Budget())
+    root = _tree(text, path, _Builder(path, 4 * len(text), program, budget or Budget()))
     if root.content != "uwsgi":
         root = _uwsgi_in(root, asked, path)
     return [option for node in root.children if _wanted(node, asked) for option in _options(node, path)]
@@ -90,13 +94,12 @@ def _app(node: _Node, path: str) -> Iterator[Option]:
         yield Option("app", "", path, node.line)
 
 
-def _tree(text: str, path: str, budget: Budget) -> _Node:
+def _tree(text: str, path: str, builder: _Builder) -> _Node:
     # Imported here because most vassals are ini files, and these modules load slowly.
     from xml.parsers.expat import ExpatError
 
     from defusedxml.common import DefusedXmlException
 
-    builder = _Builder(path, 4 * len(text), budget)
     try:
         builder.expat.Parse(text, True)
     except ExpatError as error:
@@ -112,10 +115,11 @@ def _tree(text: str, path: str, budget: Budget) -> _Node:
 class _Builder:
     """Builds the nodes that uWSGI uses, with the expat parser that defusedxml has secured."""
 
-    def __init__(self, path: str, size: int, budget: Budget) -> None:
+    def __init__(self, path: str, size: int, program: str, budget: Budget) -> None:
         from defusedxml.ElementTree import DefusedXMLParser
 
         self._path = path
+        self._program = program
         self._budget = budget
         self.document = _Node("document", 1)
         self._open = [self.document]
@@ -139,6 +143,10 @@ class _Builder:
     def line(self) -> int:
         return int(self.expat.CurrentLineNumber)
 
+    @functools.cached_property
+    def _joins_cdata(self) -> bool:
+        return joins_cdata(self._program)
+
     def _add(self, node: _Node) -> None:
         self._budget.charge(TOKEN, self._path, node.line)
         # Text, comments and instructions outside the root element are ignored.
@@ -159,8 +167,7 @@ class _Builder:
     def _start_cdata(self) -> None:
         self._in_cdata = True
         siblings = self._open[-1].children
-        # libxml2 joins successive CDATA sections into one node.
-        if not siblings or siblings[-1].kind != "cdata":
+        if not siblings or siblings[-1].kind != "cdata" or not self._joins_cdata:
             self._add(_Node("cdata", self.line))
 
     def _end_cdata(self) -> None:

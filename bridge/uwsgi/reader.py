@@ -57,6 +57,8 @@ class ProcessView:
     """Options with their values behind the config."""
     tenant: int | None = None
     """In tyrant mode, the user as whom it runs: what that user may not read is not read."""
+    program: str = ""
+    """The path of the uWSGI program; builds differ, and without it the oldest is assumed."""
 
 
 def read(path: str, view: ProcessView, *, max_bytes: int = MAX_BYTES) -> Config:
@@ -70,8 +72,7 @@ def read(path: str, view: ProcessView, *, max_bytes: int = MAX_BYTES) -> Config:
     return _Reading(_Section(path), view, max_bytes).config()
 
 
-def _parse(data: bytes, kind: str, source: _Section, values: Mapping[str, str], budget: Budget) -> list[Option]:
-    path = source.path
+def _parse(data: bytes, parser: Parser, path: str, values: Mapping[str, str], budget: Budget) -> list[Option]:
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         raise ConfigError("it has a NUL byte", path, line, "a config is plain text")
@@ -80,7 +81,7 @@ def _parse(data: bytes, kind: str, source: _Section, values: Mapping[str, str], 
     text = magic_variables.substitute(data, values, path=path, budget=budget)
     decoded = text.data.decode("utf-8", "surrogateescape")
     try:
-        options = _PARSERS[kind](decoded, path=path, section=source.section, budget=budget)
+        options = parser(decoded, path=path, budget=budget)
     except ConfigError as error:
         line_written = text.line(error.line) if error.line is not None else None
         raise ConfigError(error.message, path, line_written, error.hint) from None
@@ -161,7 +162,9 @@ class _Reading:
         )
         values = magic_variables.table(described, known=self._known, first=self._first)
         self._first = self._first or values
-        return _parse(file.data, kind, source, values, self._budget)
+        builds = {"program": self._view.program} if kind == "xml" else {}
+        parser = functools.partial(_PARSERS[kind], section=source.section, **builds)
+        return _parse(file.data, parser, source.path, values, self._budget)
 
     def _load(self, option: Option) -> list[Option] | None:
         """Read what an option includes, or return None if it is no file that the vassal's owner could read.

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from bridge.config.settings import RuleKind
 from bridge.diagnostics import BridgeError, Diagnostic, Severity, printable
-from bridge.host.files import FileError, read_foreign
+from bridge.host.files import FileError, ForeignFileError
 from bridge.host.links import link_targets
 from bridge.host.process import CommandError, output_of
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit_names import EscapeError
 from bridge.units.quoting import value
-from bridge.vassals.tenant import counts_for
+from bridge.vassals.guard import Guard
+from bridge.vassals.tenant import read_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -77,7 +78,14 @@ def apply_on_demand_rule(settings: Settings, vassals: Iterable[Vassal]) -> list[
 
     Commands run several at once. Raises as :func:`rule_in_force`.
     """
-    rule = rule_in_force(settings)
+    in_force = rule_in_force(settings)
+
+    def rule(vassal: Vassal) -> RuleResult:
+        guard = Guard()
+        with guard.of(vassal):
+            return in_force(vassal)
+        return RuleResult(diagnostics=tuple(guard.problems.values()))
+
     if settings.on_demand_rule.kind is not RuleKind.EXEC:
         return [rule(vassal) for vassal in vassals]
     from concurrent.futures import ThreadPoolExecutor
@@ -98,13 +106,13 @@ def _no_rule(_vassal: Vassal) -> RuleResult:
 
 def _by_extension(extension: str, is_tyrant: bool, vassal: Vassal) -> RuleResult:
     path = vassal.config.path + extension
-    if is_tyrant and (whose := counts_for(path, vassal.config.owner)):
-        return RuleResult(sources=(path, *link_targets(path)), diagnostics=(_foreign_rule(vassal, path, whose),))
     try:
-        raw = read_foreign(path, max_bytes=RULE_FILE_MAX)
+        raw = read_rule(path, vassal.config.owner if is_tyrant else None, max_bytes=RULE_FILE_MAX)
         result = _result(raw, vassal, path)
     except FileNotFoundError:
         result = RuleResult()
+    except ForeignFileError as error:
+        result = RuleResult(diagnostics=(_foreign_rule(vassal, path, f"uid {error.owner}"),))
     except FileError as error:
         result = _reject(vassal, f"the rule file cannot be read: {error}", "mend or remove it", (path, None))
     return replace(result, sources=(path, *link_targets(path)))

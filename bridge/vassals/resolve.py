@@ -113,6 +113,7 @@ def read_as_started(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -
         before=defaults.before,
         after=defaults.after,
         tenant=spawn.tenant,
+        program=defaults.binary,
     )
     return read(vassal.config.path, view)
 

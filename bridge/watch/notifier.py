@@ -8,17 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import count, errors
-from bridge.lifecycle.events import Event
+from bridge.lifecycle.events import Event, LifecycleEvent
 from bridge.lifecycle.journal import tell, tell_run
 from bridge.lifecycle.tracker import LifecycleTracker
-from bridge.model.unit_names import PAUSE_PREFIX, pause_of
+from bridge.model.change import Change
+from bridge.model.unit_names import PAUSE_PREFIX, label_of, pause_of
+from bridge.watch.coalesce import Coalescer
 from bridge.watch.terminal import print_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from bridge.diagnostics import Diagnostic
-    from bridge.lifecycle.events import LifecycleEvent
     from bridge.model.unit import UnitChange, UnitState
     from bridge.reconcile.run import PlannedRun
 
@@ -26,14 +27,22 @@ if TYPE_CHECKING:
 class Notifier:
     """Writes events, changes and problems to the journal and to a terminal; a problem that stays is not repeated."""
 
-    def __init__(self, *, user_manager: bool, pause: Callable[[str], float | None]) -> None:
+    def __init__(
+        self,
+        *,
+        user_manager: bool,
+        pause: Callable[[str], float | None],
+        is_foreign: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         """Start with no vassals.
 
         Args:
             user_manager: whether the units are those of a user's service manager.
             pause: returns, by a vassal's label, how many seconds its pause after a failure lasts, if one is known.
+            is_foreign: returns, by the label of an unknown vassal, whether its units are not this configuration's.
         """
         self._user_manager = user_manager
+        self._is_foreign = is_foreign
         self._pause = pause
         self._tracker = LifecycleTracker(now=time.monotonic_ns() // 1000)
         self._throttled: dict[str, LifecycleEvent] = {}
@@ -43,6 +52,7 @@ class Notifier:
         self._removed: dict[str, str] = {}
         """The names of the vassals that the last run removed: systemd reports the end of their units after it."""
         self._problems: frozenset[Diagnostic] = frozenset()
+        self._entries = Coalescer(self._tell)
 
     def follow(self, states: Mapping[str, UnitState]) -> None:
         """Take these states as the start: only later changes of units are reported."""
@@ -86,9 +96,8 @@ class Notifier:
                 self._names.pop(label, None)
             self._names |= planned.names
         self._removed = dict(planned.removed)
-        for change in planned.plan.changes:
-            print_line(str(change))
-        tell_run(planned.plan.changes, (), user_manager=self._user_manager)
+        for change in planned.changes:
+            self._entries.add(label_of(change.unit), change)
         kept = () if scope.is_all else (d for d in self._problems if d.key is None or not scope.covers(d.key))
         self._report_new([*kept, *planned.diagnostics, *problems])
 
@@ -102,16 +111,34 @@ class Notifier:
         bad = len(errors(self._problems))
         return count(len(self._names), "vassal") + (f", {count(bad, 'problem')}" if bad else "")
 
+    def due(self) -> float | None:
+        """Return when to call :meth:`flush`, by ``time.monotonic()``."""
+        return self._entries.due()
+
+    def flush(self) -> None:
+        """Write the entries of vassals that had too much to tell at once."""
+        self._entries.flush()
+
     def _report(self, event: LifecycleEvent) -> None:
-        name = self._names.get(event.label) or self._removed.get(event.label, event.label)
-        print_line(f"{name}: {event.text}")
-        with suppress(OSError):
-            tell(event, vassal=name, user_manager=self._user_manager)
+        is_known = event.label in self._names or event.label in self._removed
+        if is_known or not self._is_foreign(event.label):
+            self._entries.add(event.label, event)
+
+    def _tell(self, entry: LifecycleEvent | Change | Diagnostic) -> None:
+        if isinstance(entry, LifecycleEvent):
+            name = self._names.get(entry.label) or self._removed.get(entry.label, entry.label)
+            print_line(f"{name}: {entry.text}")
+            with suppress(OSError):
+                tell(entry, vassal=name, user_manager=self._user_manager)
+            return
+        print_line(str(entry))
+        changes, problems = ([entry], []) if isinstance(entry, Change) else ([], [entry])
+        tell_run(changes, problems, user_manager=self._user_manager)
 
     def _report_new(self, problems: Iterable[Diagnostic]) -> None:
         current = frozenset(problems)
         new = sorted(current - self._problems, key=str)
         for problem in new:
-            print_line(str(problem))
-        tell_run((), new, user_manager=self._user_manager)
+            # A vassal's problems and its events are counted apart: their keys and labels differ.
+            self._entries.add(problem.key, problem) if problem.key else self._tell(problem)
         self._problems = current

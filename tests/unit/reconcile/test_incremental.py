@@ -83,7 +83,7 @@ def test_a_conflict_has_the_run_look_at_all_and_is_told_each_time(site: Site) ->
     for scope in (Scope.all(), rivals):
         planned = site.sync()
         assert planned.scope == scope
-        assert [d.code for d in planned.diagnostics] == ["address-conflict"] * 2
+        assert [(d.vassal, d.code) for d in planned.diagnostics] == [("rival.ini", "address-conflict")]
         assert planned.plan.is_empty
     (site.folder / "rival.ini").unlink()
     assert site.sync().diagnostics == ()

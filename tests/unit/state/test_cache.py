@@ -99,6 +99,18 @@ def test_a_vassal_outside_the_scope_is_a_rival_of_one_inside() -> None:
     assert not cache.has_rivals([], [address("@x")], {f"{V}:a.ini", f"{V}:b.ini"})
 
 
+def test_whoever_contends_with_a_vassal_is_processed_with_it() -> None:
+    cache = cache_of(record("a", "@x"), record("b", "@x"), record("c", "@y"))
+    cache.replace([], {f"{V}:b.xml": record("b", "@y")._replace(name="b.xml")})
+    # b wants the address of a, b.xml the name of b, and c the address of b.xml.
+    everyone = {f"{V}:a.ini", f"{V}:b.ini", f"{V}:b.xml", f"{V}:c.ini"}
+    assert cache.with_rivals([f"{V}:a.ini"]) == cache.with_rivals([f"{V}:c.ini"]) == everyone
+    cache.replace([f"{V}:b.xml"], {})
+    assert cache.with_rivals([f"{V}:a.ini"]) == {f"{V}:a.ini", f"{V}:b.ini"}
+    assert cache.with_rivals([f"{V}:new.ini"]) == {f"{V}:new.ini"}
+    assert cache.with_rivals([]) == set()
+
+
 def test_claims_move_with_their_records() -> None:
     cache = cache_of(record("a", "@x"), record("b", "@y"))
     cache.replace([f"{V}:a.ini"], {f"{V}:a.ini": record("a", "@z")})

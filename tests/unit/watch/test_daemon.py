@@ -16,6 +16,7 @@ from bridge.config.settings import Settings
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.unit import UnitChange
 from bridge.reconcile.run import Scope
+from bridge.reconcile.stops import LateVassal
 from bridge.state.cache import VassalCache
 from bridge.watch import timing
 from bridge.watch.configuration import LoadedConfig
@@ -59,13 +60,15 @@ class World:
         self.steps: list[Callable[[], None]] = []
         self.removed: dict[str, str] = {}
         self.starts = 0
-        self.problems: list[tuple[Diagnostic, ...] | BridgeError] = []
+        self.problems: list[tuple[Diagnostic, ...] | Exception] = []
         """How each run ends; the runs after the last of them end well."""
         self.scopes: list[Scope] = []
         self.options: list[RunOptions] = []
         self.loads = 0
         self.included: set[str] = set()
         self.changes: list[UnitChange] = []
+        self.late: dict[str, LateVassal] = {}
+        self.while_waiting: Callable[[], None]
         self.wake: socket.socket
         """Whoever writes to it wakes the daemon as the service manager does."""
 
@@ -85,9 +88,11 @@ class FakeReconciler:
         self.monitors = (FolderMonitor(world.folder),)
         self.cache = VassalCache({})
         self.cache.included.update(world.included)
+        self.late = world.late
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self, alive: Callable[[], None]) -> Iterator[None]:
+        alive()
         self._world.log.append("lock")
         yield
         self._world.log.append("unlock")
@@ -106,13 +111,13 @@ class FakeReconciler:
             removed=self._world.removed,
         )
 
-    def apply(self, _manager: object, _planned: object) -> tuple[Diagnostic, ...]:
+    def apply(self, _manager: object, planned: object) -> tuple[object, tuple[Diagnostic, ...]]:
         self._world.log.append("apply")
         problems = self._world.problems.pop(0) if self._world.problems else ()
-        if isinstance(problems, BridgeError):
+        if isinstance(problems, Exception):
             self._world.next_step()
             raise problems
-        return problems
+        return planned, problems
 
     def close(self) -> None:
         self._world.log.append(f"close {self._number}")
@@ -126,6 +131,12 @@ class FakeManager:
 
     def fileno(self) -> int:
         return self._receiver.fileno()
+
+    def due(self) -> None:
+        """No change was dropped."""
+
+    def while_waiting(self, call: Callable[[], None]) -> None:
+        self._world.while_waiting = call
 
     def listen(self) -> None:
         self._world.log.append("listen")
@@ -159,6 +170,12 @@ class FakeNotifier:
     def done(self, _planned: object, problems: tuple[Diagnostic, ...]) -> None:
         self._world.log.append(f"done {len(problems)}")
         self._world.next_step()
+
+    def due(self) -> None:
+        """Nothing waits."""
+
+    def flush(self) -> None:
+        """Nothing waits."""
 
     def failed(self, problem: Diagnostic) -> None:
         self._world.log.append(f"failed {problem.code}")
@@ -292,6 +309,18 @@ def test_a_run_that_breaks_off_is_reported_and_tried_again(
     assert "failed port-taken" in world.log
 
 
+@pytest.mark.parametrize("error", [PermissionError(13, "denied"), RecursionError("too deep"), KeyError("x")])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_exception_that_nobody_expected_is_reported_and_the_daemon_lives(
+    world: World, start: Callable[..., None], monkeypatch: pytest.MonkeyPatch, error: Exception, *, is_first: bool
+) -> None:
+    monkeypatch.setattr(timing, "RETRY_FIRST", 0.1)
+    world.problems = [error] if is_first else [(), error]
+    start(*([] if is_first else [(world.folder / "app.ini").touch]), nothing)
+    assert world.scopes[-1] == Scope.all()
+    assert world.log.count("failed internal") == 1
+
+
 def test_the_first_run_that_breaks_off_ends_the_daemon(world: World, start: Callable[..., None]) -> None:
     world.problems = [BridgeError(PROBLEM)]
     with pytest.raises(BridgeError):
@@ -318,6 +347,25 @@ def test_a_new_folder_that_holds_vassals_is_read_at_once(world: World, start: Ca
     world.folder.rmdir()
     start(world.folder.mkdir, nothing)
     assert world.scopes == [Scope.all()] * 3
+
+
+def test_a_late_vassal_is_reconciled_when_its_unit_has_ended(world: World, start: Callable[..., None]) -> None:
+    def be_late() -> None:
+        world.late["app"] = LateVassal("app", time.monotonic() + 1000)
+        world.changes.append(UnitChange("vassal-app.service", "Unit", {"ActiveState": "inactive"}))
+        world.wake.send(b"x")
+
+    start(be_late)
+    assert world.scopes == [Scope.all(), Scope.of(frozenset({"app"}))]
+    assert not any(options.waits_for_late for options in world.options)
+
+
+def test_a_late_vassal_is_reconciled_when_its_time_is_over(world: World, start: Callable[..., None]) -> None:
+    def be_late() -> None:
+        world.late["app"] = LateVassal("app", time.monotonic() + 0.1)
+
+    start(be_late)
+    assert world.scopes == [Scope.all(), Scope.of(frozenset({"app"}))]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
