@@ -6,7 +6,7 @@ exit status follows from the worst of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,8 @@ class Diagnostic:
     key: str | None = None
     """That vassal's key, which tells it from all others."""
     severity: Severity = Severity.ERROR
+    detail: str = field(default="", compare=False)
+    """More than an admin needs, such as a traceback: the journal keeps it at the priority debug."""
 
     def __str__(self) -> str:
         place = printable(self.path or self.vassal or "")

@@ -1,37 +1,126 @@
-"""Symlinks: where they lead, step by step."""
+"""Symlinks: where they lead, step by step, and never further than the kernel would follow them.
+
+A tenant can make links that lead into each other, so that a naive walk takes ages. So each walk has bounds.
+"""
 
 from __future__ import annotations
 
 import os
-import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Readlink = Callable[[str], str | None]
+    """Returns a symlink's target, or None for anything else."""
+    Visit = Callable[[str, str], None]
+    """Called with a folder, by its path without symlinks, and the name that the walk takes in it."""
 
 MAX_LINKS = 40
-"""Symlinks the kernel follows in one path (path_resolution(7))."""
+"""Symlinks the kernel follows in one path, those inside of symlinks included (path_resolution(7))."""
+MAX_STEPS = 256
+"""Steps of a walk for one path: the targets of forty links can have tens of thousands."""
+
+
+class EndlessPathError(OSError):
+    """A path with more links or steps than a walk follows."""
+
+
+class PathWalk:
+    """Finds paths without symlinks. A folder that many paths have in common is walked once."""
+
+    def __init__(self, readlink: Readlink, visit: Visit = lambda _folder, _name: None) -> None:
+        self._readlink = readlink
+        self._visit = visit
+        self._known: dict[str, tuple[str, int, int] | EndlessPathError] = {}
+        """The path without symlinks of each folder, and the links and steps on the way to it; or why it has none."""
+
+    def to(self, path: str) -> str:
+        """Return an absolute path without symlinks; what does not exist on the way stays as it is written.
+
+        Raises:
+            EndlessPathError: the kernel would not follow it, or it is too long.
+        """
+        folder, _, name = path.rpartition("/")
+        if (known := self._known.get(folder)) is None:
+            try:
+                known = self._walk("/", folder, 0, 0)
+            except EndlessPathError as error:
+                known = error
+            self._known[folder] = known
+        if isinstance(known, EndlessPathError):
+            raise EndlessPathError(*known.args)
+        return self._walk(known[0], name, *known[1:])[0]
+
+    def place_of(self, folder: str) -> str | None:
+        """Return where a folder is, if :meth:`to` has come through it already."""
+        known = self._known.get(folder)
+        return known[0] if isinstance(known, tuple) else None
+
+    def _walk(self, start: str, path: str, links: int, steps: int) -> tuple[str, int, int]:
+        at = start
+        todo = path.split("/")[::-1]
+        while todo:
+            name = todo.pop()
+            if name in {"", "."}:
+                continue
+            if name == "..":
+                at = at.rpartition("/")[0] or "/"
+                continue
+            steps += 1
+            if steps > MAX_STEPS:
+                raise EndlessPathError(f"it leads through more than {MAX_STEPS} steps")
+            self._visit(at, name)
+            whole = f"{at.rstrip('/')}/{name}"
+            if (target := self._readlink(whole)) is None:
+                at = whole
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                raise EndlessPathError(f"it leads through more than {MAX_LINKS} symlinks")
+            at = "/" if target.startswith("/") else at
+            todo += target.split("/")[::-1]
+        return at, links, steps
+
+
+def readlink(path: str) -> str | None:
+    """Return a symlink's target, or None for anything else, and for what cannot be read."""
+    try:
+        return os.readlink(path)
+    except (OSError, ValueError):
+        return None
+
+
+def make_real_path() -> Callable[[str], str]:
+    """Return a function that resolves symlinks as ``os.path.realpath`` does, but within the bounds of a walk.
+
+    A path beyond them stays as it is written: nobody can open it either.
+    """
+    walk = PathWalk(readlink)
+
+    def real_path(path: str) -> str:
+        try:
+            return walk.to(path)
+        except EndlessPathError:
+            return path
+
+    return real_path
 
 
 def link_owners(path: str) -> frozenset[int]:
     """Return the owners of all symlinks on the way to a file, itself and its folders included."""
     owners: set[int] = set()
-    current, links = "/", 0
-    todo = [step for step in reversed(path.split("/")) if step]
-    while todo and links <= MAX_LINKS:
-        step = todo.pop()
-        if step == "..":
-            current = os.path.dirname(current)
-            continue
-        entry = f"{current.rstrip('/')}/{step}"
-        try:
-            info = os.lstat(entry)
-            target = os.readlink(entry) if stat.S_ISLNK(info.st_mode) else None
-        except OSError:
-            break
-        if target is None:
-            current = entry
-            continue
-        links += 1
-        owners.add(info.st_uid)
-        current = "/" if target.startswith("/") else current
-        todo += [one for one in reversed(target.split("/")) if one not in {"", "."}]
+
+    def noted(step: str) -> str | None:
+        if (target := readlink(step)) is not None:
+            with suppress(OSError):
+                owners.add(os.lstat(step).st_uid)
+        return target
+
+    # A path beyond the bounds cannot be opened.
+    with suppress(EndlessPathError):
+        PathWalk(noted).to(path)
     return frozenset(owners)
 
 
@@ -42,9 +131,7 @@ def link_targets(path: str) -> tuple[str, ...]:
     """
     found: list[str] = []
     for _ in range(MAX_LINKS):
-        try:
-            target = os.readlink(path)
-        except OSError:
+        if (target := readlink(path)) is None:
             break
         path = os.path.normpath(os.path.join(os.path.dirname(path), target))
         found.append(path)

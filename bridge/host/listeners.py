@@ -10,6 +10,7 @@ import sys
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
+from bridge.host.links import make_real_path
 from bridge.host.sock_diag import listeners
 from bridge.model.address import AbstractAddress, InetAddress, UnixAddress, collision_key, overlaps
 
@@ -23,6 +24,7 @@ _TCP_LISTEN = "0A"
 
 def make_canonical_address() -> Callable[[Address], Address]:
     """Return a function that resolves symlinked folders in a socket's path, and each folder only once."""
+    real_path = make_real_path()
     known: dict[str, str] = {}
 
     def canonical_address(address: Address) -> Address:
@@ -30,7 +32,7 @@ def make_canonical_address() -> Callable[[Address], Address]:
             return address
         folder, name = os.path.split(address.path)
         if folder not in known:
-            known[folder] = os.path.realpath(folder)
+            known[folder] = real_path(folder)
         return UnixAddress(f"{known[folder].rstrip('/')}/{name}")
 
     return canonical_address

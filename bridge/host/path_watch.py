@@ -6,36 +6,39 @@ folder is watched for the name of the next step. The module is pure: ``readlink`
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from bridge.host.links import EndlessPathError, PathWalk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-_MAX_LINKS = 40
-"""Symlinks the kernel follows in one path (path_resolution(7))."""
 
 EVERYTHING = "*"
 """Instead of a name: all names in a folder."""
 
 
 class WatchList:
-    """Collects the names to watch in each folder, by the folder's path without symlinks."""
+    """Collects the names to watch in each folder, by the folder's path without symlinks.
+
+    Of a path that leads through too many links or folders, only the beginning is watched: no file is there, and a
+    change of a link on the way is noticed.
+    """
 
     def __init__(self, readlink: Callable[[str], str | None]) -> None:
         """``readlink`` returns a symlink's target, or None for anything else."""
-        self._readlink = readlink
-        self._known: dict[str, str] = {"/": "/"}
         self.names: dict[str, set[str]] = {}
+        self._walk = PathWalk(readlink, self._enter)
 
     def file(self, path: str) -> None:
         """Watch a file, whether it exists or not."""
-        folder, _, name = path.rpartition("/")
-        self._enter(self.folder(folder or "/"), name, _MAX_LINKS)
+        with suppress(EndlessPathError):
+            self._walk.to(path)
 
     def forget(self, path: str) -> None:
         """Stop watching a file."""
         folder, _, name = path.rpartition("/")
-        if (real := self._known.get(folder or "/")) is not None:
+        if (real := self._walk.place_of(folder)) is not None:
             self.names.get(real, set()).discard(name)
 
     def contents(self, path: str) -> None:
@@ -44,30 +47,13 @@ class WatchList:
 
     def folder(self, path: str) -> str:
         """Watch the path of a folder; return that path without symlinks."""
-        return self._walk(path, _MAX_LINKS)
-
-    def _walk(self, path: str, links: int) -> str:
-        if (real := self._known.get(path)) is not None:
-            return real
-        parent, _, name = path.rstrip("/").rpartition("/")
-        real = self._enter(self._walk(parent or "/", links), name, links)
-        self._known[path] = real
-        return real
-
-    def _enter(self, folder: str, name: str, links: int) -> str:
-        if name in {"", "."}:
-            return folder
-        if name == "..":
-            return folder.rpartition("/")[0] or "/"
-        self.names.setdefault(folder, set()).add(name)
-        path = f"{folder.rstrip('/')}/{name}"
-        target = self._readlink(path) if links else None
-        if target is None:
+        try:
+            return self._walk.to(path)
+        except EndlessPathError:
             return path
-        start = "/" if target.startswith("/") else folder
-        for step in target.split("/"):
-            start = self._enter(start, step, links - 1)
-        return start
+
+    def _enter(self, folder: str, name: str) -> None:
+        self.names.setdefault(folder, set()).add(name)
 
 
 def of_interest(names: Iterable[str], name: str) -> bool:

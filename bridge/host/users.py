@@ -6,7 +6,24 @@ import grp
 import os
 import pwd
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
+
+_NO_SHELLS = frozenset(
+    f"{folder}/{name}" for folder in ("/bin", "/sbin", "/usr/bin", "/usr/sbin") for name in ("nologin", "false", "true")
+)
+"""Shells that systemd takes for none (``is_nologin_shell``)."""
+
+_NOBODY = 65534
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What systemd tells the services of a user about the user: an empty text for what it leaves out."""
+
+    name: str
+    home: str
+    shell: str
 
 
 def missing_owner(user: str, group: str) -> str:
@@ -69,3 +86,21 @@ def spellings(key: str, own: str) -> set[str]:
         group = grp.getgrgid(int(own)) if own.isdecimal() else grp.getgrnam(own)
         return {group.gr_name, str(group.gr_gid)}
     return {own}
+
+
+def find_login(user: str) -> Login | None:
+    """Look up a user by name or number as systemd does for ``User=``. None: there is no such user.
+
+    src/basic/user-util.c, ``get_user_creds`` with ``USER_CREDS_CLEAN``: a home that is none and a shell that refuses
+    logins are left out, and root and nobody are not looked up.
+    """
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isascii() and user.isdecimal() else pwd.getpwnam(user)
+    except (KeyError, OverflowError):
+        return None
+    if entry.pw_uid == _NOBODY:
+        return Login(entry.pw_name, "", "")
+    home = "/root" if entry.pw_uid == 0 else entry.pw_dir
+    is_home = home.startswith("/") and home.strip("/")
+    is_shell = entry.pw_shell.startswith("/") and entry.pw_shell not in _NO_SHELLS
+    return Login(entry.pw_name, home if is_home else "", entry.pw_shell if is_shell else "")

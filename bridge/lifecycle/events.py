@@ -105,6 +105,7 @@ class Priority(IntEnum):
     WARNING = 4
     NOTICE = 5
     INFO = 6
+    DEBUG = 7
 
 
 _PRIORITIES = {

@@ -67,6 +67,8 @@ def _tell_problem(problem: Diagnostic) -> None:
         EMPEROR_BRIDGE_CODE=problem.code,
         **about,
     )
+    if problem.detail:
+        _send(MESSAGE=problem.detail, PRIORITY=Priority.DEBUG, EMPEROR_BRIDGE_CODE=problem.code)
 
 
 def _about_unit(unit: str, *, user_manager: bool) -> dict[str, str]:

@@ -11,6 +11,7 @@ from bridge.diagnostics import Diagnostic
 from bridge.host.links import link_owners
 from bridge.model.unit_names import UNIT_NAME_MAX, EscapeError
 from bridge.model.vassal import CONFIG_OPTIONS, Owner, Vassal, option_for
+from bridge.vassals.guard import internal_problem, is_unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -111,7 +112,7 @@ class FileMonitor:
             return self._list()
         prefix = f"{self.id}:"
         paths = (self._path(key.removeprefix(prefix)) for key in only if key.startswith(prefix))
-        return sorted(path for path in paths if self._finds(path) and os.path.lexists(path))
+        return sorted(path for path in paths if self._finds(path) and _is_there(path))
 
     def _path(self, name: str) -> str:
         raise NotImplementedError
@@ -122,7 +123,7 @@ class FileMonitor:
         A path is taken as the Emperor takes it (``uwsgi_emperor_is_valid``): by its extension, and if it is a regular
         file once symlinks are followed. Where the Emperor is silent about what is not, a diagnostic says so.
         """
-        found = {path: examine(path, self._vassal, self._settings) for path in paths}
+        found = {path: self._examine(path) for path in paths}
         problems = {path: one for path, one in found.items() if isinstance(one, Diagnostic)}
         return Report(
             monitor=self.id,
@@ -130,6 +131,14 @@ class FileMonitor:
             rejected=frozenset(map(self._key, problems)),
             diagnostics=tuple(self._about(path, problem) for path, problem in problems.items()),
         )
+
+    def _examine(self, path: str) -> Vassal | Diagnostic | None:
+        try:
+            return examine(path, self._vassal, self._settings)
+        except Exception as error:
+            if not is_unexpected(error):
+                raise
+            return internal_problem(error, path)
 
     def _about(self, path: str, problem: Diagnostic) -> Diagnostic:
         from dataclasses import replace
@@ -170,6 +179,17 @@ def _check_links(config: str, owner: int) -> None:
     """Refuse a neighbour's symlink: in tyrant mode it would run the owner's config at the neighbour's command."""
     if uids := link_owners(config) - {0, owner}:
         raise ForeignLinkError(f"uid {min(uids)} made a symlink that leads to it, and it belongs to uid {owner}")
+
+
+def _is_there(path: str) -> bool:
+    """Tell whether a path exists; what cannot be examined, as on a network file system that is down, may exist."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _check_path(config: str) -> None:

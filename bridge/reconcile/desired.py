@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import Diagnostic
 from bridge.host.links import link_targets
 from bridge.model.vassal import Mode, RejectedVassal, ResolvedVassal
+from bridge.vassals.guard import Guard
 from bridge.vassals.on_demand import RuleResult, apply_on_demand_rule, rule_file
 from bridge.vassals.resolve import Resolution, resolve
 
@@ -58,6 +59,20 @@ class Desired:
         """The same by the paths of their configs, by which a vassal is known whose monitor got another id."""
         return {rejection.vassal.config.path: rejection.vassal.config.owner.uid for rejection in self.rejections}
 
+    def without(self, problems: Mapping[str, Diagnostic]) -> Desired:
+        """Return the desired state in which the vassals with these problems, by key, are rejected."""
+        if not problems:
+            return self
+        return replace(
+            self,
+            resolved=tuple(one for one in self.resolved if one.vassal.key not in problems),
+            rejections=(
+                *self.rejections,
+                *(RejectedVassal.of(one) for one in self.resolved if one.vassal.key in problems),
+            ),
+            diagnostics=(*self.diagnostics, *problems.values()),
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DesiredLoader:
@@ -86,7 +101,7 @@ class DesiredLoader:
         for number, (vassal, rule) in enumerate(zip(vassals, rules, strict=True)):
             if number % _PROGRESS_EVERY == 0:
                 self.progress("reading vassals", number, len(vassals))
-            result = self._resolve(vassal, rule, unfinished)
+            result = self._guarded(vassal, rule, unfinished)
             if isinstance(result, Resolution):
                 resolved.append(result.resolved)
                 diagnostics += rule.diagnostics
@@ -103,6 +118,16 @@ class DesiredLoader:
             diagnostics=tuple(diagnostics),
             configs=configs,
         )
+
+    def _guarded(
+        self, vassal: Vassal, rule: RuleResult, unfinished: Collection[str]
+    ) -> Resolution | tuple[RejectedVassal, tuple[Diagnostic, ...]]:
+        guard = Guard()
+        with guard.of(vassal):
+            return self._resolve(vassal, rule, unfinished)
+        mode = None if rule.is_invalid else Mode.ON_DEMAND if rule.address else Mode.ALWAYS
+        rejected = RejectedVassal(vassal=vassal, mode=mode, address=rule.address, sources=(vassal.config.path,))
+        return rejected, tuple(guard.problems.values())
 
     def _resolve(
         self, vassal: Vassal, rule: RuleResult, unfinished: Collection[str]

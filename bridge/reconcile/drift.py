@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bridge.host.path_watch import WatchList
+from bridge.host.links import EndlessPathError, PathWalk, make_real_path, readlink
 from bridge.host.sock_diag import INODE_MASK, bound_files, file_of
 from bridge.model.address import UnixAddress
 from bridge.model.unit_names import TARGET
+from bridge.vassals.guard import Guard
 
 if TYPE_CHECKING:
     from bridge.reconcile.actual import ActualState
@@ -48,6 +49,8 @@ class DriftDetector:
     """Labels of vassals that asked not to be started again."""
     follow: bool = True
     """Whether a config that is a symlink changes when its target does (unset by ``emperor-nofollow``)."""
+    guard: Guard = field(default_factory=Guard)
+    """Takes the vassals that cannot be examined."""
 
     def detect(self, desired: Desired, actual: ActualState, manager: Manager | None) -> Drift:
         """Detect all drift; without a manager, only what files tell.
@@ -58,7 +61,7 @@ class DriftDetector:
         context = self.context
         return Drift(
             outdated=self.outdated(desired, actual, manager) if manager else frozenset(),
-            sockets_lost=lost_sockets(actual, manager) if manager and context.sees_sockets else frozenset(),
+            sockets_lost=lost_sockets(actual, manager, self.guard) if manager and context.sees_sockets else frozenset(),
             exiled=self.exiled,
             stopped_by_admin=self.stopped_units(actual) if context.leave_stopped else frozenset(),
             interrupted=context.interrupted,
@@ -107,55 +110,68 @@ class DriftDetector:
             if not is_pausing and actual.state(vassal.service).active not in {"active", "failed"}:
                 continue
             path = vassal.config.path
-            if replaced and _folder(path) in replaced:
-                found.add(vassal.label)
-                continue
-            with suppress(OSError):
-                when = _changed_at(path) if self.follow else os.lstat(path).st_ctime_ns
-                if when > self.context.stamp:
-                    changed[vassal.service] = (vassal.label, when)
+            with self.guard.of(vassal):
+                if replaced and _folder(path) in replaced:
+                    found.add(vassal.label)
+                    continue
+                with suppress(OSError):
+                    when = _changed_at(path) if self.follow else os.lstat(path).st_ctime_ns
+                    if when > self.context.stamp:
+                        changed[vassal.service] = (vassal.label, when)
         since = manager.properties(list(changed), "Unit", "StateChangeTimestamp")
         found |= {label for unit, (label, when) in changed.items() if when > since.get(unit, 0) * 1000}
         return frozenset(found)
 
 
-def lost_sockets(actual: ActualState, manager: Manager) -> frozenset[str]:
+def lost_sockets(actual: ActualState, manager: Manager, guard: Guard) -> frozenset[str]:
     """Return the labels of vassals whose socket systemd holds while its file is gone or somebody else's.
 
     Nothing is remembered for it: the kernel knows which file a socket was bound to.
     """
     # To repair a socket ends its app. So a file that changed just while it was examined is examined once more.
-    return (lost := _lost(actual, manager)) and lost & _lost(actual, manager)
+    return (lost := _lost(actual, manager, guard)) and lost & _lost(actual, manager, guard)
 
 
-def _lost(actual: ActualState, manager: Manager) -> frozenset[str]:
+def _lost(actual: ActualState, manager: Manager, guard: Guard) -> frozenset[str]:
     lost, doubtful = set(), {}
     bound = bound_files()
     for label, installed in actual.installed.items():
         if isinstance(installed.address, UnixAddress) and actual.state(installed.socket).active == "active":
-            path = installed.address.path
-            try:
-                info = os.lstat(path)
-            except FileNotFoundError:
-                lost.add(label)
-                continue
-            except OSError:
-                continue
             # systemd itself resolves /var/run, and takes other symlinked folders as they are written.
-            files = bound.get(path, set()) | bound.get(str(installed.canonical_address), set())
-            if not files and bound:
-                # A daemon-reload has closed it, which systemd does not see.
-                lost.add(label)
-            if not files or not stat.S_ISSOCK(info.st_mode):
-                continue
-            if info.st_ino & INODE_MASK not in files and file_of(path) not in {None, *files}:
-                lost.add(label)
-            elif len(files) > 1:
-                doubtful[installed.socket] = (label, info.st_mtime_ns)
+            paths = (installed.address.path, str(installed.canonical_address))
+            with guard.of(installed):
+                found = _loss_of(
+                    paths[0], set().union(*(bound.get(path, set()) for path in paths)), is_known=bool(bound)
+                )
+                if not isinstance(found, bool):
+                    doubtful[installed.socket] = (label, found)
+                elif found:
+                    lost.add(label)
     # Two sockets were bound to this path. The file is systemd's if it is older than the unit's active state.
     since = manager.properties(list(doubtful), "Unit", "ActiveEnterTimestamp")
     lost |= {label for unit, (label, made) in doubtful.items() if 0 < since.get(unit, 0) * 1000 < made}
     return frozenset(lost)
+
+
+def _loss_of(path: str, files: set[int], *, is_known: bool) -> bool | int:
+    """Return whether an active socket has lost its file; where the kernel does not tell, when the file was made.
+
+    ``files`` are the inodes bound to the path, if ``is_known`` which are bound at all.
+    """
+    try:
+        info = os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    if not files:
+        # A daemon-reload has closed it, which systemd does not see.
+        return is_known
+    if not stat.S_ISSOCK(info.st_mode):
+        return False
+    if info.st_ino & INODE_MASK not in files and file_of(path) not in {None, *files}:
+        return True
+    return info.st_mtime_ns if len(files) > 1 else False
 
 
 def config_folders(desired: Desired, actual: ActualState, last: LastRun) -> dict[str, int]:
@@ -172,7 +188,7 @@ def config_folders(desired: Desired, actual: ActualState, last: LastRun) -> dict
 
 
 def _folder(config: str) -> str:
-    return os.path.dirname(os.path.realpath(config) if os.path.islink(config) else config)
+    return os.path.dirname(make_real_path()(config) if os.path.islink(config) else config)
 
 
 def _changed_at(path: str) -> int:
@@ -185,13 +201,11 @@ def _changed_at(path: str) -> int:
     """
     links = []
 
-    def readlink(step: str) -> str | None:
-        try:
-            target = os.readlink(step)
-        except OSError:
-            return None
-        links.append(step)
+    def noted(step: str) -> str | None:
+        if (target := readlink(step)) is not None:
+            links.append(step)
         return target
 
-    WatchList(readlink).file(path)
+    with suppress(EndlessPathError):
+        PathWalk(noted).to(path)
     return max(os.stat(path).st_ctime_ns, *(os.lstat(link).st_ctime_ns for link in links), 0)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bridge.host.listeners import make_canonical_address
 from bridge.model.unit_names import TARGET, EscapeError, boot_target
-from bridge.model.vassal import RejectedVassal
 from bridge.reconcile.actual import ActualReader
 from bridge.reconcile.conflicts import find_conflicts, occupied_addresses, refuse_foreign_common
 from bridge.reconcile.desired import DesiredLoader
@@ -18,12 +17,14 @@ from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
 from bridge.reconcile.run import Assessment, PlannedRun, Scope
 from bridge.units.render import RenderContext, Throttle, make_templates, render, render_common
+from bridge.vassals.environment import Environments
+from bridge.vassals.guard import Guard, is_unexpected
 from bridge.vassals.resolve import ResolveContext, unwritable
 from bridge.vassals.spawn import spawn_defaults
 from bridge.vassals.tenant import make_boundary
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from bridge.state.pauses import PauseNotes
     from bridge.systemd.manager import Manager
     from bridge.units.directory import UnitDirectory
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,7 @@ class Planner:
         actual = reader.read_all(manager)
         refuse_foreign_common(actual)
         tenants = {one.key: one.tenant for one in actual.installed.values()}
-        desired = self.loader(reader, tenants).load(Scope.all(), context.unfinished, keep_configs=keep_configs)
+        desired = self.loader(reader, manager, tenants).load(Scope.all(), context.unfinished, keep_configs=keep_configs)
         return self._plan(desired, actual, manager, context)
 
     def plan_scope(self, manager: Manager, context: RunContext, scope: Scope, cache: VassalCache) -> PlannedRun | None:
@@ -77,7 +80,7 @@ class Planner:
         keys = scope.keys or frozenset()
         reader = self.reader()
         tenants = {key: record.tenant for key in keys if (record := cache.records.get(key))}
-        desired = self.loader(reader, tenants).load(scope, context.unfinished)
+        desired = self.loader(reader, manager, tenants).load(scope, context.unfinished)
         actual = reader.read_some(manager, _labels(desired, cache, keys))
         if actual.of_others or _contends(desired, actual, cache, keys):
             return None
@@ -94,8 +97,8 @@ class Planner:
         """
         reader = self.reader()
         actual = reader.read_all(manager)
-        desired = self.loader(reader).load(Scope.all())
-        return self._assess(desired, actual)
+        desired = self.loader(reader, manager).load(Scope.all())
+        return _for_most(desired, lambda part: self._assess(part, actual))
 
     def assess_scope(self, manager: Manager, scope: Scope, cache: VassalCache) -> Assessment | None:
         """Do the same for the vassals in scope; None as for :meth:`plan_scope`. The others are taken from the cache.
@@ -105,11 +108,11 @@ class Planner:
         """
         keys = scope.keys or frozenset()
         reader = self.reader()
-        desired = self.loader(reader).load(scope)
+        desired = self.loader(reader, manager).load(scope)
         actual = reader.read_some(manager, _labels(desired, cache, keys))
         if actual.of_others or _contends(desired, actual, cache, keys):
             return None
-        assessment = self._assess(desired, actual)
+        assessment = _for_most(desired, lambda part: self._assess(part, actual))
         installed = {**cache.installed(keys), **actual.installed}
         return replace(assessment, actual=replace(actual, installed=installed, states=manager.units()))
 
@@ -118,14 +121,18 @@ class Planner:
         monitors = frozenset(monitor.id for monitor in self.monitors)
         return ActualReader(self.paths, self.directory, make_canonical_address(), monitors)
 
-    def loader(self, reader: ActualReader, tenants: Mapping[str, int | None] | None = None) -> DesiredLoader:
+    def loader(
+        self, reader: ActualReader, manager: Manager | None = None, tenants: Mapping[str, int | None] | None = None
+    ) -> DesiredLoader:
         """Return what loads the desired state; ``tenants`` are the owners at the time the units were made, by key.
 
         Raises:
             BridgeError: the settings name a program, user or group that is not there.
         """
-        defaults = spawn_defaults(self.settings, user_manager=self.paths.user_manager)
-        context = ResolveContext(defaults, reader.canonical_address, make_boundary(self.settings))
+        is_user = self.paths.user_manager
+        defaults = spawn_defaults(self.settings, user_manager=is_user)
+        environments = Environments(manager, user_manager=is_user)
+        context = ResolveContext(defaults, environments, reader.canonical_address, make_boundary(self.settings))
         return DesiredLoader(
             settings=self.settings,
             monitors=self.monitors,
@@ -173,25 +180,38 @@ class Planner:
         context: RunContext,
         part: tuple[Scope, VassalCache] | None = None,
     ) -> PlannedRun:
-        detector = DriftDetector(
-            context=context, exiled=self.pauses.exiled(), follow=not self.settings.emperor_nofollow
-        )
         desired, texts = self._rendered(desired)
-        drift = detector.detect(desired, actual, manager)
-        conflicts = self._assess(desired, actual).conflicts
         units = DesiredUnits(
             texts=texts,
             common=None if part else render_common(self._render_context),
             boot_link=self.boot_link,
         )
+        return _for_most(desired, lambda some: self._plan_units(some, units, actual, manager, (context, part)))
+
+    def _plan_units(
+        self,
+        desired: Desired,
+        units: DesiredUnits,
+        actual: ActualState,
+        manager: Manager | None,
+        of_run: tuple[RunContext, tuple[Scope, VassalCache] | None],
+    ) -> PlannedRun:
+        context, part = of_run
+        guard = Guard()
+        detector = DriftDetector(
+            context=context, exiled=self.pauses.exiled(), follow=not self.settings.emperor_nofollow, guard=guard
+        )
+        drift = detector.detect(desired, actual, manager)
+        desired = desired.without(guard.problems)
+        conflicts = self._assess(desired, actual).conflicts
         others = part[1].served(part[0].keys or ()) if part else Counter()
-        guard = _no_guard if context.allow_mass_removal else _guard(conflicts, actual, others)
+        spared = _no_guard if context.allow_mass_removal else _guard(conflicts, actual, others)
         return PlannedRun(
             desired=desired,
             actual=actual,
             drift=drift,
             conflicts=conflicts,
-            plan=make_plan(conflicts, actual, drift, units, guard),
+            plan=make_plan(conflicts, actual, drift, units, spared),
             context=context,
             scope=part[0] if part else Scope.all(),
             others=others,
@@ -200,21 +220,33 @@ class Planner:
     def _rendered(self, desired: Desired) -> tuple[Desired, dict[str, Mapping[str, str]]]:
         """Render every vassal; reject those of which an admin's template writes what no unit can hold."""
         texts: dict[str, Mapping[str, str]] = {}
-        unfit = {}
+        guard = Guard()
         for resolved in desired.resolved:
-            try:
-                texts[resolved.vassal.key] = self.render(resolved)
-            except EscapeError as error:
-                unfit[resolved] = unwritable(resolved.vassal, error)
-        if not unfit:
-            return desired, texts
-        rejected = map(RejectedVassal.of, unfit)
-        return replace(
-            desired,
-            resolved=tuple(one for one in desired.resolved if one not in unfit),
-            rejections=(*desired.rejections, *rejected),
-            diagnostics=(*desired.diagnostics, *unfit.values()),
-        ), texts
+            vassal = resolved.vassal
+            with guard.of(vassal):
+                try:
+                    texts[vassal.key] = self.render(resolved)
+                except EscapeError as error:
+                    guard.problems[vassal.key] = unwritable(vassal, error)
+        return desired.without(guard.problems), texts
+
+
+def _for_most(desired: Desired, work: Callable[[Desired], T]) -> T:
+    """Do work on all vassals. If it fails for some as nobody expected, reject those, and do it on all others.
+
+    Raises:
+        BridgeError: it fails in a way that concerns the whole run.
+    """
+    try:
+        return work(desired)
+    except Exception as error:
+        if not is_unexpected(error):
+            raise
+        guard = Guard()
+        guard.find(lambda some: work(replace(desired, resolved=tuple(some))), desired.resolved)
+        if not guard.problems:
+            raise
+    return _for_most(desired.without(guard.problems), work)
 
 
 def _labels(desired: Desired, cache: VassalCache, keys: Collection[str]) -> set[str]:

@@ -16,6 +16,7 @@ from bridge.reconcile.run import RunContext
 from bridge.state.cache import VassalCache
 from bridge.state.last_run import LastRun, LastRunFile
 from bridge.state.lock import Lock, Pending
+from bridge.vassals.guard import is_unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -122,10 +123,23 @@ class RunState:
         self.lock.forget()
 
     def _update_cache(self, planned: PlannedRun, problems: Iterable[Diagnostic]) -> None:
-        """Keep what was found for this process and, unless the caller named the scope, on disk for the next."""
+        """Keep what was found for this process and, unless the caller named the scope, on disk for the next.
+
+        Without a cache the next run processes every vassal, so nothing that goes wrong here is worth ending this one.
+        """
         if planned.context.is_removal:
             # A removal needs no uWSGI, and the cache's file depends on it.
             return
+        try:
+            self._keep(planned, problems)
+        except Exception as error:
+            if not is_unexpected(error):
+                raise
+            self._stamp = 0
+            with suppress(OSError):
+                incremental.cache_file(self._paths, self._settings).forget()
+
+    def _keep(self, planned: PlannedRun, problems: Iterable[Diagnostic]) -> None:
         records = incremental.records_of(planned, problems, self._paths.unit_directory)
         scope: Scope = planned.scope
         if scope.keys is not None:

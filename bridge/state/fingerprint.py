@@ -30,6 +30,9 @@ def digest(files: Iterable[str]) -> int:
                 info = os.stat(path)
         except OSError as error:
             facts.append(-(error.errno or 1))
+        except ValueError:
+            # No file can have such a name, as one with a NUL that a config asks about.
+            facts.append(0)
         else:
             facts += (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
     # Of numbers, and so the same in each process.
@@ -38,6 +41,6 @@ def digest(files: Iterable[str]) -> int:
 
 def changed_since(path: str, when: int) -> bool:
     """Tell whether a file may have changed since ``when`` (nanoseconds since the epoch)."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         return max(os.lstat(path).st_ctime_ns, os.stat(path).st_ctime_ns) >= when - _TICK
     return False

@@ -68,7 +68,7 @@ class Bus:
                 else "the host must run systemd and dbus",
             )
             raise BridgeError(problem) from error
-        self._connection.parser = Reader(properties)
+        self._reader = self._connection.parser = Reader(properties)
         self._service = service
         self._keep = keep
         self._signals: deque[tuple[str, str, tuple[Any, ...]]] = deque()
@@ -124,6 +124,16 @@ class Bus:
         """Return the file descriptor that becomes readable when a message arrives."""
         descriptor: int = self._connection.sock.fileno()
         return descriptor
+
+    def mute(self, paths: Collection[str]) -> None:
+        """Drop the signals of these objects undecoded, and of no others."""
+        self._reader.muted = {path.encode() for path in paths}
+
+    def take_signals(self) -> list[tuple[str, str, tuple[Any, ...]]]:
+        """Return the signals that have been read already."""
+        taken = list(self._signals)
+        self._signals.clear()
+        return taken
 
     def subscribe(self, interface: str, signal: str, *, below: str) -> None:
         """Subscribe to a signal of all objects below a path.

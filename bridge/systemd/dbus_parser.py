@@ -21,6 +21,10 @@ _CHANGED = "sa{sv}as"
 _FIXED = {"y": "B", "b": "I", "n": "h", "q": "H", "i": "i", "u": "I", "h": "I", "x": "q", "t": "Q", "d": "d"}
 _NUMBERS = {kind: Struct(f"<{code}") for kind, code in _FIXED.items()}
 _LENGTH = _NUMBERS["u"].unpack_from
+_SIGNAL = b"l\x04"
+"""What a signal in little-endian begins with."""
+_PATH = b"\x01\x01o\0"
+"""What the header field with a message's path begins with: systemd and the bus write it first."""
 _ALIGNMENTS = {**{kind: number.size for kind, number in _NUMBERS.items()}, **dict.fromkeys("soa", 4)}
 _ALIGNMENTS |= {"g": 1, "v": 1, "(": 8, "{": 8}
 
@@ -32,15 +36,25 @@ class Reader(Parser):  # type: ignore[misc]  # jeepney has no types
         super().__init__()
         self.next_msg_size: int | None = None
         self._wanted = {name.encode(): name for name in wanted}
+        self.muted: set[bytes] = set()
+        """Object paths whose signals are dropped undecoded."""
 
     def get_next_message(self) -> Message | None:
         """Return the next message, or None if its data is not complete."""
+        while (raw := self._next_raw()) is not None and self.muted and signal_path(raw) in self.muted:
+            pass
+        return None if raw is None else self._decoded(raw)
+
+    def _next_raw(self) -> bytes | None:
         if self.next_msg_size is None and self.buf.bytes_buffered >= 16:
             self.next_msg_size = calc_msg_size(self.buf.peek(16))
         if self.next_msg_size is None or self.buf.bytes_buffered < self.next_msg_size:
             return None
-        raw = self.buf.read(self.next_msg_size)
+        raw: bytes = self.buf.read(self.next_msg_size)
         self.next_msg_size = None
+        return raw
+
+    def _decoded(self, raw: bytes) -> Message:
         header, end = Header.from_buffer(raw)
         body = end + 7 & ~7
         if header.endianness is Endianness.little:
@@ -50,6 +64,13 @@ class Reader(Parser):  # type: ignore[misc]  # jeepney has no types
             if signature == _CHANGED:
                 return Message(header, change(raw, body, self._wanted))
         return Message.from_buffer(raw)
+
+
+def signal_path(raw: bytes) -> bytes:
+    """Return the object path of a signal, or nothing if the message is none or does not begin with its path."""
+    if raw[:2] != _SIGNAL or raw[16:20] != _PATH:
+        return b""
+    return raw[24 : 24 + _LENGTH(raw, 20)[0]]
 
 
 def units(raw: bytes, at: int) -> list[tuple[str, str, str, str]]:

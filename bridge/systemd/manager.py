@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from contextlib import contextmanager
 from functools import cache
@@ -13,7 +12,10 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.unit import WATCHED_PROPERTIES, UnitChange, UnitState
 from bridge.model.unit_names import PAUSE_PREFIX
 from bridge.systemd.bus import Bus, CallError
+from bridge.systemd.flood import FloodGate
 from bridge.systemd.jobs import JobBatches
+from bridge.systemd.object_paths import ROOT as _ROOT
+from bridge.systemd.object_paths import object_path, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 
 _SERVICE = "org.freedesktop.systemd1"
-_ROOT = "/org/freedesktop/systemd1"
 _MANAGER = f"{_SERVICE}.Manager"
 _UNIT = f"{_SERVICE}.Unit"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -39,6 +40,9 @@ class Manager(Protocol):
 
     def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
         """Return the state of the vassals' loaded units, or of ``only`` these, with one call."""
+
+    def own_properties(self, *names: str) -> dict[str, Any]:
+        """Return properties of the manager itself, such as ``Version``."""
 
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         """Return one property of each unit, without units for which the manager answers with an error."""
@@ -74,7 +78,8 @@ class SystemdManager:
         Raises:
             BridgeError: there is no systemd to connect to.
         """
-        self._bus = Bus(user=paths.user_manager, service=_SERVICE, properties=WATCHED_PROPERTIES, keep=_part_to_keep)
+        self._gate = FloodGate()
+        self._bus = Bus(user=paths.user_manager, service=_SERVICE, properties=WATCHED_PROPERTIES, keep=self._admitted)
         self._changes: deque[UnitChange] = deque()
         self._batches = JobBatches(self._bus, paths.runtime_units, self._handle)
 
@@ -102,6 +107,7 @@ class SystemdManager:
         Raises:
             BridgeError: the connection to the manager broke.
         """
+        self._ask_for_dropped()
         while True:
             if self._changes:
                 deadline = 0.0
@@ -112,6 +118,10 @@ class SystemdManager:
             if signal is None:
                 return
             self._handle(*signal)
+
+    def due(self) -> float | None:
+        """Return when to call :meth:`changes`, by ``time.monotonic()``: units had too many changes to follow each."""
+        return self._gate.due()
 
     def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
         """Return the state of the vassals' loaded units, or of ``only`` these.
@@ -124,6 +134,11 @@ class SystemdManager:
         patterns = sorted(only) if only is not None and len(only) <= _BY_NAME_MAX else _PATTERNS
         (units,) = self._manager("ListUnitsByPatterns", "asas", [], patterns)
         return {name: _state(load, active, sub) for name, load, active, sub in units if only is None or name in only}
+
+    def own_properties(self, *names: str) -> dict[str, Any]:
+        """Return properties of the manager itself, without those for which it answers with an error."""
+        answers = self._bus.call_many((_ROOT, _PROPERTIES, "Get", "ss", (_MANAGER, name)) for name in names)
+        return {n: answer[0][1] for n, answer in zip(names, answers, strict=True) if not isinstance(answer, CallError)}
 
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         """Return one property of each unit, such as ``MainPID`` of the interface ``Service``."""
@@ -191,6 +206,34 @@ class SystemdManager:
         with _call_errors("StartUnit"):
             self._batches.join(timeout=timeout, progress=progress)
 
+    def _admitted(self, path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Return the part of a signal to keep, or None for one too many of its unit."""
+        kept = _part_to_keep(path, name, body)
+        if kept is None or name != "PropertiesChanged" or self._gate.admit(unit_of(path)):
+            return kept
+        self._mute()
+        return None
+
+    def _mute(self) -> None:
+        self._bus.mute([object_path(unit) for unit in self._gate.closed])
+
+    def _ask_for_dropped(self) -> None:
+        """Ask for the present state of units whose changes were dropped, and enter it as one change."""
+        if not (units := self._gate.take()):
+            return
+        self._mute()
+        wanted = [(unit, kind) for unit in units for kind in (unit.rpartition(".")[2].capitalize(), "Unit")]
+        answers = self._bus.call_many(
+            (object_path(unit), _PROPERTIES, "GetAll", "s", (f"{_SERVICE}.{kind}",)) for unit, kind in wanted
+        )
+        # What was read before the answers is older than they are.
+        for signal in self._bus.take_signals():
+            self._handle(*signal)
+        for (unit, kind), answer in zip(wanted, answers, strict=True):
+            if not isinstance(answer, CallError):
+                values = {name: value for name, (_, value) in answer[0].items() if name in WATCHED_PROPERTIES}
+                self._changes.append(UnitChange(intern(unit), kind, values))
+
     def _handle(self, path: str, name: str, body: tuple[Any, ...]) -> None:
         if name == "PropertiesChanged":
             interface, changed = body
@@ -210,27 +253,6 @@ def _part_to_keep(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...
 def _state(load: str, active: str, sub: str) -> UnitState:
     """Return a state; thousands of units share the few objects."""
     return UnitState(load=load, active=active, sub=sub)
-
-
-def object_path(unit: str) -> str:
-    """Return a unit's object path: every byte but letters and digits is escaped (sd_bus_path_encode(3))."""
-    escaped = "".join(
-        chr(byte) if chr(byte).isalnum() and byte < 0x80 and not (at == 0 and chr(byte).isdigit()) else f"_{byte:02x}"
-        for at, byte in enumerate(unit.encode())
-    )
-    return f"{_ROOT}/unit/{escaped}"
-
-
-_OURS = (object_path("vassal"), object_path(f"{PAUSE_PREFIX}vassal"))
-"""What the object path of every unit of the bridge begins with."""
-
-
-def unit_of(path: str) -> str:
-    """Return the unit of an object path, or an empty text if it is no unit of a vassal."""
-    if not path.startswith(_OURS):
-        return ""
-    name = path.removeprefix(f"{_ROOT}/unit/")
-    return re.sub(r"_([0-9a-f]{2})", lambda escaped: chr(int(escaped[1], 16)), name)
 
 
 def needs_reload(manager: Manager, units: Sequence[str]) -> list[str]:

@@ -10,7 +10,16 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.files import TEMPORARY_PREFIX, read_regular, remove_if_there, write_all
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit import InstalledVassal, Ownership, UnitFile
-from bridge.model.unit_names import BATCH_UNIT, PREFIX, SERVICES, SHARES, SOCKETS, is_bridge_name, link_path, vassal_unit
+from bridge.model.unit_names import (
+    BATCH_UNIT,
+    PREFIX,
+    SERVICES,
+    SHARES,
+    SOCKETS,
+    is_bridge_name,
+    link_path,
+    vassal_unit,
+)
 from bridge.units.marker import UNCLAIMED, read_mark
 
 if TYPE_CHECKING:

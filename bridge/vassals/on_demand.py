@@ -21,6 +21,7 @@ from bridge.host.process import CommandError, output_of
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit_names import EscapeError
 from bridge.units.quoting import value
+from bridge.vassals.guard import Guard
 from bridge.vassals.tenant import counts_for
 
 if TYPE_CHECKING:
@@ -77,7 +78,14 @@ def apply_on_demand_rule(settings: Settings, vassals: Iterable[Vassal]) -> list[
 
     Commands run several at once. Raises as :func:`rule_in_force`.
     """
-    rule = rule_in_force(settings)
+    in_force = rule_in_force(settings)
+
+    def rule(vassal: Vassal) -> RuleResult:
+        guard = Guard()
+        with guard.of(vassal):
+            return in_force(vassal)
+        return RuleResult(diagnostics=tuple(guard.problems.values()))
+
     if settings.on_demand_rule.kind is not RuleKind.EXEC:
         return [rule(vassal) for vassal in vassals]
     from concurrent.futures import ThreadPoolExecutor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, printable
@@ -17,7 +18,7 @@ from bridge.units.quoting import argument, value, word
 from bridge.uwsgi.options import ConfigError
 from bridge.uwsgi.reader import ProcessView, read
 from bridge.uwsgi.socket_options import DATAGRAM, sockets
-from bridge.vassals.daemonize import AS_RELOADED, find_daemonize, find_first_start, in_service
+from bridge.vassals.daemonize import find_daemonize, find_first_start, in_service
 from bridge.vassals.spawn import spawn_spec
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from bridge.model.address import Address
     from bridge.model.vassal import SpawnSpec, Vassal
     from bridge.uwsgi.options import Config, Option
+    from bridge.vassals.environment import Environments
     from bridge.vassals.on_demand import RuleResult
     from bridge.vassals.spawn import SpawnDefaults
     from bridge.vassals.tenant import TenantBoundary
@@ -40,6 +42,7 @@ class ResolveContext:
     """What is the same for all vassals of one run."""
 
     defaults: SpawnDefaults
+    environments: Environments
     canonical_address: Callable[[Address], Address]
     """Resolves the symlinked folders of an address."""
     boundary: TenantBoundary | None = None
@@ -60,7 +63,7 @@ def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolu
     spawn = spawn_spec(vassal, context.defaults)
     if isinstance(spawn, Diagnostic):
         return spawn
-    started = _read(vassal, spawn, context.defaults)
+    started = _read(vassal, spawn, context)
     if isinstance(started, Diagnostic):
         return started
     config, spawn = started
@@ -84,29 +87,34 @@ def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolu
     return Resolution(resolved, config)
 
 
-def _read(vassal: Vassal, spawn: SpawnSpec, defaults: SpawnDefaults) -> tuple[Config, SpawnSpec] | Diagnostic:
+def _read(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -> tuple[Config, SpawnSpec] | Diagnostic:
     """Read a vassal's config; return with it how the vassal is started so that ``daemonize`` leaves it in its unit."""
     try:
-        config = read_as_started(vassal, defaults)
+        config = read_as_started(vassal, spawn, context)
         if not find_daemonize(config):
             return config, spawn
         spawn = in_service(spawn, config)
-        again = read_as_started(vassal, defaults, AS_RELOADED)
+        again = read_as_started(vassal, spawn, context)
         return find_first_start(vassal, config, again, spawn) or (config, spawn)
     except ConfigError as error:
         return vassal.problem("config-unreadable", error.message, error.hint, at=(error.path, error.line))
 
 
-def read_as_started(vassal: Vassal, defaults: SpawnDefaults, *more: str) -> Config:
-    """Read a vassal's config as the uWSGI that systemd starts will: without the Emperor's variables.
-
-    ``more`` is set in its environment, as ``NAME=VALUE``.
+def read_as_started(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -> Config:
+    """Read a vassal's config as the uWSGI that systemd starts will: in the environment of its service.
 
     Raises:
         ConfigError: uWSGI would not start with it.
     """
-    environ = dict(one.split("=", 1) for one in (*defaults.environment, *more))
-    view = ProcessView(environ=environ, cwd=vassal.directory, before=defaults.before, after=defaults.after)
+    defaults, environments = context.defaults, context.environments
+    view = ProcessView(
+        environ=environments.of(spawn, vassal.directory),
+        login=partial(environments.login, spawn),
+        cwd=vassal.directory,
+        before=defaults.before,
+        after=defaults.after,
+        program=defaults.binary,
+    )
     return read(vassal.config.path, view)
 
 

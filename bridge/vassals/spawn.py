@@ -38,6 +38,11 @@ class SpawnDefaults:
     setpriv: str = "/usr/bin/setpriv"
 
     @property
+    def binary(self) -> str:
+        """The path of uWSGI, which a wrapper may start; empty if there is none."""
+        return _path(self.settings.binary_path or "uwsgi") if self.settings.emperor_wrapper else self.program
+
+    @property
     def environment(self) -> tuple[str, ...]:
         """The environment of all vassals, as ``NAME=VALUE``."""
         return tuple(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bridge.config.settings import RuleKind
 from bridge.reconcile.run import Scope
+from bridge.vassals.guard import is_unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +27,16 @@ def scope_of(paths: Iterable[str], cache: VassalCache, monitors: Sequence[Monito
         # The rule's command may read any file.
         return Scope.all()
     extension = rule.value if rule.kind is RuleKind.EXTENSION else ""
+    try:
+        return _scope_of(paths, cache, monitors, extension)
+    except Exception as error:
+        if not is_unexpected(error):
+            raise
+        # Whatever is wrong with a path, all vassals are sure to have what it affects.
+        return Scope.all()
+
+
+def _scope_of(paths: Iterable[str], cache: VassalCache, monitors: Sequence[Monitor], extension: str) -> Scope:
     affected: set[str] = set()
     for path in paths:
         # The cache knows base names only, since the file may have been changed through another path.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.reconcile.run import RunOptions, Scope
+from bridge.vassals.guard import internal_problem, is_unexpected
 from bridge.watch.affected import scope_of
 from bridge.watch.configuration import Configuration
 from bridge.watch.inotify import FileWatch
@@ -93,7 +94,7 @@ class Daemon:
         if self._configuration.is_outdated():
             # It changed before it was watched.
             self._reload()
-        self._reconcile(Scope.all())
+        self._attempt(Scope.all())
         self._follow(self._manager.units)
         # Changes that came with the answers to these calls have been read: they do not make the descriptor readable.
         self._units.read()
@@ -101,13 +102,14 @@ class Daemon:
         while not self._is_stopping:
             self._service.alive()
             wait(self._sources, self._next_time())
+            self._notifier.flush()
             is_retry = self._backoff.take()
             if is_retry or self._debounce.is_due():
                 self._work(is_retry=is_retry)
         self._service.stopping()
 
     def _next_time(self) -> float | None:
-        times = (self._debounce.due(), self._backoff.due(), self._service.due())
+        times = (self._debounce.due(), self._backoff.due(), self._service.due(), self._notifier.due())
         return min((one for one in times if one is not None), default=None)
 
     def _request_reload(self) -> None:
@@ -126,12 +128,25 @@ class Daemon:
         if paths is not None and not is_retry:
             scope = scope_of(paths, loaded.reconciler.cache, loaded.reconciler.monitors, loaded.settings)
         try:
-            self._reconcile(scope)
+            self._attempt(scope)
         except BridgeError as error:
-            self._notifier.failed(error.diagnostic)
-            self._service.ready()
-            self._backoff.fail()
-            self._units.read()
+            self._failed(error.diagnostic)
+
+    def _attempt(self, scope: Scope) -> None:
+        """Reconcile. An exception that nobody expected is reported, and the daemon lives on and tries again."""
+        try:
+            self._reconcile(scope)
+        except Exception as error:
+            if not is_unexpected(error):
+                raise
+            self._failed(internal_problem(error))
+
+    def _failed(self, problem: Diagnostic) -> None:
+        """Report why a run failed, and try again later."""
+        self._notifier.failed(problem)
+        self._service.ready()
+        self._backoff.fail()
+        self._units.read()
 
     def _reload(self) -> None:
         self._service.reloading()
@@ -171,7 +186,7 @@ class Daemon:
         # The run itself caused these changes of units: they are reported after it, and a socket that failed is among
         # its problems already.
         changes = list(self._manager.changes())
-        self._paths.update(planned)
+        problems += self._paths.update(planned)
         new_folders, trouble = self._watch()
         problems += trouble
         self._notifier.done(planned, problems)

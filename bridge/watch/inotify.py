@@ -30,6 +30,8 @@ _MASK = (
     | flags.ONLYDIR
     | flags.EXCL_UNLINK
 )
+_NO_ROOM = frozenset({errno.ENOSPC, errno.ENOMEM})
+"""What the kernel says if it allows no more watches (inotify_add_watch(2))."""
 _GONE = flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED
 
 
@@ -71,7 +73,10 @@ class FileWatch:
         for folder in names.keys() - self._descriptors.keys():
             try:
                 descriptor = self._inotify.add_watch(folder, _MASK)
-            except (FileNotFoundError, NotADirectoryError, PermissionError):
+            except OSError as error:
+                if error.errno in _NO_ROOM:
+                    raise
+                # It is not there, or nobody can reach it, such as a folder behind a loop of links.
                 continue
             # The kernel gives one descriptor for one folder, also by a second path (a bind mount).
             self._by_descriptor[descriptor] = folder

@@ -8,17 +8,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import count, errors
-from bridge.lifecycle.events import Event
+from bridge.lifecycle.events import Event, LifecycleEvent
 from bridge.lifecycle.journal import tell, tell_run
 from bridge.lifecycle.tracker import LifecycleTracker
-from bridge.model.unit_names import PAUSE_PREFIX, pause_of
+from bridge.model.change import Change
+from bridge.model.unit_names import PAUSE_PREFIX, pause_of, vassal_unit
+from bridge.watch.coalesce import Coalescer
 from bridge.watch.terminal import print_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from bridge.diagnostics import Diagnostic
-    from bridge.lifecycle.events import LifecycleEvent
     from bridge.model.unit import UnitChange, UnitState
     from bridge.reconcile.run import PlannedRun
 
@@ -51,6 +52,7 @@ class Notifier:
         self._removed: dict[str, str] = {}
         """The names of the vassals that the last run removed: systemd reports the end of their units after it."""
         self._problems: frozenset[Diagnostic] = frozenset()
+        self._entries = Coalescer(self._tell)
 
     def follow(self, states: Mapping[str, UnitState]) -> None:
         """Take these states as the start: only later changes of units are reported."""
@@ -95,8 +97,7 @@ class Notifier:
             self._names |= planned.names
         self._removed = dict(planned.removed)
         for change in planned.plan.changes:
-            print_line(str(change))
-        tell_run(planned.plan.changes, (), user_manager=self._user_manager)
+            self._entries.add(_label_of(change.unit), change)
         kept = () if scope.is_all else (d for d in self._problems if d.key is None or not scope.covers(d.key))
         self._report_new([*kept, *planned.diagnostics, *problems])
 
@@ -110,19 +111,39 @@ class Notifier:
         bad = len(errors(self._problems))
         return count(len(self._names), "vassal") + (f", {count(bad, 'problem')}" if bad else "")
 
+    def due(self) -> float | None:
+        """Return when to call :meth:`flush`, by ``time.monotonic()``."""
+        return self._entries.due()
+
+    def flush(self) -> None:
+        """Write the entries of vassals that had too much to tell at once."""
+        self._entries.flush()
+
     def _report(self, event: LifecycleEvent) -> None:
-        name = self._names.get(event.label) or self._removed.get(event.label, "")
-        if not name and self._is_foreign(event.label):
+        is_known = event.label in self._names or event.label in self._removed
+        if is_known or not self._is_foreign(event.label):
+            self._entries.add(event.label, event)
+
+    def _tell(self, entry: LifecycleEvent | Change | Diagnostic) -> None:
+        if isinstance(entry, LifecycleEvent):
+            name = self._names.get(entry.label) or self._removed.get(entry.label, entry.label)
+            print_line(f"{name}: {entry.text}")
+            with suppress(OSError):
+                tell(entry, vassal=name, user_manager=self._user_manager)
             return
-        name = name or event.label
-        print_line(f"{name}: {event.text}")
-        with suppress(OSError):
-            tell(event, vassal=name, user_manager=self._user_manager)
+        print_line(str(entry))
+        changes, problems = ([entry], []) if isinstance(entry, Change) else ([], [entry])
+        tell_run(changes, problems, user_manager=self._user_manager)
 
     def _report_new(self, problems: Iterable[Diagnostic]) -> None:
         current = frozenset(problems)
         new = sorted(current - self._problems, key=str)
         for problem in new:
-            print_line(str(problem))
-        tell_run((), new, user_manager=self._user_manager)
+            # A vassal's problems and its events are counted apart: their keys and labels differ.
+            self._entries.add(problem.key, problem) if problem.key else self._tell(problem)
         self._problems = current
+
+
+def _label_of(unit: str) -> str:
+    parts = vassal_unit(unit)
+    return parts[0] if parts else unit

@@ -133,6 +133,9 @@ class UnitChanges(Protocol):
     def changes(self) -> Iterator[UnitChange]:
         """Yield the changes that have arrived, without waiting."""
 
+    def due(self) -> float | None:
+        """Return when to call :meth:`changes` even if none has arrived."""
+
 
 class UnitSource:
     """Changes of units, which the service manager reports over D-Bus."""
@@ -160,5 +163,6 @@ class UnitSource:
             if has_failed and change.unit.endswith(".socket"):
                 self._socket_failed()
 
-    def due(self) -> None:
-        """Changes of units have no time."""
+    def due(self) -> float | None:
+        """Return when to ask for the state of units that changed too often to follow each change."""
+        return self._manager.due()

@@ -8,13 +8,16 @@ import shutil
 from typing import TYPE_CHECKING
 
 from bridge.config.settings import RuleKind
+from bridge.host.links import readlink
 from bridge.host.path_watch import WatchList
 from bridge.model.address import UnixAddress
+from bridge.vassals.guard import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from bridge.config.settings import Settings
+    from bridge.diagnostics import Diagnostic
     from bridge.model.vassal import Vassal
     from bridge.monitors.base import Monitor
     from bridge.reconcile.desired import Desired
@@ -42,8 +45,9 @@ class WatchedPaths:
         """Take over another configuration, which counts from the next run of all vassals."""
         self._monitors, self._settings, self._configuration = tuple(monitors), settings, tuple(configuration)
 
-    def update(self, planned: PlannedRun) -> None:
-        """Watch what a run found: the links and sockets of the vassals in its scope."""
+    def update(self, planned: PlannedRun) -> tuple[Diagnostic, ...]:
+        """Watch what a run found: the links and sockets of the vassals in its scope; return what went wrong."""
+        guard = Guard()
         if planned.scope.is_all:
             self._sockets = {}
             self._list = self._base_list()
@@ -51,11 +55,12 @@ class WatchedPaths:
         else:
             self._forget_sockets(planned)
             before = set(self.names)
-        add_links(self._list, self._settings, planned.desired)
+        add_links(self._list, self._settings, planned.desired, guard)
         self.vassal_folders = (self.vassal_folders & before) | (self.names.keys() - before)
-        add_sockets(self._list, planned.desired)
+        add_sockets(self._list, planned.desired, guard)
         made = (s.address.path for s in planned.conflicts.accepted if isinstance(s.address, UnixAddress))
         self._sockets |= {path: inode for path in made if (inode := _inode(path))}
+        return tuple(guard.problems.values())
 
     def is_unchanged_socket(self, path: str) -> bool:
         """Return whether the path has the socket that systemd made there: its creation is no news."""
@@ -84,7 +89,7 @@ def base_list(monitors: Iterable[Monitor], settings: Settings, configuration: It
         settings: these may name an on-demand command, which is watched if it is the rule in force.
         configuration: the files and folders that the settings came from.
     """
-    watch_list = WatchList(_readlink)
+    watch_list = WatchList(readlink)
     for path in configuration:
         watch_list.file(path)
     for monitor in monitors:
@@ -94,21 +99,23 @@ def base_list(monitors: Iterable[Monitor], settings: Settings, configuration: It
     return watch_list
 
 
-def add_links(watch_list: WatchList, settings: Settings, desired: Desired) -> None:
+def add_links(watch_list: WatchList, settings: Settings, desired: Desired, guard: Guard) -> None:
     """Watch the targets of configs and rule files that are symlinks: only these can be outside the watched folders."""
     rule = settings.on_demand_rule
     suffixes = ("", rule.value) if rule.kind is RuleKind.EXTENSION else ("",)
     for vassal in _vassals(desired):
-        for path in (vassal.config.path + suffix for suffix in suffixes):
-            if os.path.islink(path):
-                watch_list.file(path)
+        with guard.of(vassal):
+            for path in (vassal.config.path + suffix for suffix in suffixes):
+                if os.path.islink(path):
+                    watch_list.file(path)
 
 
-def add_sockets(watch_list: WatchList, desired: Desired) -> None:
+def add_sockets(watch_list: WatchList, desired: Desired, guard: Guard) -> None:
     """Watch the unix sockets of the vassals."""
     for resolved in desired.resolved:
         if isinstance(resolved.address, UnixAddress):
-            watch_list.file(resolved.address.path)
+            with guard.of(resolved.vassal):
+                watch_list.file(resolved.address.path)
 
 
 def _vassals(desired: Desired) -> Iterable[Vassal]:
@@ -129,13 +136,6 @@ def _rule_programs(settings: Settings) -> list[str]:
     if words and (program := shutil.which(words[0])):
         words[0] = os.path.abspath(program)
     return [word for word in words if word.startswith("/") and os.path.isfile(word)]
-
-
-def _readlink(path: str) -> str | None:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return None
 
 
 def _inode(path: str) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from . import soak
 from .bridge import VASSALS, Bridge, install
 from .fleets import add_tenants
 from .machine import Machine, MachineError, message
@@ -17,6 +19,25 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 JOURNAL_LINES = 60
+COUNTS = pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[COUNTS] = Counter()
+
+
+@pytest.fixture
+def counts(request: pytest.FixtureRequest) -> Counter[str]:
+    """What has been done how often in this run; the report at the end has it."""
+    return request.config.stash[COUNTS]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if counted := config.stash[COUNTS]:
+        failed = len([*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")])
+        terminalreporter.section("counted")
+        for line in soak.lines(counted, failed):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

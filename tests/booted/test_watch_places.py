@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from .bridge import VASSALS, WATCH, config
 from .machine import message
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from .bridge import Bridge
@@ -132,7 +132,7 @@ def test_what_an_overflowed_queue_lost_is_found(machine: Machine, watch: Bridge)
     cursor = machine.journal_cursor()
     machine.run("systemctl", "kill", "--signal=STOP", WATCH)
     try:
-        machine.run(sys.executable, "-c", FLOOD, VASSALS)
+        machine.run(PYTHON, "-c", FLOOD, VASSALS)
         machine.remove(f"{VASSALS}/goes.ini")
         watch.vassal("comes.ini", address="/run/comes.sock")
     finally:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config.settings import Settings
-from bridge.diagnostics import BridgeError
+from bridge.diagnostics import BridgeError, Severity
+from bridge.host import patterns
+from bridge.host.path_watch import EVERYTHING, WatchList
 from bridge.model.vassal import ConfigFile, Owner
 from bridge.monitors import open_monitor, open_monitors
 from bridge.monitors.base import Report
@@ -81,14 +83,18 @@ def test_a_patterns_vassals(tmp_path: Path) -> None:
         ("{}/su*", "dir://{}/su*"),
         ("{}/*", "glob://{}/*"),
         ("{}/*.ini", "glob://{}/*.ini"),
-        ("{}/x.ini", "dir://{}/x.ini"),
+        ("{}/x.ini", "glob://{}/x.ini"),
+        ("{}/no.txt", "dir://{}/no.txt"),
+        ("{}/s[1]", "dir://{}/s[1]"),
+        ("{}/[s-t]ub", "dir://{}/[s-t]ub"),
         ("glob://{}/sub", "glob://{}/sub"),
         ("{}/missing", "dir://{}/missing"),
     ],
 )
 def test_the_monitor_is_chosen_as_the_emperor_does(tmp_path: Path, spec: str, monitor: str) -> None:
     (tmp_path / "sub").mkdir()
-    touch(tmp_path, "x.ini")
+    (tmp_path / "s[1]").mkdir()
+    touch(tmp_path, "x.ini", "no.txt")
     assert open_monitor(spec.format(tmp_path), Settings()).id == monitor.format(tmp_path)
 
 
@@ -112,6 +118,84 @@ def test_a_monitor_that_cannot_be_asked(tmp_path: Path, spec: str) -> None:
 
 def test_a_pattern_that_matches_nothing_is_complete(tmp_path: Path) -> None:
     assert open_monitor(f"{tmp_path}/*.ini", Settings()).report() == Report(monitor=f"glob://{tmp_path}/*.ini")
+
+
+def test_a_pattern_means_what_glob_says(tmp_path: Path) -> None:
+    for name in ("sites", "_off", ".git"):
+        (tmp_path / name).mkdir()
+        touch(tmp_path / name, "a.ini", "_a.ini", ".a.ini", "b[1].ini", "sub")
+    monitor = open_monitor(f"{tmp_path}/[^_]*/[^_]*.ini", Settings())
+    found = [f"{tmp_path}/sites/{name}" for name in ("a.ini", "b[1].ini")]
+    keys = [f"{monitor.id}:{path}" for path in found]
+    assert names(monitor.report()) == found
+    assert names(monitor.report([keys[1], f"{monitor.id}:{tmp_path}/_off/a.ini"])) == found[1:]
+    assert monitor.keys() == keys
+    assert [monitor.key_at(path) for path in found] == keys
+    for other in ("sites/_a.ini", "sites/.a.ini", "_off/a.ini", ".git/a.ini", "a.ini", "sites/sub/a.ini"):
+        assert monitor.key_at(f"{tmp_path}/{other}") is None
+    assert monitor.holds(f"{tmp_path}/sites/anything")
+    assert not monitor.holds(f"{tmp_path}/_off/a.ini")
+    watched = WatchList(lambda _path: None)
+    monitor.watch(watched)
+    everything = {folder for folder, names in watched.names.items() if EVERYTHING in names}
+    assert everything == {str(tmp_path), f"{tmp_path}/sites"}
+
+
+def test_a_file_named_as_the_pattern_is_served_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "[ab].ini")
+    pattern = f"{tmp_path}/[ab].ini"
+    monitor = open_monitor(pattern, Settings())
+    key = f"{monitor.id}:{pattern}"
+    assert monitor.keys() == [key]
+    assert names(monitor.report()) == names(monitor.report([key])) == [pattern]
+    # A change of one file may concern another, so the daemon runs for all vassals.
+    assert monitor.key_at(f"{tmp_path}/a.ini") is None
+    assert not monitor.holds(f"{tmp_path}/a.ini")
+    touch(tmp_path, "a.ini")
+    assert names(monitor.report()) == [f"{tmp_path}/a.ini"]
+    assert names(monitor.report([key])) == []
+
+
+def test_special_characters_in_the_emperors_own_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "x[1]"
+    folder.mkdir()
+    touch(folder, "a.ini")
+    settings = Settings(chdir=str(folder))
+    assert names(open_monitor("*.ini", settings).report()) == [f"{folder}/a.ini"]
+    assert names(open_monitor("glob://*.ini", settings).report()) == [f"{folder}/a.ini"]
+    assert names(open_monitor("dir://.", settings).report()) == ["a.ini"]
+
+
+def test_folders_are_no_vassals_of_a_pattern_for_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "a.ini")
+    (tmp_path / "b.ini").mkdir()
+    monitor = open_monitor(f"glob://{tmp_path}/*.ini/", Settings())
+    assert monitor.report() == Report(monitor=monitor.id)
+    assert monitor.key_at(f"{tmp_path}/a.ini") is None
+
+
+def test_a_folder_with_too_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("good", "full"):
+        (tmp_path / name).mkdir()
+        touch(tmp_path / name, "a.ini", "b.ini")
+    touch(tmp_path / "full", "c.ini")
+    monkeypatch.setattr(patterns, "MAX_BRANCH_PATHS", 2)
+    report = open_monitor(f"{tmp_path}/*/*.ini", Settings()).report()
+    assert report.complete
+    assert names(report) == [f"{tmp_path}/{name}" for name in ("full/a.ini", "full/b.ini", "good/a.ini", "good/b.ini")]
+    (problem,) = report.diagnostics
+    assert (problem.code, problem.path, problem.severity) == ("pattern-cut", f"{tmp_path}/full", Severity.WARNING)
+
+
+def test_too_many_files_for_a_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.ini", "b.ini")
+    monkeypatch.setattr(patterns, "MAX_PATHS", 1)
+    monitor = open_monitor(f"{tmp_path}/*.ini", Settings())
+    report = monitor.report()
+    assert not report.complete
+    assert "too many files" in report.diagnostics[0].message
+    assert monitor.keys() is None
+    monitor.watch(WatchList(lambda _path: None))
 
 
 def test_a_file_an_editor_marks_is_no_vassal(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from bridge.model.unit import UnitState
 from bridge.model.unit_names import TARGET
 from bridge.reconcile.apply import SHARE
 from bridge.state.lock import Pending
-from bridge.systemd.manager import object_path
+from bridge.systemd.object_paths import object_path
 from tests.unit.build import (
     DEAD,
     FAILED,

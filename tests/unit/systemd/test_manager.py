@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.systemd.manager import object_path, unit_of
+from bridge.systemd.object_paths import object_path, unit_of
 
 
 @pytest.mark.parametrize(

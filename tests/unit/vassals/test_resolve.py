@@ -8,6 +8,7 @@ from bridge.config.settings import Settings
 from bridge.host.links import link_targets
 from bridge.model.address import parse_address
 from bridge.model.vassal import Owner, ResolvedVassal
+from bridge.vassals.environment import Environments
 from bridge.vassals.on_demand import RuleResult
 from bridge.vassals.resolve import Resolution, ResolveContext, resolve
 from bridge.vassals.spawn import SpawnDefaults
@@ -32,7 +33,9 @@ def decide_as_it_is(
 ) -> ResolvedVassal | Diagnostic:
     vassal = make_vassal(folder=str(folder), owner=Owner(1000, 1000))
     defaults = SpawnDefaults(settings=settings or Settings(), program="/usr/bin/uwsgi")
-    found = resolve(vassal, rule or RuleResult(), ResolveContext(defaults, as_is))
+    found = resolve(
+        vassal, rule or RuleResult(), ResolveContext(defaults, Environments(None, user_manager=False), as_is)
+    )
     return found.resolved if isinstance(found, Resolution) else found
 
 

@@ -59,7 +59,7 @@ class World:
         self.steps: list[Callable[[], None]] = []
         self.removed: dict[str, str] = {}
         self.starts = 0
-        self.problems: list[tuple[Diagnostic, ...] | BridgeError] = []
+        self.problems: list[tuple[Diagnostic, ...] | Exception] = []
         """How each run ends; the runs after the last of them end well."""
         self.scopes: list[Scope] = []
         self.options: list[RunOptions] = []
@@ -109,7 +109,7 @@ class FakeReconciler:
     def apply(self, _manager: object, _planned: object) -> tuple[Diagnostic, ...]:
         self._world.log.append("apply")
         problems = self._world.problems.pop(0) if self._world.problems else ()
-        if isinstance(problems, BridgeError):
+        if isinstance(problems, Exception):
             self._world.next_step()
             raise problems
         return problems
@@ -126,6 +126,9 @@ class FakeManager:
 
     def fileno(self) -> int:
         return self._receiver.fileno()
+
+    def due(self) -> None:
+        """No change was dropped."""
 
     def listen(self) -> None:
         self._world.log.append("listen")
@@ -159,6 +162,12 @@ class FakeNotifier:
     def done(self, _planned: object, problems: tuple[Diagnostic, ...]) -> None:
         self._world.log.append(f"done {len(problems)}")
         self._world.next_step()
+
+    def due(self) -> None:
+        """Nothing waits."""
+
+    def flush(self) -> None:
+        """Nothing waits."""
 
     def failed(self, problem: Diagnostic) -> None:
         self._world.log.append(f"failed {problem.code}")
@@ -290,6 +299,18 @@ def test_a_run_that_breaks_off_is_reported_and_tried_again(
     start((world.folder / "app.ini").touch, nothing)
     assert world.scopes == [Scope.all(), Scope.of(frozenset({"app"})), Scope.all()]
     assert "failed port-taken" in world.log
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "denied"), RecursionError("too deep"), KeyError("x")])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_exception_that_nobody_expected_is_reported_and_the_daemon_lives(
+    world: World, start: Callable[..., None], monkeypatch: pytest.MonkeyPatch, error: Exception, *, is_first: bool
+) -> None:
+    monkeypatch.setattr(timing, "RETRY_FIRST", 0.1)
+    world.problems = [error] if is_first else [(), error]
+    start(*([] if is_first else [(world.folder / "app.ini").touch]), nothing)
+    assert world.scopes[-1] == Scope.all()
+    assert world.log.count("failed internal") == 1
 
 
 def test_the_first_run_that_breaks_off_ends_the_daemon(world: World, start: Callable[..., None]) -> None:

@@ -100,3 +100,14 @@ def test_a_file_somebody_has_open_for_writing_is_not_settled(watch: FileWatch, t
     watch.open.add(str(path))
     assert watch.resolve()
     assert watch.open == set()
+
+
+@pytest.mark.parametrize("odd", ["loop", "a" * 300, "x/" * 3000, "file"])
+def test_a_folder_that_nobody_can_reach_keeps_no_other_from_being_watched(tmp_path: Path, odd: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    (tmp_path / "good").mkdir()
+    files = FileWatch()
+    wanted = {str(tmp_path / odd): {EVERYTHING}, str(tmp_path / "good"): {EVERYTHING}}
+    assert files.watch(wanted) == {str(tmp_path / "good")}
+    files.close()

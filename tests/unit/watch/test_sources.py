@@ -145,6 +145,9 @@ class FakeManager:
     def fileno(self) -> int:
         raise NotImplementedError
 
+    def due(self) -> float:
+        return 7.0
+
     def changes(self) -> Iterator[UnitChange]:
         while self._changes:
             yield self._changes.pop(0)
@@ -168,3 +171,4 @@ def test_a_socket_that_failed_is_reported_beside_the_change(unit: str, interface
     source.read()
     assert changes == [change]
     assert failures == [True] * fails
+    assert source.due() == 7.0

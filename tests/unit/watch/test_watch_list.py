@@ -12,6 +12,7 @@ from bridge.config.settings import Settings
 from bridge.host.path_watch import EVERYTHING, WatchList
 from bridge.model.address import UnixAddress
 from bridge.reconcile.run import Scope
+from bridge.vassals.guard import Guard
 from bridge.watch.watch_list import WatchedPaths, add_links, base_list
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def test_the_targets_of_links_are_watched(tmp_path: Path, vassals: Path, rule: d
     (vassals / "plain.ini").touch()
     watch_list = WatchList(lambda path: os.readlink(path) if os.path.islink(path) else None)
     settings = Settings(**rule)  # type: ignore[arg-type]
-    add_links(watch_list, settings, desired_of(config, vassals / "plain.ini"))
+    add_links(watch_list, settings, desired_of(config, vassals / "plain.ini"), Guard())
     assert watched(watch_list.names, tmp_path / "skeletons" / "app.skel")
     assert watched(watch_list.names, tmp_path / "addresses" / "one") == ("emperor_on_demand_extension" in rule)
     assert not watched(watch_list.names, vassals / "plain.ini")
@@ -169,3 +170,23 @@ def test_another_configuration_counts_from_the_next_run_of_all(tmp_path: Path, v
     assert not watched(paths.names, tmp_path / "first.toml")
     assert paths.names[str(run)] == {EVERYTHING}
     assert str(vassals) not in paths.names
+
+
+def test_a_vassal_that_cannot_be_watched_keeps_no_other_from_being_watched(
+    vassals: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = WatchedPaths([FolderMonitor(vassals)], Settings(), ())
+    real = WatchList.file
+
+    def file(watch_list: WatchList, path: str) -> None:
+        if path.endswith("bad.sock"):
+            raise RecursionError
+        real(watch_list, path)
+
+    monkeypatch.setattr(WatchList, "file", file)
+    planned = planned_of(Scope.all(), run / "bad.sock", run / "good.sock")
+    for one in planned.desired.resolved:
+        one.vassal.key = one.vassal.name = one.address.path
+    (problem,) = paths.update(planned)
+    assert (problem.code, problem.key) == ("internal", str(run / "bad.sock"))
+    assert watched(paths.names, run / "good.sock")
