@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from bridge.model.unit import Mark
-from bridge.model.unit_names import PAUSE_SCRIPT
+from bridge.model.unit_names import SCRIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,4 +75,4 @@ def unmarked(text: str) -> str:
 
 def _comment(unit: str) -> str:
     """Return what makes a line of the mark a comment, in a file that is no unit."""
-    return "# " if unit == PAUSE_SCRIPT else ""
+    return "# " if unit in SCRIPTS else ""

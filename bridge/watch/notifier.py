@@ -12,7 +12,7 @@ from bridge.lifecycle.events import Event, LifecycleEvent
 from bridge.lifecycle.journal import tell, tell_run
 from bridge.lifecycle.tracker import LifecycleTracker
 from bridge.model.change import Change
-from bridge.model.unit_names import PAUSE_PREFIX, pause_of, vassal_unit
+from bridge.model.unit_names import PAUSE_PREFIX, label_of, pause_of
 from bridge.watch.coalesce import Coalescer
 from bridge.watch.terminal import print_line
 
@@ -96,8 +96,8 @@ class Notifier:
                 self._names.pop(label, None)
             self._names |= planned.names
         self._removed = dict(planned.removed)
-        for change in planned.plan.changes:
-            self._entries.add(_label_of(change.unit), change)
+        for change in planned.changes:
+            self._entries.add(label_of(change.unit), change)
         kept = () if scope.is_all else (d for d in self._problems if d.key is None or not scope.covers(d.key))
         self._report_new([*kept, *planned.diagnostics, *problems])
 
@@ -142,8 +142,3 @@ class Notifier:
             # A vassal's problems and its events are counted apart: their keys and labels differ.
             self._entries.add(problem.key, problem) if problem.key else self._tell(problem)
         self._problems = current
-
-
-def _label_of(unit: str) -> str:
-    parts = vassal_unit(unit)
-    return parts[0] if parts else unit
