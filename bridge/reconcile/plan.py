@@ -9,7 +9,7 @@ from bridge.model.change import Change, Verb
 from bridge.model.unit import Ownership
 from bridge.model.unit_names import COMMON, SUB_SLICE, TARGET, link_path
 from bridge.model.vassal import Mode
-from bridge.reconcile.drift import Drift
+from bridge.reconcile.findings import Drift
 from bridge.reconcile.steps import Plan
 from bridge.units.differences import needs_restart
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bridge.model.unit import InstalledVassal
     from bridge.model.vassal import ResolvedVassal, Vassal
     from bridge.reconcile.actual import ActualState
-    from bridge.reconcile.conflicts import ConflictResult
+    from bridge.reconcile.findings import ConflictResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,9 +25,9 @@ from bridge.model.vassal import (
 )
 from bridge.reconcile.actual import ActualState
 from bridge.reconcile.apply import PlanExecutor
-from bridge.reconcile.conflicts import ConflictResult, find_conflicts
+from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.desired import Desired
-from bridge.reconcile.drift import Drift
+from bridge.reconcile.findings import ConflictResult, Drift
 from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
 from bridge.reconcile.stops import LateVassals
