@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .attack import EVIL, LOOT, MALLORY, ROUNDS, UIDS, VASSALS, VICTIM, config, make_attack
+from .attack import EVIL, LOOT, MALLORY, ROUNDS, UIDS, VICTIM, config, make_attack
+from .bridge import VASSALS
 from .process import Lines, kill
 
 if TYPE_CHECKING:
@@ -333,7 +335,7 @@ def test_a_link_to_a_file_that_the_victim_does_not_serve(attack: Attack, has_rul
     machine.run("ln", "-s", "/home/victim", "/tmp/folder", user=MALLORY)
     with attack.held():
         for number, steps in enumerate(LINKS.values()):
-            for link, target in zip(steps, steps[1:], strict=False):
+            for link, target in pairwise(steps):
                 machine.run("ln", "-sfn", target, link, user=MALLORY)
             path = attack.path(MALLORY, f"link{number}.ini")
             if has_rule:

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
     from bridge.model.address import Address
     from bridge.model.vassal import ResolvedVassal, Vassal
-    from bridge.monitors.base import FileMonitor
+    from bridge.monitors.base import Monitor
 
     from .strategies import Value
 
@@ -117,6 +117,7 @@ def check_problem(problem: Diagnostic | ConfigError | BridgeError) -> None:
         problem = Diagnostic(code="x", path=problem.path, line=problem.line, message=problem.message, hint=problem.hint)
     if isinstance(problem, BridgeError):
         problem = problem.diagnostic
+    assert problem.code != "internal", problem.message
     text = str(problem)
     assert text.isprintable(), f"it would reach a terminal: {text!r}"
     assert len(text) <= PROBLEM_MAX, f"a problem of {len(text)} characters: {text[:200]}…"
@@ -186,7 +187,7 @@ def serve(home: Path, value: Value) -> None:
     """Do what a run does for the vassals of one folder, as far as their units' texts."""
     given = {name: tuple(one) if isinstance(one, list) else one for name, one in value["settings"].items()}
     settings = merge([{"emperor_on_demand_extension": ".socket", "binary_path": "/bin/true", **given}])
-    monitor: FileMonitor = (
+    monitor: Monitor = (
         GlobMonitor(f"{home.parent}/*/*", settings) if value["glob"] else DirectoryMonitor(str(home), settings)
     )
     report = monitor.report()
@@ -216,7 +217,7 @@ def check_units(vassal: Vassal, result: Resolution | Diagnostic, value: Value) -
     try:
         texts = render(resolved, context())
     except EscapeError as error:
-        assert str(error).isprintable()
+        check_problem(Diagnostic(code="unit-value", message=str(error)))
         return
     except BridgeError as error:
         raise AssertionError(f"a template of the bridge's own is at fault: {error}") from error
@@ -235,14 +236,12 @@ def twin(resolved: ResolvedVassal) -> ResolvedVassal:
     def words(given: tuple[str, ...]) -> tuple[str, ...]:
         return tuple("/bin/x" if not number else "w" for number, _ in enumerate(given))
 
-    vassal, spawn = resolved.vassal, resolved.spawn
+    spawn, owner = resolved.spawn, resolved.vassal.config.owner
+    vassal = replace(resolved.vassal, name="t.ini", config=ConfigFile("/v/t.ini", owner), monitor="m", label="t")
     address = harmless_address(resolved.address)
     return replace(
         resolved,
-        vassal=replace(
-            vassal, name="t.ini", config=ConfigFile("/v/t.ini", vassal.config.owner), monitor="m", directory="/v", label="t",
-            origin="",
-        ),
+        vassal=replace(vassal, directory="/v", origin=""),
         address=address,
         canonical_address=address,
         access=SocketAccess(mode="0660", user=resolved.access.user and "u", group=resolved.access.group and "g"),
