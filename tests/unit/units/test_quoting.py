@@ -1,4 +1,4 @@
-"""systemd's quoting: unit names against the machine's own systemd-escape, words against a parser of systemd.syntax(7)."""
+"""systemd's quoting: unit names against the machine's systemd-escape, words by a reader of systemd.syntax(7)."""
 
 from __future__ import annotations
 
