@@ -55,7 +55,7 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
     invocation = load_invocation(given)
     output.print_found_ini(invocation.found_ini)
     done = run_sync(invocation, dry_run=dry_run, allow_mass_removal=allow_mass_removal)
-    changes = done.planned.plan.changes
+    changes = done.planned.changes
     if not dry_run and (changes or done.new):
         from bridge.lifecycle.journal import tell_run
 
@@ -182,10 +182,10 @@ def remove(*, yes: bool, **given: Any) -> None:
         if is_needed or os.path.exists(paths.lock):
             with reconciler.hold(print_waiting):
                 planned = reconciler.plan_removal(manager)
-                reconciler.apply(manager, planned)
+                planned, _ = reconciler.apply(manager, planned)
                 ShownWarnings(paths.last_run).forget()
                 reconciler.forget()
-    changes = planned.plan.changes
+    changes = planned.changes
     if not is_needed:
         output.print_line("nothing to remove")
         return
@@ -227,6 +227,7 @@ def watch(**given: Any) -> None:
     from bridge.model.unit_names import PREFIX
     from bridge.state.pauses import PauseNotes
     from bridge.systemd.manager import connected
+    from bridge.units.directory import UnitDirectory
     from bridge.watch.configuration import LoadedConfig
     from bridge.watch.daemon import Daemon
     from bridge.watch.notifier import Notifier
@@ -238,7 +239,11 @@ def watch(**given: Any) -> None:
 
     paths = load_invocation(given).paths
     notes = PauseNotes(paths.pauses)
-    notifier = Notifier(user_manager=paths.user_manager, pause=lambda label: notes.pause(f"{PREFIX}{label}.service"))
+    notifier = Notifier(
+        user_manager=paths.user_manager,
+        pause=lambda label: notes.pause(f"{PREFIX}{label}.service"),
+        is_foreign=UnitDirectory(paths).is_foreign,
+    )
     with connected(paths) as manager:
         Daemon(manager, load_config, notifier).run()
 

@@ -69,7 +69,8 @@ class ChangeDetector:
             if (keys := monitor.keys()) is None:
                 return None
             found.update(key for key in keys if key not in records)
-        if len(found) > MOST or not self._directory.labels() <= {record.label for record in records.values()}:
+        known = cache.others.union(record.label for record in records.values())
+        if len(found) > MOST or not self._directory.labels() <= known:
             return None
         if (down := self._down(records, manager)) is None:
             return None
@@ -126,7 +127,7 @@ def records_of(planned: PlannedRun, problems: Iterable[Diagnostic], unit_directo
     records: dict[str, CachedVassal] = {}
     for resolved in planned.conflicts.accepted:
         vassal = resolved.vassal
-        is_clean = vassal.key not in troubled and vassal.label not in meant_down
+        is_clean = vassal.key not in troubled and vassal.label not in meant_down | planned.late
         records[vassal.key] = CachedVassal(
             name=vassal.name,
             config=vassal.config.path,

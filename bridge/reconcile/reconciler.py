@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.model.change import Change, Verb
-from bridge.model.unit_names import EscapeError
+from bridge.model.unit_names import EscapeError, label_of
 from bridge.model.vassal import names_of
 from bridge.monitors import open_monitors
 from bridge.progress import stage
@@ -20,6 +20,7 @@ from bridge.reconcile.plan import plan_removal
 from bridge.reconcile.planner import Planner
 from bridge.reconcile.run import Assessment, PlannedRun, RunContext, RunOptions, Scope
 from bridge.reconcile.run_state import RunState
+from bridge.reconcile.stops import LateVassal, LateVassals, unkillable
 from bridge.state.pauses import PauseNotes
 from bridge.systemd.journal import failure_reason
 from bridge.units.directory import UnitDirectory
@@ -53,6 +54,9 @@ class Reconciler:
         self._directory = UnitDirectory(paths)
         self._pauses = PauseNotes(paths.pauses)
         self._state = RunState(paths, settings)
+        self._late = LateVassals()
+        self.late: dict[str, LateVassal] = {}
+        """The vassals that have not ended, by key. Whoever does not wait for them runs for them again."""
         self._planner = Planner(
             paths=paths,
             settings=settings,
@@ -73,13 +77,15 @@ class Reconciler:
             monitor.close()
 
     @contextmanager
-    def hold(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the lock of all runs; if another run has it, call ``waiting`` once and wait.
+    def hold(
+        self, waiting: Callable[[], None] = lambda: None, alive: Callable[[], None] | None = None
+    ) -> Iterator[None]:
+        """Hold the lock of all runs; if another run has it, call ``waiting`` once, ``alive`` again and again, and wait.
 
         Raises:
             BridgeError: the lock cannot be taken.
         """
-        with self._state.lock.hold(waiting):
+        with self._state.lock.hold(waiting, alive):
             yield
 
     def plan(self, manager: Manager | None, options: RunOptions = _ANY) -> PlannedRun:
@@ -106,8 +112,8 @@ class Reconciler:
                 self._state.cache = cache
         return planned or self._planner.plan_all(manager, context)
 
-    def apply(self, manager: Manager, planned: PlannedRun) -> tuple[Diagnostic, ...]:
-        """Apply a plan, under the lock it was made under; return what then proved wrong.
+    def apply(self, manager: Manager, planned: PlannedRun) -> tuple[PlannedRun, tuple[Diagnostic, ...]]:
+        """Apply a plan, under the lock it was made under; return it as it was applied, and what then proved wrong.
 
         Raises:
             BridgeError: systemd or the file system refuses; what was done so far stays.
@@ -115,12 +121,17 @@ class Reconciler:
         if planned.scope.is_all:
             self._directory.clean()
         last = self._state.begin(planned)
-        executor = self._executor(manager)
+        executor = self._executor(manager, waits_for_late=planned.context.waits_for_late)
+        left = self._state.carried(planned)
         if not planned.plan.is_empty:
-            executor.apply(planned.plan, planned.actual.files, planned.conflicts.accepted)
-        problems = tuple(executor.check(planned.conflicts.accepted, down=planned.meant_down))
-        self._state.finish(planned, last, problems)
-        return problems
+            left = executor.apply(planned.plan, planned.actual.files, planned.conflicts.accepted, left)
+        self._late.retain(set(map(label_of, left.restart)))
+        done = replace(planned, late=frozenset(self._late.due))
+        problems = tuple(executor.check(planned.conflicts.accepted, down=planned.meant_down | done.late))
+        problems += unkillable(done, self._late.killed)
+        self.late = self._late.by_key(done, self.late)
+        self._state.finish(done, last, problems, left)
+        return done, problems
 
     def assess(self, manager: Manager) -> Assessment:
         """Compare the desired with the actual state, without a plan; read only what changed since the last run.
@@ -218,7 +229,7 @@ class Reconciler:
         scope = incremental.ChangeDetector(self.monitors, self._directory).changed(cache, digests, manager)
         return None if scope is None else (scope, cache, digests)
 
-    def _executor(self, manager: Manager) -> PlanExecutor:
+    def _executor(self, manager: Manager, *, waits_for_late: bool = True) -> PlanExecutor:
         return PlanExecutor(
             directory=self._directory,
             pauses=self._pauses,
@@ -226,4 +237,6 @@ class Reconciler:
             manager=manager,
             progress=self._progress,
             reason=failure_reason(user_manager=self._paths.user_manager),
+            late=self._late,
+            waits_for_late=waits_for_late,
         )

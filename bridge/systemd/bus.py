@@ -24,6 +24,8 @@ WINDOW = 64
 _DAEMON = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
 CALL_TIMEOUT = 300.0
 """Seconds that a call may take; a daemon-reload of many units takes long."""
+TICK = 1.0
+"""Seconds after which somebody who waits is asked whether he has something else to do."""
 
 
 class CallError(Exception):
@@ -73,6 +75,7 @@ class Bus:
         self._keep = keep
         self._signals: deque[tuple[str, str, tuple[Any, ...]]] = deque()
         self._begun: dict[int, Message | None] = {}
+        self._waiting: Callable[[], None] = lambda: None
 
     def close(self) -> None:
         """Close the connection."""
@@ -125,6 +128,10 @@ class Bus:
         descriptor: int = self._connection.sock.fileno()
         return descriptor
 
+    def while_waiting(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called at least once in ``TICK`` seconds while a call or a signal is awaited."""
+        self._waiting = call
+
     def mute(self, paths: Collection[str]) -> None:
         """Drop the signals of these objects undecoded, and of no others."""
         self._reader.muted = {path.encode() for path in paths}
@@ -150,7 +157,7 @@ class Bus:
         Raises:
             CallError: the bus refuses.
         """
-        self._match("AddMatch", self._rule(interface, signal, unit))
+        self._match("AddMatch", _rule(self._service, interface, signal, unit))
 
     def unmatch(self, interface: str, signal: str, *, unit: str = "") -> None:
         """End the subscription of :meth:`match`.
@@ -158,13 +165,7 @@ class Bus:
         Raises:
             CallError: the bus refuses.
         """
-        self._match("RemoveMatch", self._rule(interface, signal, unit))
-
-    def _rule(self, interface: str, signal: str, unit: str) -> MatchRule:
-        rule = MatchRule(type="signal", sender=self._service, interface=interface, member=signal)
-        if unit:
-            rule.add_arg_condition(2, unit)
-        return rule
+        self._match("RemoveMatch", _rule(self._service, interface, signal, unit))
 
     def next_signal(self, deadline: float, *, begun: int = 0) -> tuple[str, str, tuple[Any, ...]] | None:
         """Return the next signal's path, name and body, or None once ``time.monotonic()`` has reached ``deadline``.
@@ -210,12 +211,8 @@ class Bus:
 
     def _receive(self, timeout: float) -> Message | None:
         """Return the next message, or None after ``timeout`` seconds; keep it if it is a signal."""
-        try:
-            message: Message = self._connection.receive(timeout=timeout)
-        except TimeoutError:
+        if (message := self._next_message(time.monotonic() + timeout)) is None:
             return None
-        except OSError as error:
-            raise CallError("broken", f"the connection to D-Bus broke: {error}") from error
         if message.header.message_type is MessageType.signal:
             fields = message.header.fields
             path, name = fields[HeaderFields.path], fields[HeaderFields.member]
@@ -224,6 +221,25 @@ class Bus:
         elif (serial := message.header.fields.get(HeaderFields.reply_serial)) in self._begun:
             self._begun[serial] = message
         return message
+
+    def _next_message(self, deadline: float) -> Message | None:
+        while True:
+            self._waiting()
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                return self._connection.receive(timeout=min(left, TICK))
+            except TimeoutError:
+                if left <= TICK:
+                    return None
+            except OSError as error:
+                raise CallError("broken", f"the connection to D-Bus broke: {error}") from error
+
+
+def _rule(service: str, interface: str, signal: str, unit: str) -> MatchRule:
+    rule = MatchRule(type="signal", sender=service, interface=interface, member=signal)
+    if unit:
+        rule.add_arg_condition(2, unit)
+    return rule
 
 
 def _body(message: Message) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from contextlib import contextmanager
 from functools import cache
@@ -18,7 +19,7 @@ from bridge.systemd.object_paths import ROOT as _ROOT
 from bridge.systemd.object_paths import object_path, unit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from bridge.config.paths import Paths
     from bridge.progress import StageProgress
@@ -51,7 +52,13 @@ class Manager(Protocol):
         """Start units as one job and wait for it; :meth:`units` returns which of them are active then."""
 
     def stop(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
-        """Stop units as one job, in the order of their dependencies, and wait for it."""
+        """Stop units as one job, in the order of their dependencies, and wait for it.
+
+        Once units have ended, and then none for a moment, it waits no longer; :meth:`units` returns which are left.
+        """
+
+    def kill(self, units: Collection[str]) -> None:
+        """Kill all processes of services (``SIGKILL``)."""
 
     def launch(self, units: Collection[str]) -> None:
         """Queue the start of units as one job, and do not wait; :meth:`join` waits."""
@@ -114,10 +121,10 @@ class SystemdManager:
                 yield self._changes.popleft()
                 continue
             with _call_errors("PropertiesChanged"):
-                signal = self._bus.next_signal(deadline)
-            if signal is None:
+                arrived = self._bus.next_signal(deadline)
+            if arrived is None:
                 return
-            self._handle(*signal)
+            self._handle(*arrived)
 
     def due(self) -> float | None:
         """Return when to call :meth:`changes`, by ``time.monotonic()``: units had too many changes to follow each."""
@@ -157,6 +164,14 @@ class SystemdManager:
         """
         with _call_errors("StartUnit"):
             self._batches.run("Wants", units, timeout=timeout, progress=progress)
+
+    def while_waiting(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called at least once a second while this process waits for the manager."""
+        self._bus.while_waiting(call)
+
+    def kill(self, units: Collection[str]) -> None:
+        """Kill all processes of services; the error for a service without processes is ignored."""
+        self._bus.call_many((_ROOT, _MANAGER, "KillUnit", "ssi", (unit, "all", signal.SIGKILL)) for unit in units)
 
     def stop(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
         """Stop units as one job.
@@ -227,8 +242,8 @@ class SystemdManager:
             (object_path(unit), _PROPERTIES, "GetAll", "s", (f"{_SERVICE}.{kind}",)) for unit, kind in wanted
         )
         # What was read before the answers is older than they are.
-        for signal in self._bus.take_signals():
-            self._handle(*signal)
+        for arrived in self._bus.take_signals():
+            self._handle(*arrived)
         for (unit, kind), answer in zip(wanted, answers, strict=True):
             if not isinstance(answer, CallError):
                 values = {name: value for name, (_, value) in answer[0].items() if name in WATCHED_PROPERTIES}
@@ -253,12 +268,6 @@ def _part_to_keep(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...
 def _state(load: str, active: str, sub: str) -> UnitState:
     """Return a state; thousands of units share the few objects."""
     return UnitState(load=load, active=active, sub=sub)
-
-
-def needs_reload(manager: Manager, units: Sequence[str]) -> list[str]:
-    """Return the units whose files changed after the manager had read them."""
-    answers: Mapping[str, Any] = manager.properties(units, "Unit", "NeedDaemonReload")
-    return [unit for unit, is_needed in answers.items() if is_needed]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from bridge.vassals.guard import internal_problem, is_unexpected
 from bridge.watch.affected import scope_of
 from bridge.watch.configuration import Configuration
 from bridge.watch.inotify import FileWatch
+from bridge.watch.late import LateRuns
 from bridge.watch.sd_notify import ServiceState
 from bridge.watch.sources import FileSource, SignalSource, UnitSource, wait
 from bridge.watch.timing import Backoff, Debounce
@@ -21,7 +22,7 @@ from bridge.watch.watch_list import WatchedPaths
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bridge.model.unit import UnitState
+    from bridge.model.unit import UnitChange, UnitState
     from bridge.reconcile.run import PlannedRun
     from bridge.systemd.manager import SystemdManager
     from bridge.watch.configuration import LoadedConfig
@@ -62,7 +63,8 @@ class Daemon:
         self._files = FileWatch()
         loaded = self._configuration.current
         self._paths = WatchedPaths(loaded.reconciler.monitors, loaded.settings, loaded.configuration)
-        self._units = UnitSource(manager, changed=notifier.unit_changed, socket_failed=lambda: self.touch(None))
+        self._units = UnitSource(manager, changed=self._unit_changed, socket_failed=lambda: self.touch(None))
+        manager.while_waiting(self._service.alive)
         self._signals = SignalSource(stop=self.stop, reload=self._request_reload)
         self._sources: list[EventSource] = [
             self._signals,
@@ -70,6 +72,7 @@ class Daemon:
             self._units,
         ]
         self._is_stopping = self._is_reload_requested = self._is_following = False
+        self._late = LateRuns(lambda: self._configuration.current.reconciler.late)
 
     def register(self, source: EventSource) -> None:
         """Wait for another source too."""
@@ -106,11 +109,13 @@ class Daemon:
             is_retry = self._backoff.take()
             if is_retry or self._debounce.is_due():
                 self._work(is_retry=is_retry)
+            elif late := self._late.take():
+                self._try(Scope.of(late))
         self._service.stopping()
 
     def _next_time(self) -> float | None:
-        times = (self._debounce.due(), self._backoff.due(), self._service.due(), self._notifier.due())
-        return min((one for one in times if one is not None), default=None)
+        timed = (self._debounce, self._backoff, self._service, self._notifier, self._late)
+        return min((due for one in timed if (due := one.due()) is not None), default=None)
 
     def _request_reload(self) -> None:
         self._is_reload_requested = True
@@ -127,10 +132,17 @@ class Daemon:
         scope = Scope.all()
         if paths is not None and not is_retry:
             scope = scope_of(paths, loaded.reconciler.cache, loaded.reconciler.monitors, loaded.settings)
+        self._try(scope)
+
+    def _try(self, scope: Scope) -> None:
         try:
             self._attempt(scope)
         except BridgeError as error:
             self._failed(error.diagnostic)
+
+    def _unit_changed(self, change: UnitChange) -> None:
+        self._notifier.unit_changed(change)
+        self._late.unit_changed(change)
 
     def _attempt(self, scope: Scope) -> None:
         """Reconcile. An exception that nobody expected is reported, and the daemon lives on and tries again."""
@@ -178,11 +190,13 @@ class Daemon:
     def _run(self, scope: Scope) -> _Outcome:
         """Plan and apply once, watch what is new, and report."""
         reconciler = self._configuration.current.reconciler
-        options = RunOptions(scope=scope, leave_stopped=True, unfinished=frozenset(self._files.open))
-        with reconciler.hold():
+        options = RunOptions(
+            scope=scope, leave_stopped=True, unfinished=frozenset(self._files.open), waits_for_late=False
+        )
+        with reconciler.hold(alive=self._service.alive):
             planned = reconciler.plan(self._manager, options)
             self._prepare(planned)
-            problems = reconciler.apply(self._manager, planned)
+            planned, problems = reconciler.apply(self._manager, planned)
         # The run itself caused these changes of units: they are reported after it, and a socket that failed is among
         # its problems already.
         changes = list(self._manager.changes())
@@ -193,7 +207,7 @@ class Daemon:
         self._service.status(self._notifier.summary)
         self._service.ready()
         for change in changes:
-            self._notifier.unit_changed(change)
+            self._unit_changed(change)
         return _Outcome(is_ok=not problems, is_whole=planned.scope.is_all, new_folders=new_folders)
 
     def _prepare(self, planned: PlannedRun) -> None:

@@ -12,7 +12,7 @@ from bridge.lifecycle.events import Event, LifecycleEvent
 from bridge.lifecycle.journal import tell, tell_run
 from bridge.lifecycle.tracker import LifecycleTracker
 from bridge.model.change import Change
-from bridge.model.unit_names import PAUSE_PREFIX, pause_of, vassal_unit
+from bridge.model.unit_names import PAUSE_PREFIX, label_of, pause_of
 from bridge.watch.coalesce import Coalescer
 from bridge.watch.terminal import print_line
 
@@ -27,14 +27,22 @@ if TYPE_CHECKING:
 class Notifier:
     """Writes events, changes and problems to the journal and to a terminal; a problem that stays is not repeated."""
 
-    def __init__(self, *, user_manager: bool, pause: Callable[[str], float | None]) -> None:
+    def __init__(
+        self,
+        *,
+        user_manager: bool,
+        pause: Callable[[str], float | None],
+        is_foreign: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         """Start with no vassals.
 
         Args:
             user_manager: whether the units are those of a user's service manager.
             pause: returns, by a vassal's label, how many seconds its pause after a failure lasts, if one is known.
+            is_foreign: returns, by the label of an unknown vassal, whether its units are not this configuration's.
         """
         self._user_manager = user_manager
+        self._is_foreign = is_foreign
         self._pause = pause
         self._tracker = LifecycleTracker(now=time.monotonic_ns() // 1000)
         self._throttled: dict[str, LifecycleEvent] = {}
@@ -88,8 +96,8 @@ class Notifier:
                 self._names.pop(label, None)
             self._names |= planned.names
         self._removed = dict(planned.removed)
-        for change in planned.plan.changes:
-            self._entries.add(_label_of(change.unit), change)
+        for change in planned.changes:
+            self._entries.add(label_of(change.unit), change)
         kept = () if scope.is_all else (d for d in self._problems if d.key is None or not scope.covers(d.key))
         self._report_new([*kept, *planned.diagnostics, *problems])
 
@@ -112,7 +120,9 @@ class Notifier:
         self._entries.flush()
 
     def _report(self, event: LifecycleEvent) -> None:
-        self._entries.add(event.label, event)
+        is_known = event.label in self._names or event.label in self._removed
+        if is_known or not self._is_foreign(event.label):
+            self._entries.add(event.label, event)
 
     def _tell(self, entry: LifecycleEvent | Change | Diagnostic) -> None:
         if isinstance(entry, LifecycleEvent):
@@ -132,8 +142,3 @@ class Notifier:
             # A vassal's problems and its events are counted apart: their keys and labels differ.
             self._entries.add(problem.key, problem) if problem.key else self._tell(problem)
         self._problems = current
-
-
-def _label_of(unit: str) -> str:
-    parts = vassal_unit(unit)
-    return parts[0] if parts else unit

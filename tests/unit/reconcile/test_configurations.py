@@ -37,6 +37,7 @@ from tests.unit.reconcile.site import Site, verbs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bridge.config.paths import Paths
     from bridge.model.vassal import ResolvedVassal
     from bridge.reconcile.actual import ActualState
     from bridge.reconcile.plan import Plan
@@ -69,6 +70,14 @@ def test_another_configuration_has_state_of_its_own_under_the_same_lock(tmp_path
     assert paths.for_configuration(OTHER) == other
     third = paths.for_configuration("/etc/third.toml")
     assert not {third.run_note, third.last_run, third.cache} & set(files)
+
+
+def test_a_link_to_the_usual_bridge_toml_is_the_usual_one(tmp_path: Path) -> None:
+    (tmp_path / "bridge.toml").touch()
+    (tmp_path / "link.toml").symlink_to("bridge.toml")
+    paths = make_paths(tmp_path)
+    assert paths.for_configuration(f"{tmp_path}/link.toml") is paths
+    assert replace(paths, config=f"{tmp_path}/link.toml").for_configuration(paths.config).configuration == ""
 
 
 def test_a_relative_path_is_that_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,14 +226,28 @@ def test_a_configuration_adopts_what_version_0_1_0_made_for_its_monitors(tmp_pat
         assert actual.of_others.keys() == {"a", "c"} - own
 
 
-def test_what_another_configuration_made_is_not_adopted(world: World, tmp_path: Path) -> None:
-    directory = UnitDirectory(make_paths(tmp_path))
+def test_what_another_configuration_made_is_not_adopted(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {OTHER, f"{tmp_path}/bridge.toml"}
+    monkeypatch.setattr("os.path.lexists", lambda path: path in there)
+    paths = make_paths(tmp_path)
+    directory = UnitDirectory(paths)
     directory.write(world.files)
-    actual = ActualReader(make_paths(tmp_path), directory, as_is, frozenset({"dir:///v"})).read_all(None)
-    assert (set(actual.installed), set(actual.of_others)) == ({"b"}, {"a"})
-    third = make_paths(tmp_path).for_configuration("/etc/third.toml")
-    actual = ActualReader(third, directory, as_is, frozenset({"dir:///v"})).read_all(None)
-    assert (set(actual.installed), set(actual.of_others)) == (set(), {"a", "b"})
+    third = paths.for_configuration("/etc/third.toml")
+
+    def own(found: Paths, monitor: str = "dir:///v") -> set[str]:
+        actual = ActualReader(found, directory, as_is, frozenset({monitor})).read_all(None)
+        assert actual.installed.keys() | actual.of_others.keys() == {"a", "b"}
+        return set(actual.installed)
+
+    assert own(paths) == {"b"}
+    assert own(third) == set()
+    # What a bridge.toml made that is gone is nobody's. The usual one's is gone too where options name the vassals.
+    there.remove(f"{tmp_path}/bridge.toml")
+    assert (own(third), own(third, "dir:///w"), own(paths.for_configuration(OTHER))) == ({"b"}, set(), {"a", "b"})
+    there.clear()
+    assert (own(third), own(third, "dir:///w"), own(paths)) == ({"a", "b"}, set(), {"a", "b"})
 
 
 def test_adopted_units_get_the_configurations_name_and_nothing_is_stopped(sites: tuple[Site, Site]) -> None:

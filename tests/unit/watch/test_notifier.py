@@ -108,7 +108,7 @@ def planned(
         names=names,
         removed=removed or {},
         diagnostics=diagnostics,
-        plan=SimpleNamespace(changes=changes),
+        changes=changes,
     )
 
 
