@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import struct
 import tempfile
@@ -67,6 +68,9 @@ LONGEST = 5.0
 """Seconds of the processor's time that one input may take; most take a thousandth."""
 PROBLEM_MAX = 10_000
 """Characters of one problem as it is printed."""
+UNITS = frozenset({"Slice", "WantedBy", "OnFailure", "PartOf", "Wants", "Requires", "After", "Before"})
+"""Directives that name units, here those of the bridge that a vassal is assigned to by its label."""
+BRIDGES = re.compile(r"vassals[-@0-9a-z]*\.(slice|target|service)")
 UNITS_KEPT = 40
 rendered: list[dict[str, str]] = []
 """The units of the last hostile vassals, for systemd's own judgement."""
@@ -281,7 +285,9 @@ def compare(text: str, other: str, resolved: ResolvedVassal) -> None:
             check_words(line.value, benign.value, known)
         elif line.key == "Environment":
             assert [expand_specifiers(word) for word in split_words(line.value)] in [[one] for one in known], line
-        elif line.key not in {"Slice", "WantedBy", "CapabilityBoundingSet", "SocketMode"}:
+        elif line.key in UNITS:
+            assert BRIDGES.fullmatch(line.value), line
+        elif line.key not in {"CapabilityBoundingSet", "SocketMode"}:
             assert expand_specifiers(line.value).removeprefix("-") in known, line
 
 
