@@ -13,14 +13,17 @@ import shutil
 import struct
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
+from io import StringIO
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from jeepney import DBusAddress, new_signal
 
+from bridge.cli import output
 from bridge.config.emperor_ini import read_emperor_ini
 from bridge.config.settings import Settings, merge, read_toml
 from bridge.diagnostics import BridgeError, Diagnostic, printable
@@ -61,6 +64,8 @@ if TYPE_CHECKING:
     from bridge.model.address import Address
     from bridge.model.vassal import ResolvedVassal, Vassal
     from bridge.monitors.base import Monitor
+    from bridge.reconcile.actual import ActualState
+    from bridge.reconcile.plan import Plan
 
     from .strategies import Value
 
@@ -230,8 +235,20 @@ def check_units(vassal: Vassal, result: Resolution | Diagnostic, value: Value) -
         assert len(unit) <= 255
         assert is_bridge_name(unit)
         compare(text, other, resolved)
+    check_printed(texts)
     rendered.append(texts)
     del rendered[:-UNITS_KEPT]
+
+
+def check_printed(texts: dict[str, str]) -> None:
+    """Assert that `render` and `sync --dry-run` print nothing that a terminal obeys."""
+    plan = cast("Plan", SimpleNamespace(write=texts, remove=(), stop=tuple(texts), start=tuple(texts), reload=()))
+    with redirect_stdout(StringIO()) as printed:
+        output.print_units(texts)
+        output.print_diff(plan, cast("ActualState", SimpleNamespace(files={})))
+    lines = printed.getvalue().split("\n")
+    assert all(line.isprintable() for line in lines), "it would reach a terminal"
+    assert len(lines) <= 4 * sum(text.count("\n") + 5 for text in texts.values())
 
 
 def twin(resolved: ResolvedVassal) -> ResolvedVassal:
