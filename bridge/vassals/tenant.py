@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import printable
-from bridge.host.files import read_regular
+from bridge.host.files import read_foreign
 from bridge.host.path_security import PathSecurity, Trust
 from bridge.host.users import group_id, groups_of, user_id, user_name
 from bridge.model.address import AbstractAddress, InetAddress
@@ -120,7 +120,7 @@ def read_rule(path: str, tenant: Owner | None, *, max_bytes: int) -> bytes:
         FileError: it cannot be read.
     """
     owners = frozenset[int]() if tenant is None else frozenset({0, tenant.uid})
-    return read_regular(path, max_bytes=max_bytes, owners=owners)
+    return read_foreign(path, max_bytes=max_bytes, owners=owners)
 
 
 def start_check(config: str, *, nofollow: bool) -> tuple[str, ...]:
