@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from bridge.model.vassal import ResolvedVassal, Vassal
     from bridge.monitors.base import Monitor
     from bridge.reconcile.actual import ActualState
-    from bridge.reconcile.plan import Plan
+    from bridge.reconcile.steps import Plan
 
     from .strategies import Value
 
