@@ -154,8 +154,7 @@ def render(*, vassal: str, **given: Any) -> None:
 
     with closing(open_reconciler(load_invocation(given))) as reconciler:
         texts, diagnostics = reconciler.render(vassal)
-    for unit, text in texts.items():
-        output.print_line(f"# {unit}\n{text}")
+    output.print_units(texts)
     output.print_diagnostics(diagnostics)
     if not texts and not errors(diagnostics):
         raise _unknown(vassal)
