@@ -13,7 +13,6 @@ from bridge.model.unit_names import TARGET, link_path, pause_of, service_of
 from bridge.model.vassal import Mode
 from bridge.progress import no_progress, stage
 from bridge.state.lock import Pending
-from bridge.systemd.manager import needs_reload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -82,8 +81,16 @@ class PlanExecutor:
             raise BridgeError(_unwritable(error)) from error
         services = [unit for unit in plan.start if unit.endswith(".service")]
         self.manager.start(services, timeout=SERVICE_PATIENCE, progress=stage(self.progress, "starting vassals"))
-        if plan.reload:
-            self.manager.reload_units(plan.reload)
+        self._reload(plan.reload)
+
+    def _reload(self, services: Collection[str]) -> None:
+        states = self.manager.units(services) if services else {}
+        # A chroot or a wrapper can hide $NOTIFY_SOCKET from uWSGI. Such a vassal works, and is "starting" for ever.
+        mute = {unit for unit in services if unit in states and states[unit].active == "activating"}
+        if ready := [unit for unit in services if unit not in mute]:
+            self.manager.reload_units(ready)
+        if mute:
+            self.manager.hang_up(sorted(mute))
 
     def retry(self, services: Iterable[str]) -> None:
         """End the pauses of services that failed: connections that wait for them are served at once.
@@ -96,6 +103,8 @@ class PlanExecutor:
                 self.pauses.forget(services)
             except OSError as error:
                 raise BridgeError(_unwritable(error)) from error
+            # Of a service that has failed already, systemd does not report that it could not be started.
+            self.manager.reset_failed(services)
             self.manager.stop(
                 [pause_of(service) for service in services],
                 timeout=STOP_TIMEOUT,
@@ -139,7 +148,8 @@ class PlanExecutor:
         self.progress("reloading systemd", 0, 1)
         self.manager.daemon_reload()
         # With more sockets than file descriptors the reload fails in silence.
-        if still := needs_reload(self.manager, remembered[:1]):
+        answers = self.manager.properties(remembered[:1], "Unit", "NeedDaemonReload")
+        if still := [unit for unit, is_needed in answers.items() if is_needed]:
             problem = Diagnostic(
                 code="reload-failed",
                 vassal=still[0],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import contextmanager
 from functools import cache
+from signal import SIGHUP
 from sys import intern
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +19,7 @@ from bridge.systemd.object_paths import ROOT as _ROOT
 from bridge.systemd.object_paths import object_path, unit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from bridge.config.paths import Paths
     from bridge.progress import StageProgress
@@ -61,6 +62,9 @@ class Manager(Protocol):
 
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
         """Queue the reload of running services; return the manager's error for each that it refuses."""
+
+    def hang_up(self, units: Collection[str]) -> None:
+        """Send SIGHUP to the main processes of services that the manager cannot reload, because they start."""
 
     def reset_failed(self, units: Collection[str]) -> None:
         """Reset the failed state of units."""
@@ -172,6 +176,10 @@ class SystemdManager:
         answers = self._bus.call_many((_ROOT, _MANAGER, "ReloadUnit", "ss", (unit, "replace")) for unit in units)
         return {unit: str(a) for unit, a in zip(units, answers, strict=True) if isinstance(a, CallError)}
 
+    def hang_up(self, units: Collection[str]) -> None:
+        """Send SIGHUP to the main processes of services; the error for one that has none is ignored."""
+        self._bus.call_many((_ROOT, _MANAGER, "KillUnit", "ssi", (unit, "main", SIGHUP)) for unit in units)
+
     def reset_failed(self, units: Collection[str]) -> None:
         """Reset the failed state of units; the error for a unit that is not loaded is ignored."""
         self._bus.call_many((_ROOT, _MANAGER, "ResetFailedUnit", "s", (unit,)) for unit in units)
@@ -253,12 +261,6 @@ def _part_to_keep(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...
 def _state(load: str, active: str, sub: str) -> UnitState:
     """Return a state; thousands of units share the few objects."""
     return UnitState(load=load, active=active, sub=sub)
-
-
-def needs_reload(manager: Manager, units: Sequence[str]) -> list[str]:
-    """Return the units whose files changed after the manager had read them."""
-    answers: Mapping[str, Any] = manager.properties(units, "Unit", "NeedDaemonReload")
-    return [unit for unit, is_needed in answers.items() if is_needed]
 
 
 @contextmanager

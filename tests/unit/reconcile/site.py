@@ -75,6 +75,9 @@ class Kernel:
         self.calls += [f"reload {unit}" for unit in units]
         return {}
 
+    def hang_up(self, units: Collection[str]) -> None:
+        self.calls += [f"hang up {unit}" for unit in units]
+
     def reset_failed(self, units: Collection[str]) -> None:
         del units
 
