@@ -131,7 +131,8 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
     invocation = load_invocation(given, needs_vassals=False)
     # A bar would be drawn over the table that changes.
     with connected_reconciler(invocation, shows_progress=not follow) as (manager, reconciler):
-        read = partial(read_status, manager, reconciler, user_manager=invocation.paths.user_manager)
+        paths = invocation.paths
+        read = partial(read_status, manager, reconciler, user_manager=paths.user_manager, unit_path=paths.unit_path)
         if follow:
             from bridge.cli.follow import follow as follow_changes
 
@@ -223,6 +224,7 @@ def retry(*, vassal: str, **given: Any) -> None:
 @settings_options
 def watch(**given: Any) -> None:
     """Keep systemd in line with the vassals, and write their events to the journal, until stopped."""
+    from bridge.check.obstacles import Obstacles
     from bridge.model.unit_names import PREFIX
     from bridge.state.pauses import PauseNotes
     from bridge.systemd.manager import connected
@@ -242,6 +244,7 @@ def watch(**given: Any) -> None:
         user_manager=paths.user_manager,
         pause=lambda label: notes.pause(f"{PREFIX}{label}.service"),
         is_foreign=UnitDirectory(paths).is_foreign,
+        obstacle=Obstacles(paths.unit_path).first,
     )
     with connected(paths) as manager:
         Daemon(manager, load_config, notifier).run()

@@ -131,8 +131,10 @@ class _Draft:
         changed = {unit: text for unit, text in texts.items() if not self._is_written(unit, text)}
         restarting = {unit for unit in changed if self._needs_restart(unit, changed[unit])}
         touched = {*restarting, *obsolete} | (self.drift.interrupted & {vassal.service, vassal.socket})
-        lost = vassal.label in self.drift.sockets_lost
-        # A socket cannot restart under its service: then both are stopped first.
+        # A socket cannot start while its service runs: then both are stopped first. So "systemctl restart" of it fails.
+        runs = installed is not None and resolved.mode is Mode.ON_DEMAND and not actual.state(vassal.service).is_down
+        is_cut_off = runs and self._is_to_start(resolved, vassal.socket, touched)
+        lost = is_cut_off or vassal.label in self.drift.sockets_lost
         both = [vassal.service, vassal.socket] if vassal.socket in touched or lost else []
         stop = [unit for unit in both if not actual.state(unit).is_down]
         renew = [vassal.service] if installed and touched and not both else []

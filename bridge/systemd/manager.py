@@ -6,6 +6,7 @@ import signal
 from collections import deque
 from contextlib import contextmanager
 from functools import cache
+from signal import SIGHUP
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +147,10 @@ class SystemdManager:
         """Queue the reload of running services, and do not wait; return the error for each that was refused."""
         answers = self._bus.call_many((_ROOT, _MANAGER, "ReloadUnit", "ss", (unit, "replace")) for unit in units)
         return {unit: str(a) for unit, a in zip(units, answers, strict=True) if isinstance(a, CallError)}
+
+    def hang_up(self, units: Collection[str]) -> None:
+        """Send SIGHUP to the main processes of services; the error for one that has none is ignored."""
+        self._bus.call_many((_ROOT, _MANAGER, "KillUnit", "ssi", (unit, "main", SIGHUP)) for unit in units)
 
     def reset_failed(self, units: Collection[str]) -> None:
         """Reset the failed state of units; the error for a unit that is not loaded is ignored."""

@@ -388,6 +388,9 @@ class WorldManager:
         self._world.outdated = frozenset()
         return {}
 
+    def hang_up(self, units: Collection[str]) -> None:
+        self._call("hang-up", units)
+
     def reset_failed(self, units: Collection[str]) -> None:
         if units:
             self._call("reset-failed", units)
