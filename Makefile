@@ -3,13 +3,33 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test unit beside bench packages clean
+# make test SUITE=trixie: the booted tests on Debian 13; any suite of Debian's that is newer than this machine's will do.
+SUITE ?=
+# make test MARK=core: only the tests with this pytest mark.
+MARK ?=
+MARKED = $(if $(MARK),-m $(MARK))
+
+.PHONY: demo test unit beside bench soak packages clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
 
+# tests/README.md says what is run where.
+ifeq ($(SUITE),)
 test: packages $(VENV)/ready
-	$(RUN) -m pytest tests
+	$(RUN) -m pytest tests $(MARKED)
+else
+test: packages $(VENV)/ready
+	@sh packaging/install-packages suite-packages.txt
+	SUITE=$(SUITE) $(RUN) -m tests.booted.suite
+	SUITE=$(SUITE) $(RUN) -m pytest tests/booted $(MARKED)
+endif
+
+# What counts in tens and hundreds, ten times as often: hours. Less: make soak SOAK=2. Again: EMPEROR_BRIDGE_SEED=...
+SOAK ?= 10
+soak: packages $(VENV)/ready
+	$(if $(SUITE),@sh packaging/install-packages suite-packages.txt)
+	SUITE=$(SUITE) SOAK=$(SOAK) $(RUN) -m pytest tests/booted -m soak
 
 # Without a booted systemd: seconds.
 unit: $(VENV)/ready

@@ -1,3 +1,3 @@
 """emperor-bridge: uWSGI's on-demand vassals as systemd units."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

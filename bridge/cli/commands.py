@@ -227,6 +227,7 @@ def watch(**given: Any) -> None:
     from bridge.model.unit_names import PREFIX
     from bridge.state.pauses import PauseNotes
     from bridge.systemd.manager import connected
+    from bridge.units.directory import UnitDirectory
     from bridge.watch.configuration import LoadedConfig
     from bridge.watch.daemon import Daemon
     from bridge.watch.notifier import Notifier
@@ -238,7 +239,11 @@ def watch(**given: Any) -> None:
 
     paths = load_invocation(given).paths
     notes = PauseNotes(paths.pauses)
-    notifier = Notifier(user_manager=paths.user_manager, pause=lambda label: notes.pause(f"{PREFIX}{label}.service"))
+    notifier = Notifier(
+        user_manager=paths.user_manager,
+        pause=lambda label: notes.pause(f"{PREFIX}{label}.service"),
+        is_foreign=UnitDirectory(paths).is_foreign,
+    )
     with connected(paths) as manager:
         Daemon(manager, load_config, notifier).run()
 
@@ -272,7 +277,7 @@ def _unknown(vassal: str) -> BridgeError:
 
 def _without_monitors(given: dict[str, Any]) -> Invocation:
     """Return the configuration for a command that works on what is installed: no monitor is opened for it."""
-    invocation = load_invocation(given, needs_vassals=False, looks_for_emperor=False)
+    invocation = load_invocation(given, needs_vassals=False, looks_for_emperor=False, is_removal=True)
     return replace(invocation, settings=replace(invocation.settings, emperor=()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,7 @@ def read_emperor_ini(path: str) -> EmperorIni:
         BridgeError: the file cannot be read as a uWSGI config, or gives a setting a value it cannot have.
     """
     try:
-        config = read(path, ProcessView(environ=os.environ))
+        config = read(path, ProcessView(environ=os.environ, program=shutil.which("uwsgi") or ""))
     except ConfigError as error:
         raise BridgeError(
             Diagnostic(code="emperor-ini", path=error.path, line=error.line, message=error.message, hint=error.hint)

@@ -44,7 +44,7 @@ class Invocation:
 
 
 def load_invocation(
-    given: Mapping[str, Any], *, needs_vassals: bool = True, looks_for_emperor: bool = True
+    given: Mapping[str, Any], *, needs_vassals: bool = True, looks_for_emperor: bool = True, is_removal: bool = False
 ) -> Invocation:
     """Load the configuration from the command line's options and the files that they or the usual places name.
 
@@ -52,6 +52,7 @@ def load_invocation(
         given: the options, by the names of their fields.
         needs_vassals: whether a configuration that does not say where the vassals are is an error.
         looks_for_emperor: whether to read an Emperor's config in a usual place if nothing else names vassals.
+        is_removal: whether the bridge.toml may be gone: what was made under it can be removed all the same.
 
     Raises:
         BridgeError: a configuration file cannot be used, or nothing says where the vassals are.
@@ -60,8 +61,10 @@ def load_invocation(
     paths = make_paths(user=given.pop("user"), runtime=given.pop("runtime"))
     config, ini = given.pop("config"), given.pop("emperor_ini")
     layers = [given]
+    if config:
+        paths = paths.for_configuration(config)
     path = config or paths.config
-    if config or _may_exist(path):
+    if (config and not is_removal) or _may_exist(path):
         from pathlib import Path
 
         values, its_ini = read_toml(Path(path))
@@ -82,7 +85,7 @@ def load_invocation(
             Diagnostic(
                 code="no-vassals",
                 message="nothing says where the vassals are",
-                hint=f'give --emperor DIRECTORY, or write emperor = "DIRECTORY" into {paths.config}',
+                hint=f'give --emperor DIRECTORY, or write emperor = "DIRECTORY" into {path}',
             )
         )
     files = (path, *((ini,) if ini else ()), *paths.templates[:-1])

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from bridge.diagnostics import BridgeError, Diagnostic
 
+RUN_NOTE_PREFIX = "run-"
+"""What the names of the run notes begin with that belong to other configurations than the usual one."""
+
 _SYSTEM_UNIT_PATH = (
     "/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient",
     "/run/systemd/generator.early", "/etc/systemd/system", "/etc/systemd/system.attached", "/run/systemd/system",
@@ -46,20 +49,19 @@ class Paths:
     """The bridge.toml in force. Empty: the usual one. Each owns only the units that it made."""
 
     def for_configuration(self, path: str) -> Paths:
-        """Return the paths of a run under another bridge.toml than the usual one.
+        """Return the paths of a run under another bridge.toml than the usual one, or one that links to it.
 
         Both work on the same units under the same lock, and each has state files of its own.
         """
         path = os.path.abspath(path)
-        if path == self.config:
+        if path == self.config or os.path.realpath(path) == os.path.realpath(self.config):
             return self
-        suffix = "-" + blake2b(path.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-        state = os.path.dirname(self.lock)
+        digest = blake2b(path.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         return replace(
             self,
-            run_note=f"{state}/run{suffix}",
-            last_run=self.last_run + suffix,
-            cache=self.cache + suffix,
+            run_note=f"{os.path.dirname(self.lock)}/{RUN_NOTE_PREFIX}{digest}",
+            last_run=f"{self.last_run}-{digest}",
+            cache=f"{self.cache}-{digest}",
             configuration=path,
         )
 

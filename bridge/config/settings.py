@@ -76,6 +76,12 @@ SETTINGS = (
     Setting(name="env", metavar="NAME=VALUE", multiple=True,
             help="A variable in the environment of all vassals; UWSGI_VASSAL_X becomes UWSGI_X."),
     Setting(name="chdir", metavar="DIR", help="The directory of relative paths, and of the vassals of a pattern."),
+    Setting(name="tenant-socket-directory", metavar="DIR", multiple=True,
+            help="In tyrant mode, tenants may listen on unix sockets below DIR too.  [default: /run/vassals/UID]"),
+    Setting(name="tenant-socket-groups", aliases=("tenant-socket-group",), metavar="GROUP", multiple=True,
+            help="In tyrant mode, tenants may give their sockets to GROUP too, such as a web server's."),
+    Setting(name="tenant-first-port", metavar="PORT", number=True,
+            help="In tyrant mode, the lowest port of a tenant.  [default: net.ipv4.ip_unprivileged_port_start]"),
     Setting(name="binary-path", metavar="FILE", help="The uWSGI that runs the vassals."),
 )  # fmt: skip
 
@@ -134,6 +140,10 @@ class Settings:
     vassals_stop_hook: str = ""
     env: tuple[str, ...] = ()
     chdir: str = ""
+    tenant_socket_directory: tuple[str, ...] = ()
+    tenant_socket_groups: tuple[str, ...] = ()
+    tenant_first_port: int = 0
+    """0: the first port that needs no privilege."""
     binary_path: str = ""
     """Empty: the uWSGI in PATH."""
 

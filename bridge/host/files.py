@@ -7,6 +7,8 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from bridge.host.links import link_owners
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,19 +20,32 @@ class FileError(OSError):
     """A file that exists but cannot or must not be read; the message is for admins."""
 
 
-def read_regular(path: str, *, max_bytes: int) -> bytes:
+class ForeignFileError(FileError):
+    """A file that others than those asked for made, or that a symlink of theirs leads to."""
+
+    def __init__(self, owner: int) -> None:
+        super().__init__(f"uid {owner} made it, or a symlink on the way to it")
+        self.owner = owner
+
+
+def read_regular(path: str, *, max_bytes: int, owners: frozenset[int] = frozenset()) -> bytes:
     """Read a whole regular file.
 
     The call never blocks on a FIFO and never reads a device. It follows no symlink to a file
     that the symlink's owner may not read, because the bridge runs as root and quotes files in messages.
 
+    If ``owners`` are given, they must have made the opened file, and the symlinks that lead to it. What somebody else
+    puts at the path before or after it was opened is never read.
+
     Raises:
         FileNotFoundError: the file does not exist.
+        ForeignFileError: somebody else than the ``owners`` made it.
         FileError: it is no regular file, too large, not readable, or a symlink to a file that is not public.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
+            _check_owners(path, os.fstat(fd), owners)
             _check_link(path, os.fstat(fd))
             return _read_bounded(fd, max_bytes)
         finally:
@@ -38,6 +53,7 @@ def read_regular(path: str, *, max_bytes: int) -> bytes:
     except (FileNotFoundError, FileError):
         raise
     except OSError as error:
+        _check_owners(path, None, owners)
         raise FileError(error.strerror) from error
 
 
@@ -55,6 +71,17 @@ def is_socket(path: str) -> bool:
         return stat.S_ISSOCK(os.stat(path).st_mode)
     except OSError:
         return False
+
+
+def _check_owners(path: str, opened: os.stat_result | None, owners: frozenset[int]) -> None:
+    """Refuse a file that others made; ``opened`` is its status, if it could be opened."""
+    if not owners:
+        return
+    # Whoever put a link or a file of his own there in the meantime is its owner, too.
+    entry = os.lstat(path)
+    found = {entry.st_uid, *link_owners(path), *([] if opened is None else [opened.st_uid])}
+    if foreign := found - owners:
+        raise ForeignFileError(min(foreign))
 
 
 def _check_link(path: str, opened: os.stat_result) -> None:

@@ -6,6 +6,7 @@ A tenant can make links that lead into each other, so that a naive walk takes ag
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -105,6 +106,22 @@ def make_real_path() -> Callable[[str], str]:
             return path
 
     return real_path
+
+
+def link_owners(path: str) -> frozenset[int]:
+    """Return the owners of all symlinks on the way to a file, itself and its folders included."""
+    owners: set[int] = set()
+
+    def noted(step: str) -> str | None:
+        if (target := readlink(step)) is not None:
+            with suppress(OSError):
+                owners.add(os.lstat(step).st_uid)
+        return target
+
+    # A path beyond the bounds cannot be opened.
+    with suppress(EndlessPathError):
+        PathWalk(noted).to(path)
+    return frozenset(owners)
 
 
 def link_targets(path: str) -> tuple[str, ...]:

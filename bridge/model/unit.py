@@ -110,6 +110,8 @@ class InstalledVassal(UnitNames):
     """In tyrant mode, the uid of its owner."""
     configuration: str = ""
     """The bridge.toml it was made under. Empty: the usual one."""
+    is_unclaimed: bool = False
+    """Whether an earlier version made it, whose units name no bridge.toml."""
 
     @property
     def key(self) -> str:

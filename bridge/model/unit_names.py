@@ -24,7 +24,11 @@ SERVICES = "vassals-services.target"
 SLICE = "vassals.slice"
 PAUSE_SCRIPT = "vassals-pause"
 """What every vassal's service runs when it has ended. It is no unit, but it is written and removed with them."""
-COMMON = (TARGET, STARTER, SOCKETS, SERVICES, SLICE, PAUSE_SCRIPT)
+BRAKE = "vassals-brake@.service"
+BRAKE_SCRIPT = "vassals-brake"
+"""What an instance of ``vassals-brake@.service`` runs when a start failed. It is no unit either."""
+SCRIPTS = frozenset({PAUSE_SCRIPT, BRAKE_SCRIPT})
+COMMON = (TARGET, STARTER, SOCKETS, SERVICES, SLICE, PAUSE_SCRIPT, BRAKE, BRAKE_SCRIPT)
 """The files that exist once, whatever the number of vassals."""
 
 PREFIX = "vassal-"
@@ -157,9 +161,17 @@ def pause_of(service: str) -> str:
 
 def slice_of(label: str, tenant: int | None = None) -> str:
     """Return the sub-slice of a vassal: chosen by its label, or in tyrant mode one for each tenant's uid."""
-    key = label if tenant is None else str(tenant)
-    spread = f"{_spread(key) % SLICES:02x}"
+    spread = _share(label, tenant)
     return f"vassals-{spread}.slice" if tenant is None else f"vassals-{spread}-{tenant}.slice"
+
+
+def brake_of(label: str, tenant: int | None = None) -> str:
+    """Return the unit that pauses a vassal whose start failed. Vassals of one sub-slice share it."""
+    return BRAKE.replace("@", f"@{_share(label, tenant)}")
+
+
+def _share(label: str, tenant: int | None) -> str:
+    return f"{_spread(label if tenant is None else str(tenant)) % SLICES:02x}"
 
 
 def _spread(key: str) -> int:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic, printable
+from bridge.model.vassal import option_for
 
 if TYPE_CHECKING:
     from bridge.config.settings import Settings
@@ -36,7 +37,7 @@ def open_monitor(spec: str, settings: Settings) -> Monitor:
     """Open the monitor that an ``emperor = SPEC`` names, chosen as the Emperor chooses.
 
     Relative places are in the Emperor's ``chdir``. A known scheme decides. Otherwise what matches exactly one directory
-    is ``dir://``, anything else ``glob://`` (core/emperor.c, ``uwsgi_emperor_ues_init``).
+    is ``dir://``, anything else ``glob://`` (core/emperor.c, ``emperor_build_scanners``).
 
     Raises:
         BridgeError: the spec names no place, or a scheme that the bridge does not have.
@@ -49,8 +50,12 @@ def open_monitor(spec: str, settings: Settings) -> Monitor:
             f"emperor = {printable(spec)} does not say where the vassals are", "name a directory or a pattern"
         )
     place = os.path.join(settings.chdir, rest)
-    if not scheme:
-        scheme = "dir" if _is_directory(place) else "glob"
+    if scheme in {"", "glob"}:
+        from bridge.host import patterns
+
+        pattern = os.path.join(patterns.escape(os.path.abspath(settings.chdir)), rest)
+        scheme = scheme or ("dir" if _is_directory(pattern, settings) else "glob")
+        place = pattern if scheme == "glob" else place
     if scheme not in SCHEMES:
         # What follows the scheme may hold a password.
         raise _unknown(
@@ -62,13 +67,20 @@ def open_monitor(spec: str, settings: Settings) -> Monitor:
     return monitor
 
 
-def _is_directory(place: str) -> bool:
-    from glob import glob, has_magic
+def _is_directory(pattern: str, settings: Settings) -> bool:
+    """Tell whether a pattern matches exactly one directory.
 
-    if not has_magic(place):
+    What does not exist is taken for a directory, and so is a file that cannot be a config: the report says so.
+    """
+    from bridge.host import patterns
+
+    try:
+        found = patterns.expand(pattern).paths
+    except patterns.TooManyError:
+        return False
+    if len(found) == 1 and os.path.isdir(found[0]):
         return True
-    matches = glob(place)
-    return len(matches) == 1 and os.path.isdir(matches[0])
+    return not patterns.is_special(pattern) and not (found and option_for(pattern, settings.emperor_extra_extension))
 
 
 def _unknown(message: str, hint: str) -> BridgeError:

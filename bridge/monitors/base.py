@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.diagnostics import Diagnostic
+from bridge.host.links import link_owners
 from bridge.model.unit_names import UNIT_NAME_MAX, EscapeError
 from bridge.model.vassal import CONFIG_OPTIONS, Owner, Vassal, option_for
 from bridge.vassals.guard import internal_problem, is_unexpected
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
     from bridge.config.settings import Settings
     from bridge.host.path_watch import WatchList
+
+
+class ForeignLinkError(Exception):
+    """A symlink of somebody who does not own the config that it leads to. The message is for admins."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,14 +161,24 @@ def examine(config: str, vassal_of: Callable[[str, Owner], Vassal], settings: Se
         return _problem("config-irregular", config, "it is not a regular file, so it is no config", "move it away")
     try:
         _check_path(config)
+        if settings.emperor_tyrant and not settings.emperor_tyrant_nofollow:
+            _check_links(config, info.st_uid)
         vassal = vassal_of(config, Owner(entry.st_uid, entry.st_gid))
         if ":" in vassal.name:
             raise EscapeError("it has a ':', and uWSGI reads what follows that as the name of a section")
         if (size := len(vassal.service)) > UNIT_NAME_MAX:
             raise EscapeError(f"the name of its unit would have {size} bytes, systemd allows {UNIT_NAME_MAX}")
+    except ForeignLinkError as error:
+        return _problem("link-owner", config, str(error), "the owner of the config, or root, must make the symlink")
     except EscapeError as error:
         return _problem("vassal-name", config, f"the file's name cannot be used: {error}", "rename it")
     return vassal
+
+
+def _check_links(config: str, owner: int) -> None:
+    """Refuse a neighbour's symlink: in tyrant mode it would run the owner's config at the neighbour's command."""
+    if uids := link_owners(config) - {0, owner}:
+        raise ForeignLinkError(f"uid {min(uids)} made a symlink that leads to it, and it belongs to uid {owner}")
 
 
 def _is_there(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,8 @@ class ActualReader:
     paths: Paths
     directory: UnitDirectory
     canonical_address: Callable[[Address], Address]
+    monitors: frozenset[str] = frozenset()
+    """The ids of this configuration's monitors."""
 
     def read_all(self, manager: Manager | None) -> ActualState:
         """Read everything; without a manager, only what is on disk.
@@ -95,7 +98,7 @@ class ActualReader:
         is_asked: bool = True,
     ) -> ActualState:
         found = installed_vassals(files, self.canonical_address)
-        own = {label: one for label, one in found.items() if one.configuration == self.paths.configuration}
+        own = {label: one for label, one in found.items() if self._owns(one)}
         return ActualState(
             files=files,
             elsewhere=elsewhere,
@@ -105,3 +108,14 @@ class ActualReader:
             states=states,
             is_asked=is_asked,
         )
+
+    def _owns(self, installed: InstalledVassal) -> bool:
+        """Tell whether a vassal is this configuration's.
+
+        It adopts the vassals of its monitors that are nobody's: an earlier version made them, or the bridge.toml that
+        they were made under is gone.
+        """
+        if installed.configuration == self.paths.configuration:
+            return True
+        is_nobodys = installed.is_unclaimed or not os.path.lexists(installed.configuration or self.paths.config)
+        return is_nobodys and installed.monitor in self.monitors

@@ -1,7 +1,8 @@
 """Which vassals may have their units: a vassal may not take a name or an address that another has.
 
-Pure, but for :func:`occupied_addresses`. A rejected vassal that has units from before keeps them, and no other vassal
-may take what it keeps.
+Pure, but for :func:`occupied_addresses`. Of several vassals that want one name or address, the one that has it goes on
+(:mod:`bridge.reconcile.incumbents`). A rejected vassal that has units from before keeps them, and no other vassal may
+take what it keeps.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from bridge.model.address import collision_key, overlaps
 from bridge.model.unit import Ownership
 from bridge.model.unit_names import COMMON
 from bridge.model.vassal import RejectedVassal
+from bridge.reconcile.incumbents import Incumbents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -49,15 +51,16 @@ class _Search:
     """The state of the search. Each rejection may cause the next, because a rejected vassal keeps what it has."""
 
     candidates: list[ResolvedVassal]
-    rejected: set[str]
-    configs: frozenset[str]
-    """The configs of vassals that were rejected before."""
+    rejected: dict[str, int | None]
+    """The owners' uids of all rejected vassals, by key. None: unknown."""
+    configs: dict[str, int]
+    """The same of vassals that were rejected before, by the path of the config."""
     rejections: dict[Vassal, RejectedVassal] = field(default_factory=dict)
     diagnostics: list[Diagnostic] = field(default_factory=list)
 
     def reject(self, resolved: ResolvedVassal, code: str, message: str, hint: str) -> None:
         vassal = resolved.vassal
-        self.rejected.add(vassal.key)
+        self.rejected[vassal.key] = vassal.config.owner.uid
         self.rejections.setdefault(vassal, RejectedVassal.of(resolved))
         self.diagnostics.append(vassal.problem(code, message, hint))
 
@@ -68,8 +71,13 @@ class _Search:
         return len(self.candidates) < before
 
     def has_rejected(self, installed: InstalledVassal) -> bool:
-        """Tell whether the vassal that has these units is rejected now."""
-        return installed.key in self.rejected or installed.config in self.configs
+        """Tell whether the vassal that has these units is rejected now.
+
+        A config that another tenant has put in its place is not this vassal.
+        """
+        found = [self.rejected[installed.key]] if installed.key in self.rejected else []
+        found += [self.configs[installed.config]] if installed.config in self.configs else []
+        return any(None in {owner, installed.tenant} or owner in {0, installed.tenant} for owner in found)
 
 
 def find_conflicts(
@@ -78,17 +86,20 @@ def find_conflicts(
     """Decide which vassals get their units. ``occupied`` has the reasons why addresses cannot be listened on."""
     masked, warnings = _masked(desired.resolved, actual)
     candidates = [s for s in desired.resolved if s.vassal.label not in masked]
-    search = _Search(candidates, set(desired.rejected_keys), desired.rejected_configs)
+    search = _Search(candidates, dict(desired.rejected_owners), desired.rejected_configs)
     _reject_foreign(search, actual)
     _reject_occupied(search, occupied or {})
-    # Names and addresses are compared among all candidates at once, so that both of a pair are rejected.
-    _reject_same(search)
+    incumbents = Incumbents(actual)
+    # Names and addresses are compared among all candidates at once, so that both of a pair can be rejected.
+    _reject_same(search, incumbents)
     search.drop_rejected()
     while True:
+        replaced = incumbents.predecessors((*desired.rejections, *search.rejections.values()), desired.keys)
         kept = frozenset(
             label
             for label, installed in actual.installed.items()
-            if label not in masked and (search.has_rejected(installed) or installed.monitor in desired.unreachable)
+            if label not in masked
+            and (search.has_rejected(installed) or installed.monitor in desired.unreachable or label in replaced)
         )
         # A masked vassal keeps its units and its address too.
         holders = kept | (masked & actual.installed.keys())
@@ -187,21 +198,26 @@ def _reject_occupied(search: _Search, occupied: Mapping[Address, str]) -> None:
             )
 
 
-def _reject_same(search: _Search) -> None:
+def _reject_same(search: _Search, incumbents: Incumbents) -> None:
     for label, group in _groups(search.candidates, lambda s: s.vassal.label).items():
-        for resolved in group if len(group) > 1 else ():
-            _reject_name(
-                search,
-                resolved,
-                label,
-                [s.vassal.config.path for s in islice(group, _NAMED + 2) if s is not resolved],
-            )
+        ranks = {s.vassal.key: incumbents.by_name(s) for s in group} if len(group) > 1 else {}
+        for resolved in group if ranks else ():
+            rivals = (s for s in group if s is not resolved and ranks[s.vassal.key] >= ranks[resolved.vassal.key])
+            if others := [s.vassal.config.path for s in islice(rivals, _NAMED + 1)]:
+                _reject_name(search, resolved, label, others)
     waiting = [s for s in search.candidates if s.canonical_address]
     for group in _groups(waiting, lambda s: collision_key(s.canonical_address) if s.canonical_address else "").values():
-        for resolved in group if len(group) > 1 else ():
-            rivals = (s for s in group if s is not resolved and _collide(s, resolved.canonical_address))
-            if others := [(s.vassal.config.path, s.address) for s in islice(rivals, _NAMED + 1)]:
-                _reject_address(search, resolved, others)
+        ranks = {s.vassal.key: incumbents.by_address(s) for s in group} if len(group) > 1 else {}
+        for resolved in group if ranks else ():
+            rivals = (
+                s
+                for s in group
+                if s is not resolved
+                and ranks[s.vassal.key] >= ranks[resolved.vassal.key]
+                and _collide(s, resolved.canonical_address)
+            )
+            if found := [(s.vassal.config.path, s.address) for s in islice(rivals, _NAMED + 1)]:
+                _reject_address(search, resolved, found)
 
 
 def _reject_held(search: _Search, held: list[InstalledVassal]) -> None:

@@ -41,14 +41,23 @@ class Desired:
     """The configs that were read, by key, if they are kept."""
 
     @property
-    def rejected_keys(self) -> frozenset[str]:
-        """Keys of vassals that cannot be served as they are now: what ran for them goes on."""
-        return self.unusable | {rejection.vassal.key for rejection in self.rejections}
+    def keys(self) -> frozenset[str]:
+        """Keys of all vassals and entries that the monitors have."""
+        return frozenset({*self.rejected_owners, *(resolved.vassal.key for resolved in self.resolved)})
 
     @property
-    def rejected_configs(self) -> frozenset[str]:
-        """The paths of their configs, by which a vassal is known whose monitor got another id."""
-        return frozenset(rejection.vassal.config.path for rejection in self.rejections)
+    def rejected_owners(self) -> dict[str, int | None]:
+        """The owners' uids of vassals that cannot be served as they are now, by key: what ran for them goes on.
+
+        That of an entry that is no vassal is unknown.
+        """
+        owners: dict[str, int | None] = dict.fromkeys(self.unusable)
+        return owners | {rejection.vassal.key: rejection.vassal.config.owner.uid for rejection in self.rejections}
+
+    @property
+    def rejected_configs(self) -> dict[str, int]:
+        """The same by the paths of their configs, by which a vassal is known whose monitor got another id."""
+        return {rejection.vassal.config.path: rejection.vassal.config.owner.uid for rejection in self.rejections}
 
     def without(self, problems: Mapping[str, Diagnostic]) -> Desired:
         """Return the desired state in which the vassals with these problems, by key, are rejected."""
@@ -73,6 +82,8 @@ class DesiredLoader:
     monitors: Sequence[Monitor]
     context: ResolveContext
     progress: Progress
+    tenants: Mapping[str, int | None] = field(default_factory=dict)
+    """The owners that vassals had when their units were made, by key."""
 
     def load(self, scope: Scope, unfinished: Collection[str] = frozenset(), *, keep_configs: bool = False) -> Desired:
         """Load the desired state. A vassal of which a file is ``unfinished`` stays as it is.
@@ -129,7 +140,7 @@ class DesiredLoader:
             return RejectedVassal(vassal=vassal, mode=Mode.ON_DEMAND, sources=sources), rule.diagnostics
         mode = Mode.ON_DEMAND if rule.address else Mode.ALWAYS
         rejected = RejectedVassal(vassal=vassal, mode=mode, address=rule.address, sources=sources)
-        if path in unfinished:
+        if path in unfinished and not self._changed_hands(vassal):
             return rejected, ()
         result = resolve(vassal, rule, self.context)
         if not isinstance(result, Diagnostic):
@@ -137,6 +148,11 @@ class DesiredLoader:
         # The fault may stand in a file that the config includes.
         sources = (*sources, result.path) if result.path else sources
         return replace(rejected, sources=sources), (*rule.diagnostics, result)
+
+    def _changed_hands(self, vassal: Vassal) -> bool:
+        """Tell whether a config is another tenant's now: whoever holds it open cannot keep its unit as it was."""
+        before = self.tenants.get(vassal.key)
+        return self.settings.emperor_tyrant and before is not None and before != vassal.config.owner.uid
 
 
 def _distinct(reports: Sequence[Report]) -> list[Vassal]:

@@ -22,6 +22,7 @@ from bridge.reconcile.run import Scope
 from bridge.state import fingerprint
 from bridge.state.cache import CachedVassal
 from bridge.state.cache_file import CacheFile
+from bridge.units.marker import FORMAT
 from bridge.vassals.spawn import spawn_defaults
 
 if TYPE_CHECKING:
@@ -68,12 +69,13 @@ class ChangeDetector:
             if (keys := monitor.keys()) is None:
                 return None
             found.update(key for key in keys if key not in records)
-        if len(found) > MOST or not self._directory.labels() <= {record.label for record in records.values()}:
+        known = cache.others.union(record.label for record in records.values())
+        if len(found) > MOST or not self._directory.labels() <= known:
             return None
         if (down := self._down(records, manager)) is None:
             return None
-        found |= down
-        return Scope.of(found) if len(found) <= MOST else None
+        changed = cache.with_rivals(found | down)
+        return Scope.of(changed) if len(changed) <= MOST else None
 
     @staticmethod
     def _down(records: Mapping[str, CachedVassal], manager: Manager) -> set[str] | None:
@@ -106,7 +108,7 @@ def cache_file(paths: Paths, settings: Settings) -> CacheFile:
     common = [f"{paths.unit_directory}/{unit}" for unit in COMMON]
     templates = [entry for folder in paths.templates for entry in _entries(folder)]
     defaults = spawn_defaults(settings, user_manager=paths.user_manager)
-    facts = (__version__, paths.unit_directory, defaults, fingerprint.digest((*_USERS, *common, *templates)))
+    facts = (__version__, FORMAT, paths.unit_directory, defaults, fingerprint.digest((*_USERS, *common, *templates)))
     # Hashed, for the settings may hold secrets (``env``).
     basis = blake2b(repr(facts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     return CacheFile(paths.cache, basis)

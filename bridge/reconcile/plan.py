@@ -9,6 +9,7 @@ from bridge.model.change import Change, Verb
 from bridge.model.unit import Ownership
 from bridge.model.unit_names import COMMON, SUB_SLICE, TARGET, link_path
 from bridge.model.vassal import Mode
+from bridge.reconcile.drift import Drift
 from bridge.reconcile.steps import Plan
 from bridge.units.differences import needs_restart
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from bridge.model.vassal import ResolvedVassal, Vassal
     from bridge.reconcile.actual import ActualState
     from bridge.reconcile.conflicts import ConflictResult
-    from bridge.reconcile.drift import Drift
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,8 +72,6 @@ def plan_removal(actual: ActualState, members: Mapping[str, Collection[str]], *,
 
     What all vassals share goes too, unless another configuration has vassals.
     """
-    from bridge.reconcile.drift import Drift
-
     draft = _Draft(actual, Drift())
     for installed in actual.installed.values():
         draft.remove_vassal(installed)

@@ -17,12 +17,14 @@ from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
 from bridge.reconcile.run import Assessment, PlannedRun, Scope
 from bridge.units.render import RenderContext, Throttle, make_templates, render, render_common
+from bridge.vassals.environment import Environments
 from bridge.vassals.guard import Guard, is_unexpected
 from bridge.vassals.resolve import ResolveContext, unwritable
 from bridge.vassals.spawn import spawn_defaults
+from bridge.vassals.tenant import make_boundary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
@@ -65,7 +67,8 @@ class Planner:
         reader = self.reader()
         actual = reader.read_all(manager)
         refuse_foreign_common(actual)
-        desired = self.loader(reader).load(Scope.all(), context.unfinished, keep_configs=keep_configs)
+        tenants = {one.key: one.tenant for one in actual.installed.values()}
+        desired = self.loader(reader, manager, tenants).load(Scope.all(), context.unfinished, keep_configs=keep_configs)
         return self._plan(desired, actual, manager, context)
 
     def plan_scope(self, manager: Manager, context: RunContext, scope: Scope, cache: VassalCache) -> PlannedRun | None:
@@ -76,17 +79,13 @@ class Planner:
         """
         keys = scope.keys or frozenset()
         reader = self.reader()
-        desired = self.loader(reader).load(scope, context.unfinished)
-        labels = cache.labels_of(keys) | {one.vassal.label for one in desired.resolved}
-        labels |= {rejection.vassal.label for rejection in desired.rejections}
-        actual = reader.read_some(manager, labels)
-        addresses = [one.canonical_address for one in desired.resolved]
-        addresses += [one.canonical_address for one in actual.installed.values()]
-        if (
-            actual.of_others
-            or any(one.key not in keys for one in actual.installed.values())
-            or cache.has_rivals(labels, filter(None, addresses), keys)
-        ):
+        tenants = {key: record.tenant for key in keys if (record := cache.records.get(key))}
+        desired = self.loader(reader, manager, tenants).load(scope, context.unfinished)
+        actual = reader.read_some(manager, _labels(desired, cache, keys))
+        if actual.of_others or _contends(desired, actual, cache, keys):
+            return None
+        if context.has_others and _takes_address(desired, actual):
+            # The addresses of other configurations are not in the cache.
             return None
         return self._plan(desired, actual, manager, context, (scope, cache))
 
@@ -98,21 +97,20 @@ class Planner:
         """
         reader = self.reader()
         actual = reader.read_all(manager)
-        desired = self.loader(reader).load(Scope.all())
+        desired = self.loader(reader, manager).load(Scope.all())
         return _for_most(desired, lambda part: self._assess(part, actual))
 
     def assess_scope(self, manager: Manager, scope: Scope, cache: VassalCache) -> Assessment | None:
-        """Do the same for the vassals in scope. The others are taken from the cache.
+        """Do the same for the vassals in scope; None as for :meth:`plan_scope`. The others are taken from the cache.
 
         Raises:
             BridgeError: the settings or the manager cannot be used.
         """
         keys = scope.keys or frozenset()
         reader = self.reader()
-        desired = self.loader(reader).load(scope)
-        labels = cache.labels_of(keys) | {one.vassal.label for one in desired.resolved}
-        actual = reader.read_some(manager, labels)
-        if any(one.key not in keys for one in actual.installed.values()):
+        desired = self.loader(reader, manager).load(scope)
+        actual = reader.read_some(manager, _labels(desired, cache, keys))
+        if actual.of_others or _contends(desired, actual, cache, keys):
             return None
         assessment = _for_most(desired, lambda part: self._assess(part, actual))
         installed = {**cache.installed(keys), **actual.installed}
@@ -120,17 +118,28 @@ class Planner:
 
     def reader(self) -> ActualReader:
         """Return what reads the actual state. It asks for each folder of sockets once."""
-        return ActualReader(self.paths, self.directory, make_canonical_address())
+        monitors = frozenset(monitor.id for monitor in self.monitors)
+        return ActualReader(self.paths, self.directory, make_canonical_address(), monitors)
 
-    def loader(self, reader: ActualReader) -> DesiredLoader:
-        """Return what loads the desired state.
+    def loader(
+        self, reader: ActualReader, manager: Manager | None = None, tenants: Mapping[str, int | None] | None = None
+    ) -> DesiredLoader:
+        """Return what loads the desired state; ``tenants`` are the owners at the time the units were made, by key.
 
         Raises:
             BridgeError: the settings name a program, user or group that is not there.
         """
-        defaults = spawn_defaults(self.settings, user_manager=self.paths.user_manager)
-        context = ResolveContext(defaults, reader.canonical_address)
-        return DesiredLoader(settings=self.settings, monitors=self.monitors, context=context, progress=self.progress)
+        is_user = self.paths.user_manager
+        defaults = spawn_defaults(self.settings, user_manager=is_user)
+        environments = Environments(manager, user_manager=is_user)
+        context = ResolveContext(defaults, environments, reader.canonical_address, make_boundary(self.settings))
+        return DesiredLoader(
+            settings=self.settings,
+            monitors=self.monitors,
+            context=context,
+            progress=self.progress,
+            tenants=tenants or {},
+        )
 
     def render(self, resolved: ResolvedVassal) -> dict[str, str]:
         """Render a vassal's units.
@@ -238,6 +247,27 @@ def _for_most(desired: Desired, work: Callable[[Desired], T]) -> T:
         if not guard.problems:
             raise
     return _for_most(desired.without(guard.problems), work)
+
+
+def _labels(desired: Desired, cache: VassalCache, keys: Collection[str]) -> set[str]:
+    """Return the labels of the units that the vassals with these keys have or want."""
+    labels = cache.labels_of(keys) | {one.vassal.label for one in desired.resolved}
+    return labels | {rejection.vassal.label for rejection in desired.rejections}
+
+
+def _contends(desired: Desired, actual: ActualState, cache: VassalCache, keys: Collection[str]) -> bool:
+    """Tell whether one of these vassals has or wants what a vassal outside has or wants: a name or an address."""
+    if any(one.key not in keys for one in actual.installed.values()):
+        return True
+    addresses = [one.canonical_address for one in desired.resolved]
+    addresses += [one.canonical_address for one in actual.installed.values()]
+    return cache.has_rivals(_labels(desired, cache, keys), filter(None, addresses), keys)
+
+
+def _takes_address(desired: Desired, actual: ActualState) -> bool:
+    """Tell whether a vassal wants an address that it does not have yet."""
+    had = {label: one.canonical_address for label, one in actual.installed.items()}
+    return any(one.canonical_address not in {None, had.get(one.vassal.label)} for one in desired.resolved)
 
 
 _no_guard = (frozenset[str](), ())

@@ -103,10 +103,11 @@ class Reconciler:
             if not options.scope.is_all and self._state.is_own(context):
                 # The caller sees lost sockets too.
                 seen = replace(context, is_callers_scope=True, sees_sockets=False)
-                planned = self._planner.plan_scope(manager, seen, options.scope, self.cache)
+                scope = Scope(self.cache.with_rivals(options.scope.keys or ()))
+                planned = self._planner.plan_scope(manager, seen, scope, self.cache)
         elif is_usual and (found := self._changed(manager)) is not None:
-            scope, cache, digests = found
-            planned = self._planner.plan_scope(manager, replace(context, digests=digests), scope, cache)
+            changed, cache, digests = found
+            planned = self._planner.plan_scope(manager, replace(context, digests=digests), changed, cache)
             if planned is not None:
                 self._state.cache = cache
         return planned or self._planner.plan_all(manager, context)
@@ -172,7 +173,7 @@ class Reconciler:
             conflicts=ConflictResult(accepted=()),
             drift=Drift(),
             plan=plan_removal(actual, running, boot_link=self._planner.boot_link),
-            context=RunContext(),
+            context=RunContext(is_removal=True),
         )
 
     def forget(self) -> None:

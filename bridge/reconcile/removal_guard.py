@@ -22,7 +22,7 @@ def spare(
     """Decide which vassals that are gone keep their units all the same.
 
     Each monitor is judged by itself: where more than half of at least ten are gone, none of them is removed. In tyrant
-    mode this holds only if it does without the tenant who lost most: what one tenant removes concerns nobody else.
+    mode this must hold without any single one of the tenants, too: what one tenant removes concerns nobody else.
 
     Args:
         gone: the vassals that have units and that no monitor reports any more.
@@ -51,8 +51,7 @@ def _is_mass(lost: list[InstalledVassal], tenants: Mapping[int | None, int], tot
     losses = Counter(one.tenant for one in lost)
     if set(losses) == {None}:
         return True
-    [(worst, number)] = losses.most_common(1)
-    return (len(lost) - number) * 2 > total - tenants.get(worst, number)
+    return all((len(lost) - number) * 2 > total - tenants.get(one, number) for one, number in losses.items())
 
 
 def _mass_removal(monitor: str, gone: int, total: int) -> Diagnostic:

@@ -87,6 +87,10 @@ class RunContext:
     allow_mass_removal: bool = False
     sees_sockets: bool = True
     """Whether the plan looks for sockets whose files are lost. The daemon sees that by itself."""
+    has_others: bool = False
+    """Whether other configurations have vassals, or may have."""
+    is_removal: bool = False
+    """Whether everything is removed, so that no cache is left for a next run."""
     waits_for_late: bool = True
     """Whether the run waits for vassals that do not end."""
     left: Pending = NOTHING

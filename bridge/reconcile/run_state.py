@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.config.settings import RuleKind
+from bridge.host.files import remove_if_there
 from bridge.model.unit_names import TARGET, label_of
 from bridge.reconcile import incremental
 from bridge.reconcile.drift import config_folders
@@ -36,6 +37,8 @@ class RunState:
         self._paths = paths
         self._settings = settings
         self._last_run = LastRunFile(paths.last_run)
+        self._saw_others = False
+        """Whether other configurations had vassals when this process last processed all of its own."""
         self._stamp = 0
         """The stamp this process left on the note: it has seen every change up to then."""
         self._left = NOTHING
@@ -61,6 +64,8 @@ class RunState:
             waits_for_late=options.waits_for_late,
             left=pending if self.lock.stamp() > 0 else NOTHING,
             allow_mass_removal=options.allow_mass_removal,
+            # Others that came after this process's last run of all vassals have left a note.
+            has_others=self._saw_others or self.lock.is_shared,
         )
         # A process that left vassals to its next run knows of them.
         is_known = pending == NOTHING or (self.is_own(context) and pending == self._left)
@@ -118,7 +123,9 @@ class RunState:
         """
         failed = frozenset(problem.key for problem in problems if problem.key)
         folders = config_folders(planned.desired, planned.actual, last)
-        if not planned.scope.is_all:
+        if planned.scope.is_all:
+            self._saw_others = bool(planned.actual.of_others)
+        else:
             failed |= {key for key in last.failed if not planned.scope.covers(key)}
             folders = {**last.folders, **folders}
         self._last_run.write(replace(last, failed=failed, folders=folders))
@@ -135,7 +142,7 @@ class RunState:
             OSError: the file system refuses.
         """
         self._last_run.forget()
-        incremental.cache_file(self._paths, self._settings).forget()
+        remove_if_there(self._paths.cache)
         self.lock.forget()
 
     def _update_cache(self, planned: PlannedRun, problems: Iterable[Diagnostic]) -> None:
@@ -143,6 +150,9 @@ class RunState:
 
         Without a cache the next run processes every vassal, so nothing that goes wrong here is worth ending this one.
         """
+        if planned.context.is_removal:
+            # A removal needs no uWSGI, and the cache's file depends on it.
+            return
         try:
             self._keep(planned, problems)
         except Exception as error:
@@ -160,7 +170,7 @@ class RunState:
             if planned.context.is_callers_scope or not scope.keys:
                 return
         else:
-            self.cache = VassalCache(records, extension=self._extension)
+            self.cache = VassalCache(records, extension=self._extension, others=planned.actual.of_others)
         is_whole = not planned.desired.unreachable and all(d.key for d in planned.diagnostics)
         # Without the file the next run processes every vassal.
         with suppress(OSError):

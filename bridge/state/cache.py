@@ -44,9 +44,13 @@ class CachedVassal(NamedTuple):
 class VassalCache:
     """The cached vassals by their keys."""
 
-    def __init__(self, records: Mapping[str, CachedVassal], *, extension: str = "") -> None:
+    def __init__(
+        self, records: Mapping[str, CachedVassal], *, extension: str = "", others: Collection[str] = ()
+    ) -> None:
         """``extension`` is that of the rule files in force, if there are any."""
         self.records = dict(records)
+        self.others = frozenset(others)
+        """Labels of the vassals of other configurations."""
         self.included: set[str] = set()
         """The names, without their folders, of files that configs include, link to or ask about."""
         self._extension = extension
@@ -73,6 +77,22 @@ class VassalCache:
         claims = [self._labels.get(label, ()) for label in labels]
         claims += [self._collisions.get(collision_key(address), ()) for address in addresses]
         return any(key not in scope for keys in claims for key in keys)
+
+    def with_rivals(self, keys: Collection[str]) -> frozenset[str]:
+        """Return these keys and those of all vassals that contend with them for a name or an address."""
+        found: set[str] = set()
+        todo = {*keys}
+        seen: set[str] = set()
+        while todo:
+            found |= todo
+            records = [record for key in todo if (record := self.records.get(key)) is not None]
+            labels = {record.label for record in records}
+            collisions = {collision for record in records for collision in record.collision_keys} - seen
+            seen |= collisions
+            claims = [self._labels.get(label, ()) for label in labels]
+            claims += [self._collisions.get(collision, ()) for collision in collisions]
+            todo = {key for claim in claims for key in claim} - found
+        return frozenset(found)
 
     def installed(self, outside: Collection[str]) -> dict[str, InstalledVassal]:
         """Return the vassals that have units, by label, of all vassals outside these keys."""

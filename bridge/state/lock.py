@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from bridge.config.paths import RUN_NOTE_PREFIX
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.files import remove_if_there
 
@@ -109,6 +110,15 @@ class Lock:
     def exists(self) -> bool:
         """Whether a run has taken the lock since the last removal, or the boot."""
         return os.path.exists(self._note_path)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether runs under other configurations have left notes. Only the usual one's note is in the lock's file."""
+        folder = os.path.dirname(self._path)
+        notes = {f"{folder}/{name}" for name in os.listdir(folder) if name.startswith(RUN_NOTE_PREFIX)}
+        if os.path.getsize(self._path):
+            notes.add(self._path)
+        return not notes <= {self._note_path}
 
     def pending(self) -> Pending:
         """Return what an interrupted run was about to do.

@@ -42,6 +42,9 @@ class Manager(Protocol):
     def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
         """Return the state of the vassals' loaded units, or of ``only`` these, with one call."""
 
+    def own_properties(self, *names: str) -> dict[str, Any]:
+        """Return properties of the manager itself, such as ``Version``."""
+
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         """Return one property of each unit, without units for which the manager answers with an error."""
 
@@ -138,6 +141,11 @@ class SystemdManager:
         patterns = sorted(only) if only is not None and len(only) <= _BY_NAME_MAX else _PATTERNS
         (units,) = self._manager("ListUnitsByPatterns", "asas", [], patterns)
         return {name: _state(load, active, sub) for name, load, active, sub in units if only is None or name in only}
+
+    def own_properties(self, *names: str) -> dict[str, Any]:
+        """Return properties of the manager itself, without those for which it answers with an error."""
+        answers = self._bus.call_many((_ROOT, _PROPERTIES, "Get", "ss", (_MANAGER, name)) for name in names)
+        return {n: answer[0][1] for n, answer in zip(names, answers, strict=True) if not isinstance(answer, CallError)}
 
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         """Return one property of each unit, such as ``MainPID`` of the interface ``Service``."""

@@ -7,14 +7,16 @@ import re
 from typing import TYPE_CHECKING
 
 from bridge.model.unit import Mark
-from bridge.model.unit_names import PAUSE_SCRIPT
+from bridge.model.unit_names import SCRIPTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FORMAT = "2"
+FORMAT = "3"
 """Raised whenever a version renders other text from the same facts. Units of another format are rewritten, and no app
 is stopped for it; a test compares it with the golden files."""
+UNCLAIMED = frozenset({"", "2"})
+"""The formats of units that name no bridge.toml, whichever they were made under."""
 
 _SECTION = "X-EmperorBridge"
 _LINES = 12
@@ -66,6 +68,11 @@ def marked(text: str, mark: Mark) -> str:
     return f"# Made by emperor-bridge; edits are overwritten.{instead}\n{comment}[{_SECTION}]\n{written}\n{text}"
 
 
+def unmarked(text: str) -> str:
+    """Return a unit file's text without its mark, which ends with the first empty line."""
+    return text.partition("\n\n")[2] if f"[{_SECTION}]\n" in text else text
+
+
 def _comment(unit: str) -> str:
     """Return what makes a line of the mark a comment, in a file that is no unit."""
-    return "# " if unit == PAUSE_SCRIPT else ""
+    return "# " if unit in SCRIPTS else ""

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import BridgeError, Diagnostic, printable
 from bridge.model.address import InetAddress, UnixAddress
 from bridge.model.unit import Mark
-from bridge.model.unit_names import COMMON, PAUSE_PREFIX, EscapeError, boot_target, slice_of, starter_of
+from bridge.model.unit_names import (
+    COMMON,
+    PAUSE_PREFIX,
+    SLICES,
+    EscapeError,
+    boot_target,
+    brake_of,
+    slice_of,
+    starter_of,
+)
 from bridge.units.marker import marked
 from bridge.units.quoting import argument, value, word
 
@@ -39,6 +48,11 @@ class Throttle:
         return self.longest // 30 + 2
 
 
+QUICK_ENDS = 3
+"""How often in a row a vassal may end with status 0 within a second of its start before it pauses as after a failure.
+"""
+SETUP_STEPS = 4
+"""How many steps the pause grows where systemd could not even begin to run the vassal: only an admin can mend that."""
 DEFAULT_THROTTLE = Throttle()
 
 
@@ -73,7 +87,7 @@ def render(resolved: ResolvedVassal, context: RenderContext) -> dict[str, str]:
         configuration=context.configuration,
     )
     shown = printable(vassal.name)
-    vassal_slice = slice_of(vassal.label, tenant)
+    vassal_slice, brake = slice_of(vassal.label, tenant), brake_of(vassal.label, tenant)
     texts = {
         vassal.service: _fill(
             context.templates,
@@ -82,6 +96,7 @@ def render(resolved: ResolvedVassal, context: RenderContext) -> dict[str, str]:
             execution=resolved.spawn,
             directory=vassal.directory,
             slice=vassal_slice,
+            brake=brake,
             on_demand=address is not None,
             throttle=context.throttle,
             pause=vassal.pause,
@@ -95,9 +110,11 @@ def render(resolved: ResolvedVassal, context: RenderContext) -> dict[str, str]:
             description=f"Socket of uWSGI vassal {shown}",
             address=str(address),
             slice=vassal_slice,
+            brake=brake,
             access=resolved.access,
             backlog=resolved.backlog,
             unix=isinstance(address, UnixAddress),
+            is_tenants=tenant is not None,
             starter=starter_of(vassal.socket),
             wildcard=not (isinstance(address, InetAddress) and not address.ip.is_unspecified),
         )
@@ -117,6 +134,10 @@ def render_common(context: RenderContext) -> dict[str, str]:
         "throttle": context.throttle,
         "prefix": PAUSE_PREFIX,
         "notes": context.pauses,
+        "slices": SLICES,
+        "quick_ends": QUICK_ENDS,
+        "setup_steps": SETUP_STEPS,
+        "unit_field": "USER_UNIT" if context.user_manager else "UNIT",
     }
     return {unit: marked(_fill(context.templates, f"{unit}.j2", **values), Mark(unit=unit)) for unit in COMMON}
 

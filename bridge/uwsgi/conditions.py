@@ -21,6 +21,10 @@ TextReader: TypeAlias = "Callable[[Option, str], str | None]"
 """Reads the file that an option names in ``@(file)``; None: the bridge must not read it."""
 
 
+LOGIN = frozenset({"HOME", "LOGNAME", "SHELL", "USER"})
+"""The variables about the process's user."""
+
+
 def _never(_path: str) -> bool:
     return False
 
@@ -30,12 +34,19 @@ class Surroundings:
     """What a config may ask about the machine and the process that reads it."""
 
     environ: Mapping[str, str]
+    login: Callable[[], Mapping[str, str]] = dict
+    """Looks up what the environment says of the process's user; a variable of these counts more than in ``environ``."""
     exists: Callable[[str], bool] = _never
     is_file: Callable[[str], bool] = _never
     is_dir: Callable[[str], bool] = _never
     hostname: str | None = None
     load: Loader = lambda _option: None
     text: TextReader = lambda _option, _name: None
+
+    def variable(self, name: str) -> str | None:
+        """Return a variable of the environment in which the process starts."""
+        own = self.login() if name in LOGIN else {}
+        return own.get(name, self.environ.get(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +58,22 @@ class Decision:
 
 
 def decide(
-    condition: Option, around: Surroundings, value: Callable[[str], str | None], environ: Mapping[str, str]
+    condition: Option,
+    around: Surroundings,
+    value: Callable[[str], str | None],
+    variable: Callable[[str], str | None],
 ) -> Decision | None:
     """Return the result of a condition, or None if only the running process can know it.
 
-    ``value`` returns the value of an option taken so far. ``environ`` is the environment that earlier options left.
+    ``value`` returns the value of an option taken so far. ``variable`` returns one of the environment that earlier
+    options left.
     """
     argument = condition.value
     name, equals, wanted = argument.partition("=")
     item: str | None = argument
     match TESTS.get(condition.key):
         case "opt" | "env" as kind:
-            item = value(name) if kind == "opt" else environ.get(name)
+            item = value(name) if kind == "opt" else variable(name)
             holds = item is not None and (not equals or item == wanted)
         case "reload":
             item, holds = None, RELOADS in around.environ

@@ -42,7 +42,8 @@ class Process:
     """Options that only the running process can evaluate, as in :attr:`Config.unread`."""
     _entries: list[_Entry] = field(default_factory=list)
     _first: dict[str, _Entry] = field(default_factory=dict)
-    _environ: dict[str, str] = field(default_factory=dict)
+    _environ: dict[str, str | None] = field(default_factory=dict)
+    """The variables that options have set, or unset."""
     _custom: dict[str, str] = field(default_factory=dict)
     _lists: dict[str, list[str]] = field(default_factory=dict)
     _logic: Option | None = None
@@ -57,7 +58,6 @@ class Process:
 
     def environment(self) -> None:
         """Take options from the environment (core/utils.c, ``parse_sys_envs``)."""
-        self._environ.update(self.around.environ)
         for name, value in self.around.environ.items():
             if name.startswith("UWSGI_") and name[6:] not in NOT_OPTIONS:
                 self._take(Option(name[6:].lower().replace("_", "-"), value, f"${name}", 1))
@@ -79,7 +79,7 @@ class Process:
         ``main`` expands in this order: ``$(NAME)``, ``@(file)``, ``%(name)``. Options that ``inherit`` brings come
         later, so their placeholders stay.
         """
-        for symbol, lookup in (("$", self._environ.get), ("@", None), ("%", self._value)):
+        for symbol, lookup in (("$", self._variable), ("@", None), ("%", self._value)):
             opening = symbol + "("
             for entry in self._entries:
                 if not entry.done and opening in entry.option.value:
@@ -107,6 +107,9 @@ class Process:
     def _value(self, key: str) -> str | None:
         entry = self._first.get(key)
         return entry.option.value if entry is not None else None
+
+    def _variable(self, name: str) -> str | None:
+        return self._environ[name] if name in self._environ else self.around.variable(name)
 
     def _take(self, option: Option, *, placeholder: bool = False) -> None:
         """Take one option as ``add_exported_option_do`` does: inside a body, once for each copy of the body."""
@@ -166,7 +169,7 @@ class Process:
             case "env" if equals:
                 self._environ[name] = setting
             case "env" | "unenv":
-                self._environ.pop(option.value, None)
+                self._environ[option.value] = None
             case "blacklist" | "whitelist":
                 self._lists[option.key] = option.value.split(" ")
             case "end-blacklist" | "end-whitelist":
@@ -212,7 +215,7 @@ class Process:
         return replace(option, value=value, trusted=option.trusted and value == option.value)
 
     def _decide(self, condition: Option) -> Decision | None:
-        return decide(condition, self.around, self._value, self._environ)
+        return decide(condition, self.around, self._value, self._variable)
 
     def _declare(self, option: Option) -> None:
         name, equals, template = option.value.partition("=")

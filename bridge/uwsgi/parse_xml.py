@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bridge.uwsgi.build import joins_cdata
 from bridge.uwsgi.options import ConfigError, Option
 
 if TYPE_CHECKING:
@@ -27,16 +29,16 @@ class _Node:
     children: list[_Node] = field(default_factory=list)
 
 
-def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
+def parse(text: str, *, path: str, section: str = "uwsgi", program: str = "") -> list[Option]:
     """Return the options of the ``<uwsgi>`` element, with the line of each start tag.
 
     core/xmlconf.c, ``uwsgi_xml_config``: an element is an option. Its value is its first child with all blanks, or 1
     if it has no child. ``<app>`` is a mount; CDATA directly in ``<uwsgi>`` is ``eval``. With a ``section`` other than
     uwsgi, elements with another ``id`` are ignored. Unlike libxml2, this parser refuses a document type, because
-    entities can read files and fill memory, and any encoding but UTF-8.
+    entities can read files and fill memory, and any encoding but UTF-8. ``program`` is the uWSGI that will read it.
     """
     asked = None if section == "uwsgi" else section
-    root = _tree(text, path)
+    root = _tree(text, path, program)
     if root.content != "uwsgi":
         root = _uwsgi_in(root, asked, path)
     return [option for node in root.children if _wanted(node, asked) for option in _options(node, path)]
@@ -89,13 +91,13 @@ def _app(node: _Node, path: str) -> Iterator[Option]:
         yield Option("app", "", path, node.line)
 
 
-def _tree(text: str, path: str) -> _Node:
+def _tree(text: str, path: str, program: str) -> _Node:
     # Imported here because most vassals are ini files, and these modules load slowly.
     from xml.parsers.expat import ExpatError
 
     from defusedxml.common import DefusedXmlException
 
-    builder = _Builder(path, 4 * len(text))
+    builder = _Builder(path, 4 * len(text), program)
     try:
         builder.expat.Parse(text, True)
     except ExpatError as error:
@@ -111,10 +113,11 @@ def _tree(text: str, path: str) -> _Node:
 class _Builder:
     """Builds the nodes that uWSGI uses, with the expat parser that defusedxml has secured."""
 
-    def __init__(self, path: str, size: int) -> None:
+    def __init__(self, path: str, size: int, program: str) -> None:
         from defusedxml.ElementTree import DefusedXMLParser
 
         self._path = path
+        self._program = program
         self.document = _Node("document", 1)
         self._open = [self.document]
         self._in_cdata = False
@@ -137,6 +140,10 @@ class _Builder:
     def line(self) -> int:
         return int(self.expat.CurrentLineNumber)
 
+    @functools.cached_property
+    def _joins_cdata(self) -> bool:
+        return joins_cdata(self._program)
+
     def _add(self, node: _Node) -> None:
         # Text, comments and instructions outside the root element are ignored.
         if node.kind == "element" or len(self._open) > 1:
@@ -155,8 +162,7 @@ class _Builder:
     def _start_cdata(self) -> None:
         self._in_cdata = True
         siblings = self._open[-1].children
-        # libxml2 joins successive CDATA sections into one node.
-        if not siblings or siblings[-1].kind != "cdata":
+        if not siblings or siblings[-1].kind != "cdata" or not self._joins_cdata:
             self._add(_Node("cdata", self.line))
 
     def _end_cdata(self) -> None:

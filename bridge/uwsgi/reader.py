@@ -38,6 +38,8 @@ class ProcessView:
     """What the uWSGI process that reads a config was started with."""
 
     environ: Mapping[str, str]
+    login: Callable[[], Mapping[str, str]] = dict
+    """See :attr:`Surroundings.login`."""
     cwd: str | None = None
     """Its directory; None: the config's own."""
     before: Sequence[tuple[str, str]] = ()
@@ -47,6 +49,8 @@ class ProcessView:
     """
     after: Sequence[tuple[str, str]] = ()
     """Options with their values behind the config."""
+    program: str = ""
+    """The path of the uWSGI program; builds differ, and without it the oldest is assumed."""
 
 
 def read(path: str, view: ProcessView, *, max_bytes: int = MAX_BYTES) -> Config:
@@ -61,7 +65,7 @@ def read(path: str, view: ProcessView, *, max_bytes: int = MAX_BYTES) -> Config:
     return _Reading(path, view, max_bytes).config()
 
 
-def _parse(data: bytes, kind: str, path: str, section: str, values: Mapping[str, str]) -> list[Option]:
+def _parse(data: bytes, parser: Parser, path: str, values: Mapping[str, str]) -> list[Option]:
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         raise ConfigError("it has a NUL byte", path, line, "a config is plain text")
@@ -69,7 +73,7 @@ def _parse(data: bytes, kind: str, path: str, section: str, values: Mapping[str,
         raise ConfigError("its magic variables have a NUL byte", path)
     text = magic_variables.substitute(data, values, path=path)
     try:
-        options = _PARSERS[kind](text.data.decode("utf-8", "surrogateescape"), path=path, section=section)
+        options = parser(text.data.decode("utf-8", "surrogateescape"), path=path)
     except ConfigError as error:
         line_written = text.line(error.line) if error.line is not None else None
         raise ConfigError(error.message, path, line_written, error.hint) from None
@@ -115,6 +119,7 @@ class _Reading:
         kind = _SUFFIXES.get(self._path.rpartition(".")[2].lower(), "ini")
         around = Surroundings(
             environ=self._view.environ,
+            login=self._view.login,
             exists=lambda name: self._at(name) is not None,
             is_file=lambda name: stat.S_ISREG(self._at(name) or 0),
             is_dir=lambda name: stat.S_ISDIR(self._at(name) or 0),
@@ -147,7 +152,8 @@ class _Reading:
         )
         values = magic_variables.table(source, known=self._known, first=self._first)
         self._first = self._first or values
-        return _parse(file.data, kind, path, section, values)
+        builds = {"program": self._view.program} if kind == "xml" else {}
+        return _parse(file.data, functools.partial(_PARSERS[kind], section=section, **builds), path, values)
 
     def _load(self, option: Option) -> list[Option] | None:
         """Read what an option includes, or return None if it is no file that the vassal's owner could read.

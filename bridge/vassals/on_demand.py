@@ -14,14 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.config.settings import RuleKind
-from bridge.diagnostics import BridgeError, Diagnostic, Severity
-from bridge.host.files import FileError, read_regular
+from bridge.diagnostics import BridgeError, Diagnostic, Severity, printable
+from bridge.host.files import FileError, ForeignFileError
 from bridge.host.links import link_targets
 from bridge.host.process import CommandError, output_of
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit_names import EscapeError
 from bridge.units.quoting import value
 from bridge.vassals.guard import Guard
+from bridge.vassals.tenant import read_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -47,6 +48,8 @@ class RuleResult:
     sources: tuple[str, ...] = ()
     """The files it was read from, whether they are there or not, and those that a symlink leads to."""
     diagnostics: tuple[Diagnostic, ...] = ()
+    is_admins: bool = False
+    """Whether the admin's own setting names the socket's folder."""
 
     @property
     def is_invalid(self) -> bool:
@@ -62,7 +65,7 @@ def rule_in_force(settings: Settings) -> Callable[[Vassal], RuleResult]:
     """
     rule = settings.on_demand_rule
     if rule.kind is RuleKind.EXTENSION:
-        return partial(_by_extension, rule.value)
+        return partial(_by_extension, rule.value, settings.emperor_tyrant)
     if rule.kind is RuleKind.DIRECTORY:
         return partial(_by_directory, rule.value)
     if rule.kind is RuleKind.EXEC:
@@ -101,20 +104,33 @@ def _no_rule(_vassal: Vassal) -> RuleResult:
     return RuleResult()
 
 
-def _by_extension(extension: str, vassal: Vassal) -> RuleResult:
+def _by_extension(extension: str, is_tyrant: bool, vassal: Vassal) -> RuleResult:
     path = vassal.config.path + extension
     try:
-        raw = read_regular(path, max_bytes=RULE_FILE_MAX)
+        raw = read_rule(path, vassal.config.owner if is_tyrant else None, max_bytes=RULE_FILE_MAX)
         result = _result(raw, vassal, path)
     except FileNotFoundError:
         result = RuleResult()
+    except ForeignFileError as error:
+        result = RuleResult(diagnostics=(_foreign_rule(vassal, path, f"uid {error.owner}"),))
     except FileError as error:
         result = _reject(vassal, f"the rule file cannot be read: {error}", "mend or remove it", (path, None))
     return replace(result, sources=(path, *link_targets(path)))
 
 
+def _foreign_rule(vassal: Vassal, path: str, whose: str) -> Diagnostic:
+    return vassal.problem(
+        "rule-owner",
+        f"the rule file does not count, for {whose} made it or a symlink on the way to it: the vassal runs always",
+        f"chown {vassal.config.owner.uid} {printable(path)}, or chown it to root",
+        at=(path, None),
+        severity=Severity.WARNING,
+    )
+
+
 def _by_directory(directory: str, vassal: Vassal) -> RuleResult:
-    return _address_of(f"{directory.rstrip('/')}/{vassal.stem}.socket", vassal, vassal.config.path)
+    result = _address_of(f"{directory.rstrip('/')}/{vassal.stem}.socket", vassal, vassal.config.path)
+    return replace(result, is_admins=True)
 
 
 def _by_exec(command: tuple[str, ...], vassal: Vassal) -> RuleResult:

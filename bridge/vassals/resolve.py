@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, printable
 from bridge.host.links import link_targets
-from bridge.host.path_security import open_folder
 from bridge.host.users import missing_owner
-from bridge.model.address import InetAddress, UnixAddress, overlaps, parse_uwsgi_socket
+from bridge.model.address import InetAddress, overlaps, parse_uwsgi_socket
 from bridge.model.unit_names import EscapeError
 from bridge.model.vassal import ResolvedVassal, SocketAccess
 from bridge.units.quoting import argument, value, word
 from bridge.uwsgi.options import ConfigError
 from bridge.uwsgi.reader import ProcessView, read
 from bridge.uwsgi.socket_options import DATAGRAM, sockets
-from bridge.vassals.daemonize import AS_RELOADED, find_daemonize, find_first_start, in_service
+from bridge.vassals.daemonize import find_daemonize, find_first_start, in_service
 from bridge.vassals.spawn import spawn_spec
 
 if TYPE_CHECKING:
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from bridge.model.address import Address
     from bridge.model.vassal import SpawnSpec, Vassal
     from bridge.uwsgi.options import Config, Option
+    from bridge.vassals.environment import Environments
     from bridge.vassals.on_demand import RuleResult
     from bridge.vassals.spawn import SpawnDefaults
+    from bridge.vassals.tenant import TenantBoundary
 
 _BACKLOG = re.compile(r"[1-9][0-9]{0,6}")
 _MODE = re.compile(r"[0-7]{3}")
@@ -40,8 +42,11 @@ class ResolveContext:
     """What is the same for all vassals of one run."""
 
     defaults: SpawnDefaults
+    environments: Environments
     canonical_address: Callable[[Address], Address]
     """Resolves the symlinked folders of an address."""
+    boundary: TenantBoundary | None = None
+    """What tenants may decide. None: there are no tenants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +63,18 @@ def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolu
     spawn = spawn_spec(vassal, context.defaults)
     if isinstance(spawn, Diagnostic):
         return spawn
-    started = _read(vassal, spawn, context.defaults)
+    started = _read(vassal, spawn, context)
     if isinstance(started, Diagnostic):
         return started
     config, spawn = started
-    problem = _find_address_problem(config, vassal, address, spawn, context) if address else None
+    problem = _find_address_problem(config, vassal, rule, context)
     if problem := problem or _find_unwritable(vassal, spawn):
         return problem
     access = _access(config, vassal, SocketAccess(user=spawn.user, group=spawn.group))
     if isinstance(access, Diagnostic):
         return access
+    if address and (problem := _find_access_problem(config, vassal, access, context)):
+        return problem
     resolved = ResolvedVassal(
         vassal=vassal,
         address=address,
@@ -80,29 +87,34 @@ def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolu
     return Resolution(resolved, config)
 
 
-def _read(vassal: Vassal, spawn: SpawnSpec, defaults: SpawnDefaults) -> tuple[Config, SpawnSpec] | Diagnostic:
+def _read(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -> tuple[Config, SpawnSpec] | Diagnostic:
     """Read a vassal's config; return with it how the vassal is started so that ``daemonize`` leaves it in its unit."""
     try:
-        config = read_as_started(vassal, defaults)
+        config = read_as_started(vassal, spawn, context)
         if not find_daemonize(config):
             return config, spawn
         spawn = in_service(spawn, config)
-        again = read_as_started(vassal, defaults, AS_RELOADED)
+        again = read_as_started(vassal, spawn, context)
         return find_first_start(vassal, config, again, spawn) or (config, spawn)
     except ConfigError as error:
         return vassal.problem("config-unreadable", error.message, error.hint, at=(error.path, error.line))
 
 
-def read_as_started(vassal: Vassal, defaults: SpawnDefaults, *more: str) -> Config:
-    """Read a vassal's config as the uWSGI that systemd starts will: without the Emperor's variables.
-
-    ``more`` is set in its environment, as ``NAME=VALUE``.
+def read_as_started(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -> Config:
+    """Read a vassal's config as the uWSGI that systemd starts will: in the environment of its service.
 
     Raises:
         ConfigError: uWSGI would not start with it.
     """
-    environ = dict(one.split("=", 1) for one in (*defaults.environment, *more))
-    view = ProcessView(environ=environ, cwd=vassal.directory, before=defaults.before, after=defaults.after)
+    defaults, environments = context.defaults, context.environments
+    view = ProcessView(
+        environ=environments.of(spawn, vassal.directory),
+        login=partial(environments.login, spawn),
+        cwd=vassal.directory,
+        before=defaults.before,
+        after=defaults.after,
+        program=defaults.binary,
+    )
     return read(vassal.config.path, view)
 
 
@@ -135,19 +147,30 @@ def find_own_socket(
 
 
 def _find_address_problem(
-    config: Config, vassal: Vassal, address: Address, spawn: SpawnSpec, context: ResolveContext
+    config: Config, vassal: Vassal, rule: RuleResult, context: ResolveContext
 ) -> Diagnostic | None:
-    """Find why systemd cannot listen on the address for this vassal."""
-    if isinstance(address, UnixAddress) and spawn.tenant is not None:
-        folder = address.path.rpartition("/")[0]
-        if step := open_folder(folder):
-            return vassal.problem(
-                "socket-folder",
-                f"its socket is to be in {printable(folder)}, but others than root can change {printable(step)}, "
-                "and systemd would bind and unlink there as root",
-                "use a folder of root's, such as one in /run, an abstract name, or a port",
-            )
+    """Find why systemd must not, or cannot, listen on the rule's address for this vassal."""
+    address = rule.address
+    if address is None:
+        return None
+    if context.boundary is not None:
+        refusal = context.boundary.judge_address(address, vassal.config.owner, is_admins=rule.is_admins)
+        if refusal:
+            return vassal.problem("socket-folder", *refusal)
     return find_own_socket(config, vassal, address, context.canonical_address)
+
+
+def _find_access_problem(
+    config: Config, vassal: Vassal, access: SocketAccess, context: ResolveContext
+) -> Diagnostic | None:
+    """Find why a tenant may not give his socket to the user or group in his config."""
+    option = config.last("chown-socket", "chown")
+    if context.boundary is None or option is None:
+        return None
+    if refusal := context.boundary.judge_access(access, vassal.config.owner):
+        message = f"{option.key} = {printable(option.value)} {refusal.message}"
+        return vassal.problem("socket-access", message, refusal.hint, at=(option.path, option.line))
+    return None
 
 
 def _find_unwritable(vassal: Vassal, spawn: SpawnSpec) -> Diagnostic | None:
@@ -171,11 +194,12 @@ def unwritable(vassal: Vassal, error: EscapeError) -> Diagnostic:
 
 
 def _sources(vassal: Vassal, config: Config, rule: RuleResult) -> tuple[str, ...]:
-    """Return the files the vassal is made from or depends on, each once. A ``$NAME`` is no file."""
-    path = vassal.config.path
+    """Return the files the vassal is made from or depends on, and what links lead to, each once."""
+    # A ``$NAME`` is no file.
     options = dict.fromkeys(option.path for option in config.options if not option.path.startswith("$"))
-    files = (os.path.join(vassal.directory, one) for one in options)
-    return tuple(dict.fromkeys([path, *link_targets(path), *files, *config.asked, *rule.sources]))
+    files = [vassal.config.path, *(os.path.join(vassal.directory, one) for one in options), *config.asked]
+    steps = (step for file in dict.fromkeys(files) for step in (file, *link_targets(file)))
+    return tuple(dict.fromkeys([*steps, *rule.sources]))
 
 
 def _backlog(config: Config) -> int | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import BridgeError, Diagnostic, printable
 from bridge.host.users import missing_owner
 from bridge.model.vassal import SpawnSpec, option_for
+from bridge.vassals.tenant import start_check
 
 if TYPE_CHECKING:
     from bridge.config.settings import Settings
@@ -35,6 +36,11 @@ class SpawnDefaults:
     program: str
     """Absolute path of uWSGI or the wrapper."""
     setpriv: str = "/usr/bin/setpriv"
+
+    @property
+    def binary(self) -> str:
+        """The path of uWSGI, which a wrapper may start; empty if there is none."""
+        return _path(self.settings.binary_path or "uwsgi") if self.settings.emperor_wrapper else self.program
 
     @property
     def environment(self) -> tuple[str, ...]:
@@ -102,6 +108,8 @@ def spawn_spec(vassal: Vassal, defaults: SpawnDefaults) -> SpawnSpec | Diagnosti
     drops_groups = settings.emperor_tyrant and not settings.emperor_tyrant_initgroups
     option = option_for(vassal.name, settings.emperor_extra_extension) or "--ini"
     prefix = (defaults.setpriv, *_DROP_GROUPS) if drops_groups else ()
+    if settings.emperor_tyrant:
+        prefix = (*prefix, *start_check(vassal.config.path, nofollow=settings.emperor_tyrant_nofollow))
     hooks = bool(settings.vassals_start_hook or settings.vassals_stop_hook)
     start, stop = settings.vassals_start_hook, settings.vassals_stop_hook
     return SpawnSpec(

@@ -27,14 +27,22 @@ if TYPE_CHECKING:
 class Notifier:
     """Writes events, changes and problems to the journal and to a terminal; a problem that stays is not repeated."""
 
-    def __init__(self, *, user_manager: bool, pause: Callable[[str], float | None]) -> None:
+    def __init__(
+        self,
+        *,
+        user_manager: bool,
+        pause: Callable[[str], float | None],
+        is_foreign: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         """Start with no vassals.
 
         Args:
             user_manager: whether the units are those of a user's service manager.
             pause: returns, by a vassal's label, how many seconds its pause after a failure lasts, if one is known.
+            is_foreign: returns, by the label of an unknown vassal, whether its units are not this configuration's.
         """
         self._user_manager = user_manager
+        self._is_foreign = is_foreign
         self._pause = pause
         self._tracker = LifecycleTracker(now=time.monotonic_ns() // 1000)
         self._throttled: dict[str, LifecycleEvent] = {}
@@ -112,7 +120,9 @@ class Notifier:
         self._entries.flush()
 
     def _report(self, event: LifecycleEvent) -> None:
-        self._entries.add(event.label, event)
+        is_known = event.label in self._names or event.label in self._removed
+        if is_known or not self._is_foreign(event.label):
+            self._entries.add(event.label, event)
 
     def _tell(self, entry: LifecycleEvent | Change | Diagnostic) -> None:
         if isinstance(entry, LifecycleEvent):

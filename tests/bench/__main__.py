@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.booted.container import CHECKOUT
 from tests.booted.machine import MachineError
+from tests.booted.suite import CHECKOUT
 
 from .lap import tell
 from .measures import LARGE, ROUNDS, SIZES, Step

@@ -6,7 +6,7 @@ import compileall
 import sys
 from typing import TYPE_CHECKING
 
-from tests.booted.container import CHECKOUT
+from tests.booted.suite import CHECKOUT
 
 from .disk import fresh_disk
 from .figures import quantity

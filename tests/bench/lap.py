@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.booted.bridge import COMMAND
-from tests.booted.container import CHECKOUT
 from tests.booted.machine import Machine, MachineError
 from tests.booted.service import UNITS
+from tests.booted.suite import CHECKOUT, COMMAND
 
 from .measures import Step, Who
 from .results import Failure

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge import __version__
-from tests.booted.container import CHECKOUT
 from tests.booted.machine import Machine, MachineError
+from tests.booted.suite import CHECKOUT
 
 from . import contestants, layout
 from .disk import fresh_disk

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from posixpath import normpath
 from typing import TYPE_CHECKING, Any
 
-from .bridge import COMMAND
 from .container import HERE
 from .process import MachineError
+from .suite import COMMAND, PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -220,7 +219,7 @@ def observe(machine: Machine, group: Group, side: str, options: list[str]) -> di
         "sync": [COMMAND, "sync", "--allow-mass-removal", *options],
         "cases": cases,
     }
-    argv = (sys.executable, str(HERE / "observer.py"))
+    argv = (PYTHON, str(HERE / "observer.py"))
     result = machine.run(*argv, input=json.dumps(given).encode(), timeout=150)
     seen: dict[str, dict[str, Any]] = json.loads(result.stdout)
     return seen
@@ -233,7 +232,9 @@ def under_the_emperor(machine: Machine, group: Group) -> dict[str, dict[str, Any
     # It logs for all its vassals: more than journald takes from one unit.
     options = ["--collect", "--property=LogRateLimitIntervalSec=0", "--property=KillSignal=SIGINT"]
     options += ["--property=TimeoutStopSec=5", "--property=KillMode=mixed"]
-    machine.run("systemd-run", f"--unit={unit}", *options, "uwsgi", "--ini", group.ini)
+    # On 257 a service inherits all capabilities here, and what root inherits the Emperor does not drop.
+    options += ["--", "setpriv", "--inh-caps=-all"]
+    machine.run("systemd-run", f"--unit={unit}", *options, "/usr/bin/uwsgi", "--ini", group.ini)
     try:
         return observe(machine, group, "emperor", [])
     finally:

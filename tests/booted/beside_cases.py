@@ -288,7 +288,7 @@ GROUPS = (
     ),
     Group(
         name="tyrant",
-        lines=(RULE, "emperor-tyrant = true"),
+        lines=(RULE, "emperor-tyrant = true", "tenant-socket-directory = RUN"),
         cases=(
             Case(name="wwwdata", owner="www-data:www-data"),
             Case(name="mixed", owner="www-data:daemon"),
@@ -316,7 +316,13 @@ GROUPS = (
     ),
     Group(
         name="tyrant-nofollow",
-        lines=(RULE, "emperor-tyrant = true", "emperor-tyrant-nofollow = true", "emperor-tyrant-initgroups = true"),
+        lines=(
+            RULE,
+            "emperor-tyrant = true",
+            "emperor-tyrant-nofollow = true",
+            "emperor-tyrant-initgroups = true",
+            "tenant-socket-directory = RUN",
+        ),
         cases=(
             Case(name="plain", owner="www-data:www-data"),
             Case(

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .machine import PATIENCE
+from .suite import COMMAND
 
 if TYPE_CHECKING:
     import subprocess
 
     from .machine import Entry, Machine, Process, Result
 
-COMMAND = str(Path(sys.executable).with_name("emperor-bridge"))
 VASSALS = "/srv/vassals"
 FOLDER = ("--emperor", VASSALS)
 WATCH = "bridge-watch.service"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from . import soak
+from .attack import LAYOUTS, make_attack
 from .bridge import VASSALS, Bridge, install
 from .fleets import add_tenants
 from .machine import Machine, MachineError, message
@@ -16,7 +19,28 @@ from .machine import Machine, MachineError, message
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from .attack import Attack
+
 JOURNAL_LINES = 60
+COUNTS = pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[COUNTS] = Counter()
+
+
+@pytest.fixture
+def counts(request: pytest.FixtureRequest) -> Counter[str]:
+    """What has been done how often in this run; the report at the end has it."""
+    return request.config.stash[COUNTS]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if counted := config.stash[COUNTS]:
+        failed = len([*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")])
+        terminalreporter.section("counted")
+        for line in soak.lines(counted, failed):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +70,12 @@ def watch(bridge: Bridge) -> Bridge:
 def tenants(machine: Machine) -> None:
     """Users alice and bob, both also in the group games; ask for them before the bridge, which they outlive."""
     add_tenants(machine)
+
+
+@pytest.fixture(params=LAYOUTS)
+def attack(machine: Machine, request: pytest.FixtureRequest) -> Attack:
+    """A mallory and a victim in one folder, or each in a folder of his own, under the watch daemon."""
+    return make_attack(machine, request.param)
 
 
 @pytest.fixture

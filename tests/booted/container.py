@@ -13,22 +13,24 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from .cgroups import joinable
 from .process import CommandError, Lines, MachineError, Result, execute, kill, spawn
+from .suite import CHECKOUT, PYTHON, SUITE, files, tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 HERE = Path(__file__).resolve().parent
-CHECKOUT = HERE.parents[1]
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PROGRAMS = ("systemd-nspawn", "unshare", "nsenter", "setpriv", "mount")
 NOBODY = 65534
+JOIN = 'for group in $1; do mkdir -p "$group"; echo $$ >"$group/cgroup.procs"; done; shift; exec "$@"'
 
 
 class Container:
-    """A machine over an overlay of the host's own tree, which stays as it was.
+    """A machine over an overlay of a tree, the host's own or another suite's, which stays as it was.
 
-    The checkout and the Python interpreter of this process are there at their own paths, read-only.
+    The checkout is there at its own path, read-only, and so is this process's interpreter over the host's own tree.
     """
 
     def __init__(self, directory: Path | None = None, *, boot_timeout: float = 60.0) -> None:
@@ -38,6 +40,7 @@ class Container:
         self.boot_timeout = boot_timeout
         self.cleanups: list[Callable[[], object]] = []
         self._leader = 0
+        self._groups = ""
         self._users: dict[str, tuple[int, int, str]] = {}
         self._supervisor: subprocess.Popen[bytes] | None = None
         self._events: Lines | None = None
@@ -54,8 +57,8 @@ class Container:
     def start(self) -> None:
         """Boot, and return when systemd says that it has finished."""
         self._check_host()
-        config = json.dumps({"base": str(self.directory), "binds": binds()})
-        self._supervisor = spawn([sys.executable, str(HERE / "supervisor.py"), config], merge_stderr=True)
+        argv = [sys.executable, str(HERE / "supervisor.py"), str(self.directory), json.dumps(plan())]
+        self._supervisor = spawn(argv, merge_stderr=True)
         self._events = Lines(self._supervisor.stdout)
         try:
             self._await_boot()
@@ -96,6 +99,10 @@ class Container:
             raise MachineError("the machine is not running")
         return self._supervisor.pid
 
+    def upper(self) -> Path:
+        """Return the folder on the host that has all that differs in the machine from the host's own tree."""
+        return self.directory / f"emperor-bridge-machine-{self.supervisor_pid()}" / "upper"
+
     def _check_host(self) -> None:
         if os.geteuid() != 0:
             raise MachineError("booting a machine for the tests needs root")
@@ -122,6 +129,7 @@ class Container:
                     leader = int(event["pid"])
                 elif event["event"] == "ready" and leader:
                     self._leader = leader
+                    self._groups = " ".join(map(str, joinable(leader)))
                     return
                 elif event["event"] == "failed":
                     raise MachineError(f"the machine cannot be set up: {event['reason']}")
@@ -139,9 +147,9 @@ class Container:
     def _check_interpreter(self) -> None:
         script = str(HERE / "wait_unit.py")
         argv = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-        result = self.run(*argv, sys.executable, script, "--help", check=False)
+        result = self.run(*argv, PYTHON, script, "--help", check=False)
         if result.returncode:
-            raise MachineError(f"an ordinary user cannot use {sys.executable} and {script}:\n{result.stderr}")
+            raise MachineError(f"an ordinary user cannot use {PYTHON} and {script}:\n{result.stderr}")
 
     def console(self) -> str:
         """Return the last lines of the machine's console."""
@@ -174,6 +182,7 @@ class Container:
             become = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--init-groups", "--"]
         environment |= env or {}
         return [
+            *("sh", "-ec", JOIN, "sh", self._groups),
             *("nsenter", "--target", str(self.pid1()), "--all", "env", "--ignore-environment"),
             f"--chdir={cwd or '/'}",
             *(f"{key}={value}" for key, value in environment.items()),
@@ -264,8 +273,11 @@ class Container:
         self.run("rm", "--recursive", "--force", "--", *paths)
 
 
-def binds() -> list[str]:
-    """Return the directories to show in the machine: the checkout and the running interpreter's."""
+def plan() -> dict[str, object]:
+    """Return what to boot and to show in it, as `upper.Plan` says."""
+    if SUITE:
+        lower = tree()
+        return {"tree": str(lower), "lock": f"{lower}.lock", "binds": [str(CHECKOUT)], "files": files(lower)}
     wanted = {CHECKOUT, *(Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix))}
     wanted = {path for path in wanted if not path.is_relative_to("/usr")}
-    return sorted(str(path) for path in wanted if not wanted & set(path.parents))
+    return {"binds": sorted(str(path) for path in wanted if not wanted & set(path.parents))}

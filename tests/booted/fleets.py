@@ -22,6 +22,7 @@ from pathlib import Path
 from .bridge import VASSALS, Bridge, install
 from .container import HERE
 from .machine import Machine
+from .suite import PYTHON
 
 OLD = HERE / "units-0.1.0"
 SITES, SOCKETS = "/srv/sites", "/run/fleet"
@@ -46,6 +47,8 @@ class Fleet:
     idle: tuple[str, ...]
     owners: tuple[tuple[str, str], ...] = ()
     """Configs and to whom they belong; all others are root's."""
+    since: tuple[str, ...] = ()
+    """Options that the later version needs beside these."""
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -97,6 +100,7 @@ PLAIN = Fleet(
 TYRANT = Fleet(
     name="tyrant",
     options=("--emperor", VASSALS, "--emperor-tyrant", "--emperor-on-demand-extension", ".socket"),
+    since=("--tenant-socket-directory", SOCKETS),
     woken=(f"{SOCKETS}/alice.sock",),
     always=("127.0.0.1:9504",),
     idle=("127.0.0.1:9503",),
@@ -118,7 +122,7 @@ def record(machine: Machine, fleet: Fleet, checkout: str) -> None:
     add_tenants(machine)
     fleet.vassals(machine)
     bridge = Bridge(machine, options=list(fleet.options))
-    command = [sys.executable, "-c", RUN_OF, checkout, *bridge.command("sync")[1:]]
+    command = [PYTHON, "-c", RUN_OF, checkout, *bridge.command("sync")[1:]]
     sys.stdout.write(f"{shlex.join(command[3:])}\n{machine.run(*command).stdout}")
     # In Base64: what comes from the machine is text.
     packed = machine.run("sh", "-c", PACK).stdout

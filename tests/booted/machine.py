@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from .container import HERE, Container
 from .process import CommandError, Lines, MachineError, Result, kill
+from .suite import PYTHON
 
 __all__ = ["CommandError", "Entry", "Machine", "MachineError", "Process", "Response", "Result"]
 
@@ -81,7 +81,7 @@ class Machine(Container):
 
         The value is the bus's: for times and counters other than what `systemctl show` writes.
         """
-        argv = [sys.executable, str(HERE / "wait_unit.py"), *(["--user"] if user is not None else [])]
+        argv = [PYTHON, str(HERE / "wait_unit.py"), *(["--user"] if user is not None else [])]
         argv += ["--", unit, name, value, str(timeout)]
         result = self.run(*argv, check=False, user=user, timeout=timeout + 30)
         if result.returncode:
@@ -148,7 +148,7 @@ class Machine(Container):
     def request(self, protocol: str, address: str, path: str = "/", timeout: float = PATIENCE) -> Response:
         """Send one uwsgi, http or fastcgi request from inside the machine; see `client.py`."""
         argv = [str(HERE / "client.py"), f"--path={path}", f"--timeout={timeout}", "--", protocol, address]
-        result = self.run(sys.executable, *argv, timeout=timeout + 30)
+        result = self.run(PYTHON, *argv, timeout=timeout + 30)
         return Response(**json.loads(result.stdout))
 
 

@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .bridge import COMMAND, VASSALS
-from .container import CHECKOUT
+from .bridge import VASSALS
+from .suite import CHECKOUT, COMMAND
 
 if TYPE_CHECKING:
     from .bridge import Bridge

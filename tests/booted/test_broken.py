@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from .bridge import APP, VASSALS, config
 from .container import HERE
 from .machine import message
 from .process import kill
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -41,7 +41,7 @@ def are_spaced_out(times: list[float]) -> bool:
 
 def ask(machine: Machine, address: str) -> Popen[bytes]:
     """Send a request that waits minutes for its answer."""
-    client = machine.popen(sys.executable, str(HERE / "client.py"), "--timeout=300", "uwsgi", address)
+    client = machine.popen(PYTHON, str(HERE / "client.py"), "--timeout=300", "uwsgi", address)
     machine.cleanups.append(lambda: kill(client))
     return client
 

@@ -8,9 +8,10 @@ import shlex
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .bridge import APP, COMMAND, VASSALS, config
+from .bridge import APP, VASSALS, config
 from .container import HERE
 from .process import kill
+from .suite import COMMAND
 
 if TYPE_CHECKING:
     from .bridge import Bridge

@@ -104,7 +104,7 @@ def test_left_to_itself_it_leaves_its_service(machine: Machine, bridge: Bridge, 
 
 
 def test_a_tenants_daemon(machine: Machine, bridge: Bridge, logs: str) -> None:
-    bridge.options.append("--emperor-tyrant")
+    bridge.options += ["--emperor-tyrant", "--tenant-socket-directory", "/run"]
     machine.run("chown", "www-data:www-data", logs)
     lines = (f"daemonize = {logs}/t.log", "chroot = /srv")
     path = bridge.vassal("t.ini", config(*lines), address="127.0.0.1:9342")

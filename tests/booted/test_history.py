@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .bridge import APP, VASSALS, config
 from .process import Lines, kill
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from .bridge import Bridge
@@ -126,7 +126,7 @@ def test_nobody_but_systemd_writes_history(machine: Machine, bridge: Bridge) -> 
     before = status(machine, bridge)["quiet.ini"]
     for user in (None, "nobody"):
         argv = ["setpriv", "--reuid=nobody", "--clear-groups"] if user else []
-        machine.run(*argv, sys.executable, "-c", FORGE)
+        machine.run(*argv, PYTHON, "-c", FORGE)
     machine.wait_journal("^forged$")
     assert status(machine, bridge)["quiet.ini"] == before
 
@@ -134,7 +134,7 @@ def test_nobody_but_systemd_writes_history(machine: Machine, bridge: Bridge) -> 
 def test_a_name_may_hold_anything(machine: Machine) -> None:
     cursor = machine.journal_cursor()
     names = [HOSTILE, "%s%n%99999s", "x" * 200, "caf\udce9.ini", "VASSAL=other"]
-    machine.run(sys.executable, "-c", TELL, json.dumps(names), cwd=str(ROOT))
+    machine.run(PYTHON, "-c", TELL, json.dumps(names), cwd=str(ROOT))
     entries = [e for e in machine.journal(cursor) if e.get("SYSLOG_IDENTIFIER") == "emperor-bridge"]
     assert [text(entry["VASSAL"]) for entry in entries] == [
         HOSTILE,
@@ -259,7 +259,7 @@ def test_a_journal_too_long_to_read_says_so(machine: Machine, bridge: Bridge) ->
         script = f"{few} sys.argv[1:] = sys.argv[2:]; main()"
         machine.run("journalctl", "--sync")
         command = bridge.command("status", "--json")[1:]
-        shown = machine.run(sys.executable, "-c", script, str(newest), *command, cwd=str(ROOT)).stdout
+        shown = machine.run(PYTHON, "-c", script, str(newest), *command, cwd=str(ROOT)).stdout
         (row,) = json.loads(shown)
         assert (row["history_since"] is None) is is_known
         assert (row["wakes"] > 0) is is_known

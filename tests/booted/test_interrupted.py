@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,11 @@ import pytest
 
 from .bridge import VASSALS, config
 from .process import kill
+from .soak import times
+from .suite import PYTHON
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator
 
     from .bridge import Bridge
@@ -81,7 +83,7 @@ class Churn:
 
     def run(self, kill_at: int, command: list[str]) -> int:
         """Run a command, killed at a point if that is not 0; return how many points it has, if it came to its end."""
-        result = self.bridge.machine.run(sys.executable, "-c", KILLED, str(kill_at), *command, check=False)
+        result = self.bridge.machine.run(PYTHON, "-c", KILLED, str(kill_at), *command, check=False)
         assert result.returncode == (-9 if kill_at else 0), result.stderr
         return int(result.stdout.rpartition("calls: ")[2] or 0)
 
@@ -127,11 +129,12 @@ def churn(bridge: Bridge) -> Churn:
 def points(calls: int) -> Iterator[int]:
     """Yield points to be killed at: the first steps one by one, then ever the same part of the whole."""
     yield from (2, 3, 5)
-    yield from range(9, calls, max(1, calls // 6))
+    yield from range(9, calls, max(1, calls // times(6)))
     yield calls
 
 
-def test_killed_sync_is_repaired_by_the_next(churn: Churn) -> None:
+@pytest.mark.soak
+def test_killed_sync_is_repaired_by_the_next(churn: Churn, counts: Counter[str]) -> None:
     bridge, calls, expected = churn.bridge, {}, {}
     inputs = {"before": before(), "after": after()}
     churn.put(inputs["before"])
@@ -147,6 +150,7 @@ def test_killed_sync_is_repaired_by_the_next(churn: Churn) -> None:
         bridge.app("uwsgi", inputs[at]["moves0"] or "")  # one that runs must be stopped to be moved
         churn.put(inputs[to])
         churn.sync(point)
+        counts["kills of sync"] += 1
         if number % 4 == 3:  # the admin thinks better of it
             at, to = to, at
             churn.put(inputs[to])

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from .bridge import APP, VASSALS, config
 from .container import HERE
 from .machine import message
+from .soak import times
+from .suite import PYTHON
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from .bridge import Bridge
     from .machine import Machine
 
@@ -42,7 +47,7 @@ print(json.dumps([request("uwsgi", sys.argv[1], "/", 60.0) for _ in range(int(sy
 
 # Ends at once with success, its connection unanswered; the last time it becomes the real uWSGI.
 HASTY = "/usr/local/bin/hasty"
-HASTY_WAKES = 60
+HASTY_WAKES = times(60)
 HASTY_TEXT = f"""\
 #!/bin/sh
 echo >>/run/hasty
@@ -141,7 +146,7 @@ def test_a_vassal_that_ends_after_every_answer_is_woken_by_every_request(machine
     text = config(master=False).replace(APP, ENDING)
     bridge.vassal("ending.ini", text, address="/run/ending.sock")
     bridge.sync()
-    asked = machine.run(sys.executable, "-c", ASK_OFTEN, "/run/ending.sock", "12").stdout
+    asked = machine.run(PYTHON, "-c", ASK_OFTEN, "/run/ending.sock", "12").stdout
     answers: list[dict[str, Any]] = json.loads(asked)
     assert {answer["status"] for answer in answers} == {200}, answers
     assert len({json.loads(answer["body"]) for answer in answers}) == 12
@@ -151,14 +156,16 @@ def test_a_vassal_that_ends_after_every_answer_is_woken_by_every_request(machine
     assert machine.show("vassal-ending.socket", "SubState") == "listening"
 
 
-def test_no_rate_of_wakes_kills_the_socket(machine: Machine, bridge: Bridge) -> None:
+@pytest.mark.soak
+def test_no_rate_of_wakes_kills_the_socket(machine: Machine, bridge: Bridge, counts: Counter[str]) -> None:
     machine.write(HASTY, HASTY_TEXT, mode=0o755)
     machine.cleanups.append(lambda: machine.remove(HASTY, "/run/hasty"))
     bridge.options += ["--binary-path", HASTY]
     bridge.vassal("hasty.ini", address="/run/hasty.sock")
     bridge.sync()
     cursor = machine.journal_cursor()
-    bridge.app("uwsgi", "/run/hasty.sock", timeout=60)
+    bridge.app("uwsgi", "/run/hasty.sock", timeout=times(60))
+    counts["wakes in quick succession"] += HASTY_WAKES
     entries = [entry for entry in machine.journal(cursor) if message(entry).startswith("Started vassal-hasty.service")]
     assert len(entries) == HASTY_WAKES + 1
     # On a slow machine they are too far apart for systemd to count them: twenty wakes in two seconds.
@@ -210,13 +217,17 @@ def test_the_target_stops_and_starts_all(machine: Machine, bridge: Bridge) -> No
         bridge.app("uwsgi", address)
 
 
-def test_a_vassal_that_watches_its_own_config_is_not_reloaded_to_death(machine: Machine, bridge: Bridge) -> None:
+@pytest.mark.soak
+def test_a_vassal_that_watches_its_own_config_is_not_reloaded_to_death(
+    machine: Machine, bridge: Bridge, counts: Counter[str]
+) -> None:
     lines = (f"touch-reload = {VASSALS}/self.ini", "exec-pre-app = true")
     path = bridge.vassal("self.ini", config(*lines), address="/run/self.sock")
     bridge.sync()
     master = bridge.app("uwsgi", "/run/self.sock")["ppid"]
     invocation = machine.show("vassal-self.service", "InvocationID")
-    for _ in range(5):
+    for _ in range(times(5)):
+        counts["reloads of a vassal that reloads itself"] += 1
         cursor = machine.journal_cursor()
         machine.run("touch", path)
         # uWSGI looks at the file once a second: its own reload and the bridge's meet.

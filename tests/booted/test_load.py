@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,29 +11,32 @@ from itertools import pairwise
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from bridge.lifecycle.events import Event, message_id
 
 from .bridge import APP, APP_TEXT, VASSALS, WATCH, config
 from .container import HERE
 from .machine import Entry, Machine, MachineError, journal_filter, message
 from .process import Lines, kill
+from .soak import seed, times
+from .suite import PYTHON
 from .test_broken import MENDED, starts
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable
     from subprocess import Popen
 
-    import pytest
-
     from .bridge import Bridge
 
-RELOADS = 20
+RELOADS = times(20)
 WORKING = "/srv/app/working.py"
 WORK = 0.3
 """Seconds an answer takes. uWSGI loses a connection that a worker has accepted and not begun to read when the signal
 comes (`gracefully_kill` in core/uwsgi.c). With an app that answers at once that was 1 reload in 100 here; the longer an
 answer takes, the smaller a part of the time that moment is."""
-DEATHS, DYING_VASSALS = 300, 50
+DEATHS, DYING_VASSALS = times(300), 50
 IDLE = config("idle = 1", "die-on-idle = true", "disable-logging = true")
 ATTEMPTS = 16
 """The last begins when the 15 pauses before it, of 1 to 15 s, are over: two minutes after the first."""
@@ -77,7 +79,7 @@ if not ended.poll(float(seconds) * 1000):
 
 
 def start_crowd(machine: Machine, *arguments: str) -> Popen[bytes]:
-    crowd = machine.popen(sys.executable, str(HERE / "crowd.py"), *arguments)
+    crowd = machine.popen(PYTHON, str(HERE / "crowd.py"), *arguments)
     machine.cleanups.append(lambda: kill(crowd))
     return crowd
 
@@ -111,7 +113,8 @@ def wait_entries(machine: Machine, cursor: str, pattern: str, number: int, *whic
     return found
 
 
-def test_20_reloads_under_load_lose_no_request(watch: Bridge) -> None:
+@pytest.mark.soak
+def test_20_reloads_under_load_lose_no_request(watch: Bridge, counts: Counter[str]) -> None:
     """Every reload meets an answer in the making, and clients in the queue."""
     machine = watch.machine
     machine.write(WORKING, f"import time\n{APP_TEXT}".replace("    start", f"    time.sleep({WORK})\n    start", 1))
@@ -129,6 +132,8 @@ def test_20_reloads_under_load_lose_no_request(watch: Bridge) -> None:
         worker = machine.wait_journal("spawned uWSGI worker 1", unit="vassal-steady.service", since_cursor=latest)
         latest = worker["__CURSOR"]
     asked = end_crowd(crowd)
+    counts["reloads under load"] += RELOADS
+    counts["requests amid reloads"] += len(asked)
 
     assert failures(asked) == []
     answers = [json.loads(request["body"]) for request in asked]
@@ -172,8 +177,8 @@ def seconds(entry: Entry) -> float:
 def let_die(machine: Machine, folder: str, idle: str, gone: str, *which: str) -> Deaths:
     """Visit the vassals until so many have died; `idle` and `gone` find the vassal in what the journal says of it."""
     cursor = machine.journal_cursor()
-    crowd = start_crowd(machine, "--seed=3", *(f"{folder}/v{number}.sock" for number in range(DYING_VASSALS)))
-    wait_entries(machine, cursor, gone, DEATHS, *which, timeout=1200)
+    crowd = start_crowd(machine, f"--seed={seed(3)}", *(f"{folder}/v{number}.sock" for number in range(DYING_VASSALS)))
+    wait_entries(machine, cursor, gone, DEATHS, *which, timeout=times(1200))
     asked = end_crowd(crowd)
     spans = []
     began: dict[str, float] = {}
@@ -186,7 +191,10 @@ def let_die(machine: Machine, folder: str, idle: str, gone: str, *which: str) ->
     return Deaths(spans, asked)
 
 
-def test_300_idle_deaths_lose_no_request(watch: Bridge, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.soak
+def test_300_idle_deaths_lose_no_request(
+    watch: Bridge, capsys: pytest.CaptureFixture[str], counts: Counter[str]
+) -> None:
     """Beside the Emperor, whose figures are for comparison only."""
     machine = watch.machine
     names = [f"v{number}" for number in range(DYING_VASSALS)]
@@ -197,6 +205,8 @@ def test_300_idle_deaths_lose_no_request(watch: Bridge, capsys: pytest.CaptureFi
     idle = r"^vassal-(v\d+)\.service \d+ workers have been inactive"
     bridged = let_die(machine, "/run/dying", idle, r"vassal-(v\d+)\.service: Deactivated successfully", "_PID=1")
 
+    counts["idle deaths"] += len(bridged.spans)
+    counts["requests amid idle deaths"] += len(bridged.asked)
     rows = [bridged.row("emperor-bridge")]
     # What it cannot do is no failure of the bridge's.
     with suppress(MachineError):
@@ -232,7 +242,7 @@ def ticks_in_pause(machine: Machine) -> list[int]:
     """Return the CPU ticks of PID 1 and of the bridge amid the pause that has begun; none if it is over."""
     awaited, bridge = (machine.show(unit, "MainPID") for unit in ("pause-vassal-broken.service", WATCH))
     argv = (str(REST), awaited, "1", bridge)
-    return [int(ticks) for ticks in machine.run(sys.executable, "-c", TICKS_WHILE, *argv).stdout.split()]
+    return [int(ticks) for ticks in machine.run(PYTHON, "-c", TICKS_WHILE, *argv).stdout.split()]
 
 
 def tried(machine: Machine) -> list[float]:
@@ -254,7 +264,7 @@ def test_a_crash_loop_of_two_minutes_follows_the_delays_and_rests_between_them(
         watch.wait(name, "listening")
     cursor = machine.journal_cursor()
     argv = [str(HERE / "client.py"), "--timeout=1200", "uwsgi", "/run/broken.sock"]
-    client = machine.popen(sys.executable, *argv)
+    client = machine.popen(PYTHON, *argv)
     machine.cleanups.append(lambda: kill(client))
     throttled = r"^broken\.ini: throttled: next attempt in"
     resting = []

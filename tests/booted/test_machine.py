@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from .container import CHECKOUT
 from .machine import CommandError, Machine, MachineError, message
 from .process import Lines, kill, spawn
+from .suite import CHECKOUT, PYTHON
 
 APPLICATION = """
 def application(environ, start_response):
@@ -111,7 +111,7 @@ def test_the_boot_is_complete(machine: Machine) -> None:
 def test_arguments_reach_the_command_unchanged(machine: Machine) -> None:
     words = ["a b", "$HOME", "", "'\"", "*", "line\nbreak", "-x", "ü", "A=B"]
     code = "import json, sys; print(json.dumps(sys.argv[1:]))"
-    assert json.loads(machine.run(sys.executable, "-c", code, *words).stdout) == words
+    assert json.loads(machine.run(PYTHON, "-c", code, *words).stdout) == words
 
 
 def test_exit_codes_and_streams(machine: Machine) -> None:
@@ -156,7 +156,7 @@ def test_a_user_has_a_session_with_a_manager(machine: Machine, user: str) -> Non
     argv = ("systemd-run", "--user", "--wait", "--pipe", "--quiet", "sh", "-c", "echo $HOME $XDG_RUNTIME_DIR")
     assert machine.run(*argv, user=user).stdout == f"/home/{user} /run/user/{uid}\n"
     code = "import jeepney, os; print(os.getuid(), os.getgroups())"
-    assert machine.run(sys.executable, "-c", code, user=user).stdout.startswith(uid)
+    assert machine.run(PYTHON, "-c", code, user=user).stdout.startswith(uid)
     machine.run("systemd-run", "--user", "--unit=nap", "sleep", "infinity", user=user)
     machine.wait_unit("nap.service", "ActiveState", "active", user=user)
     (nap,) = machine.processes("nap.service", user=user)

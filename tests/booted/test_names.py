@@ -11,15 +11,17 @@ from __future__ import annotations
 import base64
 import json
 import random
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .bridge import VASSALS, Bridge, config
+from .soak import FACTOR, seed
+from .suite import PYTHON
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable
 
     from .machine import Machine
@@ -81,7 +83,7 @@ def add(bridge: Bridge, addresses: dict[str, str | None], *, folder: str = VASSA
 
 def parsed(machine: Machine) -> dict[str, dict[str, Any]]:
     """Return what systemd made of the vassals' units, as the bus tells it, by unit."""
-    shown = machine.run(sys.executable, "-c", QUERY, OF_SERVICE, OF_SOCKET, timeout=120)
+    shown = machine.run(PYTHON, "-c", QUERY, OF_SERVICE, OF_SOCKET, timeout=120)
     found: dict[str, dict[str, Any]] = json.loads(shown.stdout)
     return found
 
@@ -190,9 +192,11 @@ def test_a_folder_that_no_unit_can_name_is_refused(names: Bridge) -> None:
         assert said.endswith((" (rename it) [vassal-name]\n", " (rename it) [unit-value]\n"))
 
 
-def test_names_and_values_reach_systemd_exactly(names: Bridge) -> None:
+@pytest.mark.soak
+@pytest.mark.parametrize("more", range(FACTOR))
+def test_names_and_values_reach_systemd_exactly(names: Bridge, more: int, counts: Counter[str]) -> None:
     """200 names and addresses made of whatever means something to systemd, a shell or uWSGI."""
-    generator = random.Random(2)  # noqa: S311
+    generator = random.Random(seed(2) + more)  # noqa: S311
     nasty = [*NASTY.split("/"), "\u2028", "\u00a0"]
 
     def some(most: int, *, extra: Iterable[str] = ()) -> str:
@@ -205,6 +209,7 @@ def test_names_and_values_reach_systemd_exactly(names: Bridge) -> None:
         addresses[stem] = [f"{SOCKETS}/{at}", f"@{at}", f"127.0.{number}.1:{number + 1}", f"[::1]:{number + 1000}"][
             number % 4
         ]
+    counts["names and addresses"] += len(stems)
     access = "chmod-socket = 640\nchown-socket = nobody:daemon"
     add(names, addresses, text=config(access, master=False))
     names.sync()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .bridge import VASSALS, config
-from .container import CHECKOUT
+from .suite import CHECKOUT
 
 if TYPE_CHECKING:
     from .bridge import Bridge

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from .bridge import VASSALS, config
 from .machine import PATIENCE
 from .process import Lines, kill
 from .service import FOLDER, PATH, SHIPPED, SYNC, TOML, WATCH, Service
+from .suite import PYTHON
 from .test_watch_lives import BOUND_AGAIN, MOVED_IN
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def test_behind_the_fences_a_socket_replaced_while_it_was_away_is_healed(
     machine.cleanups.append(lambda: machine.remove("/srv/one.sock"))
     service.start()
     machine.run("systemctl", "stop", WATCH)
-    stranger = machine.popen(sys.executable, "-c", way, "/srv/one.sock")
+    stranger = machine.popen(PYTHON, "-c", way, "/srv/one.sock")
     machine.cleanups.append(lambda: kill(stranger))
     assert Lines(stranger.stdout).next(time.monotonic() + PATIENCE) == "there"
     cursor = machine.journal_cursor()

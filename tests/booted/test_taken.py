@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import pytest
 
 from .bridge import config
 from .process import Lines, kill
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from .bridge import Bridge
@@ -95,7 +95,7 @@ def test_what_is_not_a_socket_is_never_removed(beside: Bridge) -> None:
 
 def test_the_socket_of_another_process_is_never_taken(beside: Bridge) -> None:
     machine = beside.machine
-    holder = machine.popen(sys.executable, "-c", HOLD)
+    holder = machine.popen(PYTHON, "-c", HOLD)
     machine.cleanups.append(lambda: kill(holder))
     assert Lines(holder.stdout).next(time.monotonic() + 10) == "ready"
     listed = machine.run("sh", "-c", INODES).stdout
@@ -122,12 +122,12 @@ def test_the_socket_of_another_process_is_never_taken(beside: Bridge) -> None:
     beside.run("remove", "--yes")
     assert machine.run("sh", "-c", INODES).stdout == listed
     holder_is_there = "import socket; socket.socket(socket.AF_UNIX).connect('/run/taken/apart')"
-    machine.run(sys.executable, "-c", holder_is_there)
+    machine.run(PYTHON, "-c", holder_is_there)
 
 
 def test_a_socket_nobody_holds_any_more_is_no_obstacle(beside: Bridge) -> None:
     leave = "import socket; socket.socket(socket.AF_UNIX).bind('/run/taken/stale')"
-    beside.machine.run(sys.executable, "-c", leave)
+    beside.machine.run(PYTHON, "-c", leave)
     beside.vassal("stale.ini", config(master=False), address="/run/taken/stale")
     beside.sync()
     assert beside.app("uwsgi", "/run/taken/stale")

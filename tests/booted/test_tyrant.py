@@ -50,7 +50,7 @@ def ask(bridge: Bridge, address: str) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("tenants")
 def test_each_tenant_runs_as_itself_in_its_own_slice(machine: Machine, bridge: Bridge) -> None:
-    bridge.options.append("--emperor-tyrant")
+    bridge.options += ["--emperor-tyrant", "--tenant-socket-directory", "/run"]
     serve(bridge, "a1.ini", "alice", address="/run/a1.sock")
     serve(bridge, "a2.ini", "alice", address="127.0.0.1:9311")
     serve(bridge, "b.ini", "bob", address="@tenant-b")
@@ -75,7 +75,7 @@ def test_each_tenant_runs_as_itself_in_its_own_slice(machine: Machine, bridge: B
 
 @pytest.mark.usefixtures("tenants")
 def test_an_owner_change_moves_the_vassal(machine: Machine, bridge: Bridge) -> None:
-    bridge.options.append("--emperor-tyrant")
+    bridge.options += ["--emperor-tyrant", "--tenant-socket-directory", "/run"]
     path = serve(bridge, "m.ini", "alice", address="127.0.0.1:9312")
     bridge.sync()
     assert ask(bridge, "127.0.0.1:9312")["uid"] == TENANTS["alice"]
@@ -91,6 +91,7 @@ def test_an_owner_change_moves_the_vassal(machine: Machine, bridge: Bridge) -> N
 @pytest.mark.usefixtures("tenants")
 def test_groups_on_request_and_the_symlinks_owner(machine: Machine, bridge: Bridge) -> None:
     bridge.options += ["--emperor-tyrant", "--emperor-tyrant-nofollow", "--emperor-tyrant-initgroups"]
+    bridge.options += ["--tenant-socket-directory", "/run"]
     real = serve(bridge, "real.config", "alice", address="@unused")
     machine.run("ln", "-s", real, f"{VASSALS}/link.ini")
     machine.run("chown", "--no-dereference", "bob:bob", f"{VASSALS}/link.ini")
@@ -104,7 +105,7 @@ def test_groups_on_request_and_the_symlinks_owner(machine: Machine, bridge: Brid
 
 @pytest.mark.usefixtures("tenants")
 def test_a_tenant_cannot_swap_the_folder_of_its_socket(machine: Machine, bridge: Bridge) -> None:
-    bridge.options.append("--emperor-tyrant")
+    bridge.options += ["--emperor-tyrant", "--tenant-socket-directory", "/run"]
     machine.run("install", "-d", "-o", "alice", "/srv/alice")
     machine.cleanups.append(lambda: machine.remove("/srv/alice"))
     serve(bridge, "own.ini", "alice", address="/srv/alice/run/own.sock")
@@ -112,11 +113,15 @@ def test_a_tenant_cannot_swap_the_folder_of_its_socket(machine: Machine, bridge:
     machine.cleanups.append(lambda: machine.remove("/run/looks-safe"))
     serve(bridge, "link.ini", "alice", address="/run/looks-safe/link.sock")
     serve(bridge, "tmp.ini", "alice", address="/tmp/tenant.sock")
+    serve(bridge, "his.ini", "alice", address=f"/run/vassals/{TENANTS['alice']}/his.sock")
     refused = bridge.sync(status=1).stderr.splitlines()
     assert all(line.endswith("[socket-folder]") for line in refused)
-    assert {line.partition(":")[0] for line in refused} == {f"{VASSALS}/own.ini", f"{VASSALS}/link.ini"}
-    assert all("others than root can change /srv/alice" in line for line in refused)
-    assert ask(bridge, "/tmp/tenant.sock")["uid"] == TENANTS["alice"]
+    assert {line.partition(":")[0] for line in refused} == {f"{VASSALS}/{name}.ini" for name in ("own", "link", "tmp")}
+    assert all('tenant-socket-directory = "' in line for line in refused)
+    assert ask(bridge, f"/run/vassals/{TENANTS['alice']}/his.sock")["uid"] == TENANTS["alice"]
+    folders = machine.run("stat", "-c", "%U %a", "/run/vassals", f"/run/vassals/{TENANTS['alice']}").stdout
+    assert folders == "root 711\nroot 711\n"
+    machine.cleanups.append(lambda: machine.remove("/run/vassals"))
 
 
 @pytest.mark.usefixtures("tenants")

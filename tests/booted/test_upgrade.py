@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from .container import HERE
 from .fleets import PLAIN, SOCKETS, TYRANT, Fleet
 from .machine import PATIENCE, message
 from .process import Lines, kill
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,7 +114,7 @@ class Upgrade:
     @contextmanager
     def asked(self) -> Iterator[None]:
         """Have a client ask the apps that run, from before to after; it must get every answer."""
-        argv = (sys.executable, str(HERE / "crowd.py"), f"--every={EVERY}", *self.fleet.running)
+        argv = (PYTHON, str(HERE / "crowd.py"), f"--every={EVERY}", *self.fleet.running)
         client = self.machine.popen(*argv)
         try:
             assert Lines(client.stderr).next(time.monotonic() + PATIENCE) == "asked"
@@ -155,7 +155,7 @@ def make(bridge: Bridge) -> Make:
     """Return what puts a fleet of the earlier version into the machine."""
 
     def made(fleet: Fleet, altered: bool) -> Upgrade:
-        bridge.options = list(fleet.options)
+        bridge.options = [*fleet.options, *fleet.since]
         upgrade = Upgrade(bridge, fleet)
         upgrade.prepare(altered=altered)
         return upgrade

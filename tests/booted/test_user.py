@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .bridge import COMMAND, VASSALS, Bridge, config
+from .bridge import VASSALS, Bridge, config
+from .suite import COMMAND
 
 if TYPE_CHECKING:
     from .machine import Machine, Result

@@ -12,6 +12,7 @@ from bridge.watch.timing import IMPATIENCE
 
 from .bridge import VASSALS, WATCH, config
 from .machine import message
+from .suite import PYTHON
 from .test_load import wait_entries
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def next_line(process: subprocess.Popen[bytes]) -> str:
 
 def write_slowly(machine: Machine, path: str, text: str) -> subprocess.Popen[bytes]:
     """Write half a config; the rest follows when the process is given a line."""
-    writer = machine.popen(sys.executable, "-c", SLOW_WRITER, path, text.removeprefix("[uwsgi]\n"))
+    writer = machine.popen(PYTHON, "-c", SLOW_WRITER, path, text.removeprefix("[uwsgi]\n"))
     assert next_line(writer) == "open"
     return writer
 
@@ -156,7 +157,7 @@ def test_a_burst_of_a_thousand_files_is_a_few_applies(machine: Machine, watch: B
     cursor = machine.journal_cursor()
     names = [f"v{number}.ini" for number in range(FILES // 2)]
     began = time.monotonic()
-    counter = machine.popen(sys.executable, "-c", COUNTER, LOCK)
+    counter = machine.popen(PYTHON, "-c", COUNTER, LOCK)
     assert next_line(counter) == "counting"
     # The rule first: without it a vassal would be taken to run always.
     machine.write_many(

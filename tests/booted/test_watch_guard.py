@@ -33,7 +33,7 @@ def stems(letter: str, number: int) -> list[str]:
 @pytest.fixture
 def tyrant(bridge: Bridge) -> Bridge:
     """The daemon in tyrant mode, with vassals of two tenants of whom one has the most, one of each tenant's running."""
-    bridge.options.append("--emperor-tyrant")
+    bridge.options += ["--emperor-tyrant", "--tenant-socket-directory", "/run"]
     bridge.watch()
     add(bridge, *stems("a", ALICES), owner="alice")
     add(bridge, *stems("b", BOBS), owner="bob")

@@ -6,17 +6,20 @@ import compileall
 import json
 import re
 import statistics
-import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .bridge import VASSALS, WATCH, config
-from .container import CHECKOUT, HERE
+from .container import HERE
 from .machine import MachineError
+from .soak import seed, times
+from .suite import CHECKOUT, PYTHON
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from .bridge import Bridge
     from .machine import Machine
 
@@ -29,8 +32,8 @@ ROUNDS = 3
 MEMORY_MAX = 40 * 1024
 """KiB the bridge may have in memory."""
 EMPEROR = "many-emperor.service"
-SEED = 7
-SAMPLES = 50
+SEED = seed(7)
+SAMPLES = times(50)
 SCAN = 3.0
 """Seconds between the Emperor's scans: vassals come at moments evenly spread over these, for both alike."""
 
@@ -95,8 +98,8 @@ def test_asleep_with_a_thousand_vassals(many: Bridge, capsys: pytest.CaptureFixt
 def latencies(machine: Machine, samples: int, *, pause: float) -> list[float]:
     """Return, sorted, the seconds from a new config's being closed to its socket's accepting; the vassals go again."""
     sizes = (f"--samples={samples}", f"--pause={pause}", f"--seed={SEED}")
-    script = (sys.executable, str(HERE / "latency.py"), *sizes, config(), VASSALS, SOCKETS)
-    taken: list[float] = json.loads(machine.run(*script, timeout=1800).stdout)
+    script = (PYTHON, str(HERE / "latency.py"), *sizes, config(), VASSALS, SOCKETS)
+    taken: list[float] = json.loads(machine.run(*script, timeout=times(1800)).stdout)
     return sorted(taken)
 
 
@@ -113,9 +116,13 @@ def start_emperor(machine: Machine) -> None:
     machine.wait_journal(rf"v{MANY - 1}\.ini.*instance detected", unit=EMPEROR, since_cursor=cursor, timeout=300)
 
 
-def test_new_vassal_accepts_sooner_than_the_emperors(many: Bridge, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.soak
+def test_new_vassal_accepts_sooner_than_the_emperors(
+    many: Bridge, capsys: pytest.CaptureFixture[str], counts: Counter[str]
+) -> None:
     machine = many.machine
     ours = latencies(machine, SAMPLES, pause=SCAN)
+    counts["new vassals among a thousand"] += SAMPLES
     many.unwatch()
     many.run("remove", "--yes")
     machine.run("sh", "-c", f"rm {VASSALS}/new*")

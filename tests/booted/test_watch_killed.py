@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 from typing import TYPE_CHECKING
@@ -10,17 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .bridge import VASSALS, WATCH, config
+from .soak import SEED, times
 
 if TYPE_CHECKING:
     import subprocess
+    from collections import Counter
     from collections.abc import Callable
 
     from .bridge import Bridge
     from .machine import Machine
 
-KILLS = 30
-CHANGES = 200
-SEED = int(os.environ.get("EMPEROR_BRIDGE_SEED") or random.randrange(1 << 32))  # noqa: S311 - not for secrets
+KILLS, CHANGES = times(30), times(200)
 FILES = ("/etc/systemd/system", "/run/systemd/system", "/run/emperor-bridge")
 SOCKETS = "/run/churn"
 STEADY = [f"steady{number}" for number in range(10)]
@@ -152,8 +151,9 @@ def picture(machine: Machine) -> dict[str, list[str]]:
     }
 
 
+@pytest.mark.soak
 def test_killed_amid_a_churn_it_takes_up_whatever_it_finds(
-    bridge: Bridge, churn: Churn, capsys: pytest.CaptureFixture[str]
+    bridge: Bridge, churn: Churn, capsys: pytest.CaptureFixture[str], counts: Counter[str]
 ) -> None:
     machine, chance = bridge.machine, churn.chance
     with capsys.disabled():
@@ -171,6 +171,8 @@ def test_killed_amid_a_churn_it_takes_up_whatever_it_finds(
             killers.append(aim(machine, chance, len(killers)))
         churn.step()
     has_struck(killers[-1])
+    counts["changes to a folder, amid which the daemon is killed"] += CHANGES
+    counts["kills of the daemon"] += KILLS
 
     resolve(bridge, churn)
     assert machine.show(WATCH, "NRestarts") == str(KILLS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from .bridge import APP, VASSALS, WATCH, config
 from .container import HERE
 from .machine import PATIENCE, message
 from .process import Lines, kill
+from .suite import PYTHON
 from .test_lives import ASK_OFTEN, ENDING, ENDING_TEXT
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ WAYS = {"moved in": MOVED_IN, "bound again": BOUND_AGAIN, "gone": GONE, "dead": 
 def ask(machine: Machine, address: str, timeout: int = 60) -> subprocess.Popen[bytes]:
     """Start a request without waiting for its answer."""
     client = str(HERE / "client.py")
-    return machine.popen(sys.executable, client, f"--timeout={timeout}", "--", "uwsgi", address)
+    return machine.popen(PYTHON, client, f"--timeout={timeout}", "--", "uwsgi", address)
 
 
 def story(watch: Bridge, vassal: str) -> list[Entry]:
@@ -183,7 +183,7 @@ def test_a_strangers_socket_in_the_place_of_a_vassals_is_replaced(machine: Machi
     watch.vassal("heal.ini", address="/run/heal.sock")
     watch.told(r"^heal\.ini: waiting")
     cursor = machine.journal_cursor()
-    stranger = machine.popen(sys.executable, "-c", MOVED_IN, "/run/heal.sock")
+    stranger = machine.popen(PYTHON, "-c", MOVED_IN, "/run/heal.sock")
     watch.told(r"^heal\.ini: mended, its socket /run/heal\.sock was gone or not its own", cursor)
     assert stranger.poll() is None
     watch.app("uwsgi", "/run/heal.sock")
@@ -202,7 +202,7 @@ def test_a_socket_replaced_while_the_bridge_was_away_is_mended_once(
     watch.told(r"^heal\.ini: waiting")
     before, well = watch.app("uwsgi", path), watch.app("uwsgi", f"{folder}/well.sock")
     machine.run("systemctl", "stop", WATCH)
-    stranger = machine.popen(sys.executable, "-c", WAYS[way], path)
+    stranger = machine.popen(PYTHON, "-c", WAYS[way], path)
     machine.cleanups.append(lambda: kill(stranger))
     assert next_line(stranger) == "there"
 
@@ -229,7 +229,7 @@ def test_a_socket_unit_that_failed_listens_again(machine: Machine, watch: Bridge
     watch.vassal("heal.ini", config(master=False).replace(APP, ENDING), address="/run/heal.sock")
     watch.told(r"^heal\.ini: waiting")
     cursor = machine.journal_cursor()
-    asking = machine.popen(sys.executable, "-c", ASK_OFTEN, "/run/heal.sock", "5")
+    asking = machine.popen(PYTHON, "-c", ASK_OFTEN, "/run/heal.sock", "5")
     entry = watch.told(r"^heal\.ini: socket-failed", cursor)
     assert (entry["UNIT_RESULT"], entry["PRIORITY"]) == ("trigger-limit-hit", "3")
     asking.communicate(timeout=300)

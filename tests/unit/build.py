@@ -335,6 +335,10 @@ class WorldManager:
     def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
         return {unit: state for unit, state in self._world.states.items() if only is None or unit in only}
 
+    def own_properties(self, *names: str) -> dict[str, Any]:
+        own = {"Environment": ["LANG=C.UTF-8", "PATH=/usr/bin:/bin"], "Version": "252.39-1"}
+        return {name: value for name, value in own.items() if name in names}
+
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         self._call("properties", [f"{interface}.{name}", *units])
         if name != "NeedDaemonReload":

@@ -60,6 +60,9 @@ vassals-start-hook = /start
 vassals-stop-hook = /stop
 env = UWSGI_VASSAL_THREADS=2
 chdir = /srv
+tenant-socket-directory = /run/uwsgi
+tenant-socket-groups = www-data
+tenant-first-port = 80
 binary-path = /u
 """
 
@@ -100,6 +103,9 @@ def test_every_setting(tmp_path: Path) -> None:
         vassals_stop_hook="/stop",
         env=("UWSGI_VASSAL_THREADS=2",),
         chdir="/srv",
+        tenant_socket_directory=("/run/uwsgi",),
+        tenant_socket_groups=("www-data",),
+        tenant_first_port=80,
         binary_path="/u",
     )
     named = {key for line in FULL.splitlines() for key in [line.partition(" =")[0]]}

@@ -38,6 +38,10 @@ class Kernel:
         self.calls.append("units" if only is None else f"units {len(only)}")
         return {unit: state for unit, state in self.states.items() if only is None or unit in only}
 
+    def own_properties(self, *names: str) -> dict[str, Any]:
+        own = {"Environment": ["LANG=C.UTF-8", "PATH=/usr/bin:/bin"], "Version": "252.39-1"}
+        return {name: value for name, value in own.items() if name in names}
+
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         self.calls += [f"property {interface}.{name}" for _ in units]
         return {}
@@ -88,8 +92,8 @@ class Kernel:
 class Site:
     """A folder of vassals and what serves it."""
 
-    def __init__(self, root: Path) -> None:
-        self.folder = root / "vassals"
+    def __init__(self, root: Path, folder: str = "vassals") -> None:
+        self.folder = root / folder
         self.folder.mkdir()
         self.paths = make_paths(root)
         self.settings = Settings(emperor=(str(self.folder),), emperor_on_demand_extension=".socket")

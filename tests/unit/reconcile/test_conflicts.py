@@ -112,15 +112,6 @@ def test_who_is_refused_for_two_reasons_is_refused_once() -> None:
     assert {d.code for d in conflicts.diagnostics} == {"name-conflict", "address-conflict"}
 
 
-def test_who_has_the_name_keeps_it_from_a_newcomer() -> None:
-    world = installed(make_resolved("a.ini", "@1"))
-    newcomer = make_resolved("a.xml", "@2")
-    # Both want the name now: both are refused, what runs goes on.
-    conflicts = find_conflicts(make_desired(make_resolved("a.ini", "@1"), newcomer), world.observe())
-    assert conflicts.accepted == ()
-    assert conflicts.kept == {"a"}
-
-
 def test_a_refused_vassal_keeps_its_name_and_address() -> None:
     world = installed(A)
     same_name = make_resolved("a.xml", "@other")
@@ -228,5 +219,6 @@ def test_an_occupied_address_refuses() -> None:
 
 def test_desired_rejections_are_by_key_and_by_config() -> None:
     desired = Desired(rejections=(refuse(A),), unusable=frozenset({"dir:///v:x.ini"}))
-    assert desired.rejected_keys == {"dir:///v:a.ini", "dir:///v:x.ini"}
-    assert desired.rejected_configs == {"/v/a.ini"}
+    assert desired.rejected_owners == {"dir:///v:a.ini": 0, "dir:///v:x.ini": None}
+    assert desired.rejected_configs == {"/v/a.ini": 0}
+    assert replace(desired, resolved=(B,)).keys == {"dir:///v:a.ini", "dir:///v:b.ini", "dir:///v:x.ini"}

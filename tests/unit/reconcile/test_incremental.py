@@ -83,7 +83,7 @@ def test_a_conflict_has_the_run_look_at_all_and_is_told_each_time(site: Site) ->
     for scope in (Scope.all(), rivals):
         planned = site.sync()
         assert planned.scope == scope
-        assert [d.code for d in planned.diagnostics] == ["address-conflict"] * 2
+        assert [(d.vassal, d.code) for d in planned.diagnostics] == [("rival.ini", "address-conflict")]
         assert planned.plan.is_empty
     (site.folder / "rival.ini").unlink()
     assert site.sync().diagnostics == ()
@@ -121,6 +121,13 @@ def test_other_settings_or_a_lost_roll_have_the_run_look_at_all(site: Site) -> N
     with open(site.paths.cache, "w", encoding="utf-8") as cache:
         cache.write("{}")
     assert site.sync().scope.is_all
+
+
+def test_another_format_of_units_has_the_run_process_all(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert site.sync().scope == NOTHING
+    monkeypatch.setattr(incremental, "FORMAT", "another")
+    assert site.sync().scope.is_all
+    assert site.sync().scope == NOTHING
 
 
 def test_a_file_that_changes_while_it_is_read_is_looked_at_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

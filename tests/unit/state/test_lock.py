@@ -98,6 +98,25 @@ def test_each_configuration_has_a_note_of_its_own_under_one_lock(tmp_path: Path)
         assert (other.pending(), other.stamp()) == (Pending(), 7)
 
 
+def test_whether_other_configurations_have_left_notes(tmp_path: Path) -> None:
+    usual = open_lock(f"{tmp_path}/d/lock")
+    other = Lock(f"{tmp_path}/d/lock", f"{tmp_path}/d/run-x")
+    with usual.hold(never):
+        assert not usual.is_shared
+        usual.finish(7)
+        assert not usual.is_shared
+        (tmp_path / "d" / "last-run-x").touch()
+        assert not usual.is_shared
+    with other.hold(never):
+        assert other.is_shared
+        (tmp_path / "d" / "lock").write_text("")
+        assert not other.is_shared
+        (tmp_path / "d" / "run-y").touch()
+        assert other.is_shared
+    with usual.hold(never):
+        assert usual.is_shared
+
+
 def test_who_works_under_another_configuration_waits_too(tmp_path: Path) -> None:
     path = f"{tmp_path}/d/lock"
     got = threading.Event()

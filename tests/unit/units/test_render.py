@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.unit import Mark
-from bridge.model.unit_names import COMMON, PAUSE_SCRIPT, SUB_SLICE, EscapeError, slice_of, starter_of
+from bridge.model.unit_names import COMMON, SCRIPTS, SUB_SLICE, EscapeError, slice_of, starter_of
 from bridge.model.vassal import ResolvedVassal, SocketAccess
 from bridge.units.marker import FORMAT, marked, read_mark
 from bridge.units.render import RenderContext, make_templates, render, render_common
@@ -96,9 +96,9 @@ def test_systemd_has_nothing_to_say_of_them(tmp_path: Path) -> None:
             # Program and folder need not be there where the tests run, but must be to please systemd.
             text = unit.read_text("utf-8").replace("ExecStart=/usr/bin/uwsgi", "ExecStart=/bin/true")
             (tmp_path / unit.name).write_text(text, "utf-8")
-    script = tmp_path / PAUSE_SCRIPT
-    assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0
-    units = [str(path) for path in tmp_path.iterdir() if path != script]
+    for script in SCRIPTS:
+        assert subprocess.run(["sh", "-n", str(tmp_path / script)], check=False).returncode == 0
+    units = [str(path) for path in tmp_path.iterdir() if path.name not in SCRIPTS]
     run = subprocess.run(
         ["systemd-analyze", "verify", "--recursive-errors=one", "--man=no", *units],
         env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},

@@ -209,7 +209,7 @@ def binary(name: str) -> list[str] | None:
 
 
 def bridge(path: Path) -> list[str]:
-    config = reader.read(path.name, reader.ProcessView(environ=ENVIRON, cwd=str(path.parent)))
+    config = reader.read(path.name, reader.ProcessView(environ=ENVIRON, cwd=str(path.parent), program=UWSGI))
     text = "".join(f"{option.key} = {option.value}\n" for option in config.options)
     return text.split("\n")[:-1]
 

@@ -149,7 +149,7 @@ def test_a_loop_of_links_as_rule_file(tmp_path: Path) -> None:
 )
 def test_the_directory_rule(directory: str, name: str, address: str) -> None:
     settings = Settings(emperor_on_demand_directory=directory)
-    assert ask(settings, make_vassal(name)) == RuleResult(address=UnixAddress(address))
+    assert ask(settings, make_vassal(name)) == RuleResult(address=UnixAddress(address), is_admins=True)
 
 
 @pytest.mark.parametrize(
@@ -282,3 +282,34 @@ def test_a_command_that_is_none(command: str, why: str) -> None:
     with pytest.raises(BridgeError, match=why) as caught:
         apply_on_demand_rule(Settings(emperor_on_demand_exec=command), [make_vassal()])
     assert caught.value.diagnostic.code == "settings"
+
+
+# The files that the rule is read from.
+
+
+def test_a_rule_file_that_is_a_link_has_its_targets_as_sources(tmp_path: Path) -> None:
+    (tmp_path / "addr").write_text("@a\n")
+    (tmp_path / "step").symlink_to("addr")
+    (tmp_path / "app.ini.socket").symlink_to("step")
+    result = ask(BY_EXTENSION, make_vassal(folder=str(tmp_path)))
+    assert str(result.address) == "@a"
+    assert result.sources == tuple(f"{tmp_path}/{name}" for name in ("app.ini.socket", "step", "addr"))
+
+
+def test_a_rule_file_that_links_to_nothing_means_always_until_its_target_is_there(tmp_path: Path) -> None:
+    (tmp_path / "app.ini.socket").symlink_to("addr")
+    result = ask(BY_EXTENSION, make_vassal(folder=str(tmp_path)))
+    assert result == RuleResult(sources=(f"{tmp_path}/app.ini.socket", f"{tmp_path}/addr"))
+
+
+def test_an_invalid_rule_file_has_its_sources(tmp_path: Path) -> None:
+    result = rule_file(tmp_path, b"9000")
+    assert result.is_invalid
+    assert result.sources == (f"{tmp_path}/app.ini.socket",)
+
+
+@pytest.mark.parametrize(
+    "settings", [Settings(), Settings(emperor_on_demand_directory="/d"), Settings(emperor_on_demand_exec="echo @a")]
+)
+def test_other_rules_read_no_file(settings: Settings) -> None:
+    assert ask(settings, make_vassal(folder="/tmp")).sources == ()

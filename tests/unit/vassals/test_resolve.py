@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config.settings import Settings
+from bridge.host.links import link_targets
 from bridge.model.address import parse_address
 from bridge.model.vassal import Owner, ResolvedVassal
+from bridge.vassals.environment import Environments
 from bridge.vassals.on_demand import RuleResult
 from bridge.vassals.resolve import Resolution, ResolveContext, resolve
 from bridge.vassals.spawn import SpawnDefaults
@@ -31,7 +33,9 @@ def decide_as_it_is(
 ) -> ResolvedVassal | Diagnostic:
     vassal = make_vassal(folder=str(folder), owner=Owner(1000, 1000))
     defaults = SpawnDefaults(settings=settings or Settings(), program="/usr/bin/uwsgi")
-    found = resolve(vassal, rule or RuleResult(), ResolveContext(defaults, as_is))
+    found = resolve(
+        vassal, rule or RuleResult(), ResolveContext(defaults, Environments(None, user_manager=False), as_is)
+    )
     return found.resolved if isinstance(found, Resolution) else found
 
 
@@ -94,3 +98,62 @@ def test_an_address_in_a_file_is_a_conflict_too(tmp_path: Path) -> None:
     found = decide_as_it_is(tmp_path, RuleResult(address=address))
     assert not isinstance(found, ResolvedVassal)
     assert (found.code, found.line) == ("socket-is-rules", 2)
+
+
+# The files that a vassal depends on.
+
+
+def sources(folder: Path, rule: RuleResult | None = None) -> list[str]:
+    found = decide_as_it_is(folder, rule)
+    assert isinstance(found, ResolvedVassal), found
+    assert len(found.sources) == len(set(found.sources))
+    assert all(path.startswith("/") for path in found.sources)
+    return [path.removeprefix(f"{folder}/") for path in found.sources]
+
+
+def test_a_config_depends_on_itself_and_on_what_it_includes_and_asks_about(tmp_path: Path) -> None:
+    (tmp_path / "more.ini").write_text("[uwsgi]\nmaster = true\n", "utf-8")
+    lines = "include = more.ini\nif-exists = app.ini.down\nlisten = 7\nendif =\nsocket-timeout = 3\n"
+    (tmp_path / "app.ini").write_text(f"[uwsgi]\n{lines}", "utf-8")
+    assert set(sources(tmp_path)) == {"app.ini", "more.ini", "app.ini.down"}
+
+
+def test_a_config_that_is_a_link_depends_on_each_step_of_it(tmp_path: Path) -> None:
+    (tmp_path / "app.skel").write_text("[uwsgi]\nmaster = true\n", "utf-8")
+    (tmp_path / "one").symlink_to("app.skel")
+    (tmp_path / "app.ini").symlink_to(tmp_path / "one")
+    assert sources(tmp_path) == ["app.ini", "one", "app.skel"]
+
+
+def test_a_link_to_another_folder_is_followed(tmp_path: Path) -> None:
+    vassals, templates = tmp_path / "vassals", tmp_path / "templates"
+    for folder in (vassals, templates):
+        folder.mkdir()
+    (templates / "app.skel").write_text("[uwsgi]\nmaster = true\n", "utf-8")
+    (vassals / "app.ini").symlink_to("../templates/app.skel")
+    assert sources(vassals) == ["app.ini", f"{templates}/app.skel"]
+
+
+def test_a_rules_sources_are_the_vassals_too(tmp_path: Path) -> None:
+    (tmp_path / "app.ini").write_text("[uwsgi]\nmaster = true\n", "utf-8")
+    rule = RuleResult(sources=(f"{tmp_path}/app.ini.socket", f"{tmp_path}/addr"))
+    assert sources(tmp_path, rule) == ["app.ini", "app.ini.socket", "addr"]
+
+
+def test_an_included_file_that_is_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "v2.ini").write_text("[uwsgi]\nmaster = true\n", "utf-8")
+    (tmp_path / "common.ini").symlink_to("v2.ini")
+    (tmp_path / "flag.ini").symlink_to("flag.real")
+    lines = "include = common.ini\nif-exists = flag.ini\nlisten = 7\nendif =\n"
+    (tmp_path / "app.ini").write_text(f"[uwsgi]\n{lines}", "utf-8")
+    assert set(sources(tmp_path)) == {"app.ini", "common.ini", "v2.ini", "flag.ini", "flag.real"}
+
+
+@pytest.mark.parametrize("name", ["app.ini", "flag"])
+def test_a_link_to_itself_ends(tmp_path: Path, name: str) -> None:
+    (tmp_path / "app.ini").write_text("[uwsgi]\nif-exists = flag\nlisten = 7\nendif =\n", "utf-8")
+    if name == "flag":
+        (tmp_path / name).symlink_to(name)
+        assert set(sources(tmp_path)) == {"app.ini", "flag"}
+    else:
+        assert link_targets(str(tmp_path / name)) == ()

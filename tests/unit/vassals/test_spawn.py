@@ -73,7 +73,8 @@ def test_a_tenant_runs_as_the_owner_without_other_groups() -> None:
     lines = service(Settings(emperor_tyrant=True, uid="uwsgi"))
     assert {"User=1000", "Group=1001", "AmbientCapabilities=CAP_SETGID"} <= set(lines)
     (start,) = (line for line in lines if line.startswith("ExecStart="))
-    assert "setpriv --clear-groups --inh-caps=-all --ambient-caps=-all -- /usr/bin/uwsgi --master" in start
+    assert "setpriv --clear-groups --inh-caps=-all --ambient-caps=-all -- /bin/sh -c" in start
+    assert " /v/app.ini /usr/bin/uwsgi --master" in start
     assert f"Slice={slice_of('app', 1000)}" in lines
 
 
@@ -104,7 +105,8 @@ def test_hooks_run_as_the_tenant_before_and_as_root_after() -> None:
     (start,) = (line for line in lines if line.startswith("ExecStartPre="))
     assert start.startswith("ExecStartPre=-")
     assert "--clear-groups" in start
-    assert start.endswith("-- /bin/true app.ini")
+    assert "[ -O" in start
+    assert start.endswith(" /v/app.ini /bin/true app.ini")
     assert "ExecStopPost=-+/bin/false app.ini" in lines
     assert "Environment=UWSGI_VASSALS_DIR=/v" in lines
 

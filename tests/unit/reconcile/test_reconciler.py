@@ -1,0 +1,384 @@
+"""The reconciler's two phases: what a plan covers, what applying it leaves for the next run, and removal."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.config.settings import Settings
+from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.model.change import Verb
+from bridge.model.unit_names import COMMON, TARGET
+from bridge.reconcile.run import RunOptions, Scope
+from bridge.state.last_run import LastRunFile
+from bridge.state.lock import Lock, Pending
+from tests.unit.build import DEAD, LISTENING
+from tests.unit.reconcile.site import Site, verbs
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from typing import Any
+
+    from bridge.reconcile.reconciler import Reconciler
+    from bridge.reconcile.run import PlannedRun
+
+NOTHING = Scope.of(())
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    (tmp_path / "units").mkdir()
+    site = Site(tmp_path)
+    for name in ("a", "b"):
+        site.write(name, name)
+    site.write("always")
+    site.age()
+    yield site
+    site.manager.close()
+
+
+@pytest.fixture
+def daemon(site: Site) -> Iterator[Reconciler]:
+    """Return a reconciler that lives on, after its first run of all vassals."""
+    with site.reconciler() as reconciler:
+        assert run(site, reconciler, scope=Scope.all()).scope.is_all
+        yield reconciler
+
+
+def run(site: Site, reconciler: Reconciler, **options: Any) -> PlannedRun:
+    """Do one run as the daemon does."""
+    site.manager.calls.clear()
+    with reconciler.hold():
+        planned = reconciler.plan(site.manager, RunOptions(leave_stopped=True, **options))
+        assert reconciler.apply(site.manager, planned)[1] == ()
+    return planned
+
+
+def stop_by_hand(site: Site, *units: str) -> None:
+    site.manager.stop(units, timeout=0, progress=lambda *_: None)
+
+
+def pending(site: Site) -> Pending:
+    lock = Lock(site.paths.lock, site.paths.run_note)
+    with lock.hold(lambda: None):
+        return lock.pending()
+
+
+def stamp(site: Site) -> int:
+    lock = Lock(site.paths.lock, site.paths.run_note)
+    with lock.hold(lambda: None):
+        return lock.stamp()
+
+
+# Planning.
+
+
+def test_a_plan_changes_nothing(site: Site, tmp_path: Path) -> None:
+    with site.reconciler() as reconciler, reconciler.hold():
+        planned = reconciler.plan(site.manager)
+        assert len(planned.plan.start) == 4
+    assert list((tmp_path / "units").iterdir()) == []
+    assert os.listdir(tmp_path / "lock.d") == ["lock"]
+    assert not [call for call in site.manager.calls if not call.startswith(("units", "property"))]
+
+
+def test_without_the_lock_or_a_manager_the_plan_is_of_all_vassals(site: Site) -> None:
+    site.sync()
+    with site.reconciler() as reconciler:
+        assert reconciler.plan(site.manager).scope.is_all
+        assert reconciler.plan(site.manager, RunOptions(scope=NOTHING)).scope.is_all
+        planned = reconciler.plan(None, RunOptions(keep_configs=True))
+        assert planned.scope.is_all
+        assert set(planned.desired.configs) == {site.key("a"), site.key("b"), site.key("always")}
+        assert reconciler.plan(None).desired.configs == {}
+        with reconciler.hold():
+            assert reconciler.plan(site.manager).scope == NOTHING
+
+
+def test_without_a_manager_what_is_installed_is_taken_to_listen(site: Site) -> None:
+    site.sync()
+    with site.reconciler() as reconciler:
+        assert reconciler.plan(None).diagnostics == ()
+
+
+def test_the_callers_scope_counts_after_a_run_of_its_own(site: Site, daemon: Reconciler) -> None:
+    scope = Scope.of({site.write("a", "elsewhere")})
+    planned = run(site, daemon, scope=scope)
+    assert (planned.scope, verbs(planned)) == (scope, {"a.ini": Verb.CHANGED})
+    assert (planned.vassals, planned.context.is_callers_scope, planned.context.sees_sockets) == (3, True, False)
+    assert run(site, daemon, scope=NOTHING).scope == NOTHING
+    assert site.is_done()
+
+
+def test_after_a_run_of_another_process_the_callers_scope_is_not_enough(site: Site, daemon: Reconciler) -> None:
+    site.write("b", "there")
+    site.age()
+    site.sync()
+    scope = Scope.of({site.write("a", "elsewhere")})
+    assert run(site, daemon, scope=scope).scope.is_all
+    # That run was its own again.
+    assert run(site, daemon, scope=scope).scope == scope
+
+
+def test_a_first_run_takes_no_callers_scope(site: Site) -> None:
+    with site.reconciler() as reconciler:
+        assert run(site, reconciler, scope=Scope.of({site.key("a")})).scope.is_all
+
+
+def test_after_an_interrupted_run_all_vassals_are_planned(site: Site, daemon: Reconciler) -> None:
+    lock = Lock(site.paths.lock, site.paths.run_note)
+    with lock.hold(lambda: None):
+        lock.begin(Pending(reread=frozenset({"vassal-a.service"})))
+    for _ in range(2):
+        with daemon.hold():
+            planned = daemon.plan(site.manager, RunOptions(scope=NOTHING))
+        assert planned.scope.is_all
+        assert planned.drift.unread == {"vassal-a.service"}
+    assert run(site, daemon, scope=NOTHING).scope.is_all
+    assert run(site, daemon, scope=NOTHING).scope == NOTHING
+
+
+def test_without_a_note_of_the_last_run_all_vassals_are_planned(site: Site, daemon: Reconciler) -> None:
+    stop_by_hand(site, "vassal-a.socket")
+    os.unlink(site.paths.last_run)
+    planned = run(site, daemon, scope=NOTHING)
+    # It is unknown whether the socket was up, so it is started.
+    assert (planned.scope.is_all, verbs(planned)) == (True, {"a.ini": Verb.STARTED})
+
+
+@pytest.mark.parametrize("address", ["b", "elsewhere"])
+def test_a_vassal_that_contends_with_one_outside_has_all_planned(site: Site, daemon: Reconciler, address: str) -> None:
+    scope = Scope.of({site.write("new", address)})
+    planned = run(site, daemon, scope=scope)
+    assert planned.scope.is_all == (address == "b")
+    codes = [d.code for d in planned.diagnostics]
+    assert codes == (["address-conflict"] if address == "b" else [])
+    assert "vassal-b.socket" not in planned.plan.stop
+
+
+def test_a_name_that_another_has_has_all_planned(site: Site, daemon: Reconciler) -> None:
+    (site.folder / "a.xml").write_text("<uwsgi/>")
+    planned = run(site, daemon, scope=Scope.of({f"dir://{site.folder}:a.xml"}))
+    assert planned.scope.is_all
+    assert [(d.vassal, d.code) for d in planned.diagnostics] == [("a.xml", "name-conflict")]
+
+
+# Applying.
+
+
+def test_a_run_of_some_keeps_the_time_of_the_last_run_of_all(site: Site, daemon: Reconciler) -> None:
+    """The caller did not see how the other vassals' files were when this run began."""
+    before = stamp(site)
+    run(site, daemon, scope=Scope.of({site.write("a", "elsewhere")}))
+    assert stamp(site) == before
+    planned = run(site, daemon, scope=Scope.all())
+    assert stamp(site) == planned.context.began > before
+
+
+def test_a_run_of_some_leaves_the_cache_on_disk_to_its_fingerprints(site: Site, daemon: Reconciler) -> None:
+    before = Path(site.paths.cache).read_text("utf-8")
+    moved = site.write("a", "elsewhere")
+    run(site, daemon, scope=Scope.of({moved}))
+    assert Path(site.paths.cache).read_text("utf-8") == before
+    assert daemon.cache.records[moved].address == f"@{site.name}-elsewhere"
+    site.age()
+    # For another process that vassal has changed since.
+    assert site.sync().scope == Scope.of({moved})
+    assert site.sync().scope == NOTHING
+
+
+def test_the_daemon_drops_files_from_its_cache_and_the_disk_has_them(site: Site, daemon: Reconciler) -> None:
+    record = daemon.cache.records[site.key("a")]
+    assert (record.inputs, record.outputs, record.is_clean) == ((), (), True)
+    noted = json.loads(Path(site.paths.cache).read_text("utf-8"))["vassals"][site.key("a")]
+    assert [f"{site.folder}/a.ini", f"{site.folder}/a.ini.socket"] in noted
+
+
+def test_what_an_admin_stopped_is_noted_before_anything_is_done(site: Site, daemon: Reconciler) -> None:
+    stop_by_hand(site, "vassal-a.socket")
+    site.write("b", "elsewhere")
+
+    def refuse(units: Collection[str], **_: object) -> None:
+        raise BridgeError(Diagnostic(code="manager", message=f"systemd refuses StopUnit of {sorted(units)}"))
+
+    stop, site.manager.stop = site.manager.stop, refuse  # type: ignore[method-assign]
+    with pytest.raises(BridgeError):
+        run(site, daemon, scope=Scope.all())
+    site.manager.stop = stop  # type: ignore[method-assign]
+    last = LastRunFile(site.paths.last_run).read()
+    assert last is not None
+    assert last.stopped_by_admin == {"vassal-a.socket"}
+    assert pending(site).restart == {"vassal-b.service", "vassal-b.socket"}
+    # The next run knows it, though the last did not end.
+    planned = run(site, daemon, scope=Scope.all())
+    assert planned.drift.stopped_by_admin == {"vassal-a.socket"}
+    assert verbs(planned)["b.ini"] is Verb.CHANGED
+    assert "a.ini" not in verbs(planned)
+    assert site.manager.states["vassal-a.socket"] == DEAD
+
+
+def test_a_run_of_some_keeps_what_is_noted_of_the_others(site: Site, daemon: Reconciler) -> None:
+    stop_by_hand(site, "vassal-a.socket", "vassal-b.socket", TARGET)
+    run(site, daemon, scope=Scope.all())
+    noted = {"vassal-a.socket", "vassal-b.socket", TARGET}
+    assert daemon._state.last_run().stopped_by_admin == noted
+    run(site, daemon, scope=Scope.of({site.key("always")}))
+    assert daemon._state.last_run().stopped_by_admin == noted
+    site.manager.start(["vassal-a.socket"], timeout=0, progress=lambda *_: None)
+    run(site, daemon, scope=Scope.of({site.key("a")}))
+    assert daemon._state.last_run().stopped_by_admin == noted - {"vassal-a.socket"}
+    # Nobody stopped anything, as far as a sync is concerned.
+    assert verbs(site.sync()) == {"b.ini": Verb.STARTED}
+    assert daemon._state.last_run().stopped_by_admin == set()
+
+
+def test_who_failed_is_noted_by_key(site: Site, daemon: Reconciler) -> None:
+    def start(units: Collection[str], **_: object) -> None:
+        site.manager.states |= dict.fromkeys(units, DEAD)
+
+    works, site.manager.start = site.manager.start, start  # type: ignore[method-assign]
+    moved, other = site.write("a", "elsewhere"), site.write("b", "elsewhere too")
+    for keys in ({moved}, {other}):
+        with daemon.hold():
+            planned = daemon.plan(site.manager, RunOptions(scope=Scope.of(keys), leave_stopped=True))
+            _, (problem,) = daemon.apply(site.manager, planned)
+        assert (problem.code, {problem.key}) == ("not-listening", keys)
+    assert daemon._state.last_run().failed == {moved, other}
+    assert not daemon.cache.records[moved].is_clean
+    site.manager.start = works  # type: ignore[method-assign]
+    # They are down by accident: nobody stopped them.
+    assert verbs(run(site, daemon, scope=Scope.of({moved}))) == {"a.ini": Verb.STARTED}
+    assert daemon._state.last_run().failed == {other}
+
+
+def test_a_plan_of_nothing_leaves_the_cache_alone(site: Site) -> None:
+    site.sync()
+    before = os.stat(site.paths.cache).st_ino
+    assert site.sync().scope == NOTHING
+    assert os.stat(site.paths.cache).st_ino == before
+
+
+def test_an_exec_rule_leaves_no_cache(site: Site, tmp_path: Path) -> None:
+    site.sync()
+    assert os.path.exists(site.paths.cache)
+    site.settings = Settings(emperor=site.settings.emperor, emperor_on_demand_exec=f"echo @{site.name}")
+    for _ in range(2):
+        with site.reconciler() as reconciler, reconciler.hold():
+            # One address for all: nobody gets it.
+            assert reconciler.plan(site.manager).scope.is_all
+            with suppress(BridgeError):
+                reconciler.apply(site.manager, reconciler.plan(site.manager))
+        assert os.listdir(tmp_path / "lock.d").count("roll") == 0
+
+
+# Assessing.
+
+
+def test_an_assessment_reads_only_what_changed(site: Site) -> None:
+    site.sync()
+    with site.reconciler() as reconciler:
+        assessment = reconciler.assess(site.manager)
+        assert (assessment.desired.resolved, assessment.diagnostics) == ((), ())
+        assert set(assessment.actual.installed) == {"a", "b", "always"}
+        assert assessment.actual.states["vassal-a.socket"] == LISTENING
+        site.write("new", "new")
+        (resolved,) = reconciler.assess(site.manager).desired.resolved
+        assert resolved.vassal.name == "new.ini"
+
+
+def test_an_assessment_sees_the_same_conflicts_as_a_plan(site: Site) -> None:
+    site.sync()
+    site.write("rival", "a")
+    with site.reconciler() as reconciler:
+        assessment, plan = reconciler.assess(site.manager), reconciler.plan(site.manager)
+        assert [d.code for d in assessment.diagnostics] == [d.code for d in plan.diagnostics] == ["address-conflict"]
+        assert {r.vassal.name for r in assessment.rejections} == {"rival.ini"}
+
+
+def test_what_is_installed_is_known_without_any_monitor(site: Site) -> None:
+    site.sync()
+    site.settings = Settings()
+    with site.reconciler() as reconciler:
+        assessment = reconciler.observe(site.manager)
+    assert set(assessment.actual.installed) == {"a", "b", "always"}
+    assert (assessment.desired.resolved, assessment.rejections) == ((), ())
+
+
+# Removal.
+
+
+def remove(site: Site) -> PlannedRun:
+    with site.reconciler() as reconciler, reconciler.hold():
+        planned = reconciler.plan_removal(site.manager)
+        assert reconciler.apply(site.manager, planned)[1] == ()
+        reconciler.forget()
+    return planned
+
+
+@pytest.mark.parametrize("binary", ["", "/nowhere/uwsgi"])
+def test_a_removal_leaves_nothing_and_needs_neither_uwsgi_nor_vassals(site: Site, tmp_path: Path, binary: str) -> None:
+    site.sync()
+    site.settings = Settings(binary_path=binary)
+    planned = remove(site)
+    assert verbs(planned) == dict.fromkeys(("a.ini", "b.ini", "always.ini"), Verb.REMOVED)
+    assert planned.removed == {"a": "a.ini", "b": "b.ini", "always": "always.ini"}
+    assert list((tmp_path / "units").iterdir()) == []
+    assert not (tmp_path / "lock.d").exists()
+    assert all(state.is_down for state in site.manager.states.values())
+    with site.reconciler() as reconciler:
+        assert reconciler.plan_removal(site.manager).plan.is_empty
+
+
+def test_a_killed_removal_is_taken_up(site: Site, tmp_path: Path) -> None:
+    site.sync()
+    with site.reconciler() as reconciler, reconciler.hold():
+        reconciler.apply(site.manager, reconciler.plan_removal(site.manager))
+    assert set(COMMON).isdisjoint(os.listdir(tmp_path / "units"))
+    assert (tmp_path / "lock.d").exists()
+    remove(site)
+    assert not (tmp_path / "lock.d").exists()
+
+
+def test_what_was_removed_is_made_anew(site: Site) -> None:
+    site.sync()
+    remove(site)
+    assert verbs(site.sync()) == dict.fromkeys(("a.ini", "b.ini", "always.ini"), Verb.ADDED)
+
+
+# Rendering and retrying.
+
+
+def test_units_are_rendered_by_any_name_of_a_vassal(site: Site) -> None:
+    with site.reconciler() as reconciler:
+        for name in ("a", "a.ini", f"{site.folder}/a.ini", "vassal-a.socket", site.key("a")):
+            texts, problems = reconciler.render(name)
+            assert (set(texts), problems) == ({"vassal-a.service", "vassal-a.socket"}, ())
+        assert reconciler.render("none") == ({}, ())
+        site.write("bad", text="[uwsgi]\ninclude = /nowhere.ini\n")
+        texts, (problem,) = reconciler.render("bad.ini")
+        assert (texts, problem.code) == ({}, "config-unreadable")
+
+
+def test_a_retry_starts_what_is_down_of_the_vassals_named(site: Site) -> None:
+    site.sync()
+    stop_by_hand(site, "vassal-a.socket", "vassal-b.socket")
+    with site.reconciler() as reconciler, reconciler.hold():
+        assert [str(one.verb) for one in reconciler.retry(site.manager, "a")] == ["retried"]
+        assert reconciler.retry(site.manager, "none") == []
+    assert site.manager.states["vassal-a.socket"] == LISTENING
+    assert site.manager.states["vassal-b.socket"] == DEAD
+
+
+def test_monitors_are_opened_once(site: Site) -> None:
+    site.settings = replace(site.settings, emperor=(str(site.folder), f"{site.folder}/", str(site.folder.parent)))
+    with site.reconciler() as reconciler:
+        assert [monitor.id for monitor in reconciler.monitors] == [
+            f"dir://{site.folder}",
+            f"dir://{site.folder.parent}",
+        ]
