@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import count, errors, printable
+from bridge.diagnostics import count, errors, printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -117,7 +117,7 @@ def _diff(unit: str, before: str, after: str) -> Iterator[str]:
 
 
 def _print_lines(lines: Iterable[str]) -> None:
-    sys.stdout.writelines(lines)
+    sys.stdout.writelines(map(printable_lines, lines))
 
 
 def print_table(rows: Sequence[Row]) -> None:

@@ -121,14 +121,13 @@ class Reconciler:
         if planned.scope.is_all:
             self._directory.clean()
         last = self._state.begin(planned)
-        executor = self._executor(manager, waits_for_late=planned.context.waits_for_late)
-        left = self._state.carried(planned)
+        executor, left = self._executor(manager, planned.context.waits_for_late), self._state.carried(planned)
         if not planned.plan.is_empty:
             left = executor.apply(planned.plan, planned.actual.files, planned.conflicts.accepted, left)
         self._late.retain(set(map(label_of, left.restart)))
         done = replace(planned, late=frozenset(self._late.due))
-        down = planned.meant_down | done.late
-        problems = (*executor.check(planned.conflicts.accepted, down=down), *unkillable(done, self._late.killed))
+        checked = executor.check(done.conflicts.accepted, down=done.meant_down)
+        problems = (*checked, *unkillable(done, self._late.killed))
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)
         return done, problems
@@ -229,7 +228,7 @@ class Reconciler:
         scope = incremental.ChangeDetector(self.monitors, self._directory).changed(cache, digests, manager)
         return None if scope is None else (scope, cache, digests)
 
-    def _executor(self, manager: Manager, *, waits_for_late: bool = True) -> PlanExecutor:
+    def _executor(self, manager: Manager, waits_for_late: bool = True) -> PlanExecutor:
         return PlanExecutor(
             directory=self._directory,
             pauses=self._pauses,

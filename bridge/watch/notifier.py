@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import count, errors
+from bridge.diagnostics import bounded, count, errors
 from bridge.lifecycle.events import Event, LifecycleEvent
 from bridge.lifecycle.journal import tell, tell_run
 from bridge.lifecycle.tracker import LifecycleTracker
@@ -138,7 +138,7 @@ class Notifier:
     def _report_new(self, problems: Iterable[Diagnostic]) -> None:
         current = frozenset(problems)
         new = sorted(current - self._problems, key=str)
-        for problem in new:
+        for problem in bounded(new):
             # A vassal's problems and its events are counted apart: their keys and labels differ.
             self._entries.add(problem.key, problem) if problem.key else self._tell(problem)
         self._problems = current
