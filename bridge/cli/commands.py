@@ -15,7 +15,7 @@ from bridge import __version__
 from bridge.cli.options import settings_options
 from bridge.cli.session import connected_reconciler, disable_garbage_collection, open_reconciler, print_waiting
 from bridge.config.load import load_invocation
-from bridge.diagnostics import BridgeError, Diagnostic, count, errors, printable
+from bridge.diagnostics import BridgeError, Diagnostic, bounded, count, errors, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
     if not dry_run and (changes or done.new):
         from bridge.lifecycle.journal import tell_run
 
-        tell_run(changes, done.new, user_manager=invocation.paths.user_manager)
+        tell_run(changes, bounded(done.new), user_manager=invocation.paths.user_manager)
     if as_json:
         output.print_json(
             {
@@ -73,7 +73,7 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
         output.print_changes(changes, planned=dry_run)
         if dry_run:
             output.print_diff(done.planned.plan, done.planned.actual)
-        output.print_diagnostics(done.new)
+        output.print_diagnostics(bounded(done.new))
         summary = output.summary(changes, done.diagnostics, done.planned.vassals, places=done.places)
         output.print_line(summary + output.repeated(done.repeated))
     _exit_on_errors(done.diagnostics)

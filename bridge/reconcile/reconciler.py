@@ -60,7 +60,7 @@ class Reconciler:
         self._state = RunState(paths, settings)
         self._late = LateVassals()
         self.late: dict[str, LateVassal] = {}
-        """The vassals that have not ended, by key. Whoever does not wait for them runs for them again."""
+        """The vassals that have not ended, by key, if nobody waited for them: another run must take them up."""
 
     @cached_property
     def _planner(self) -> Planner:
@@ -140,8 +140,8 @@ class Reconciler:
                 left = executor.apply(planned.plan, planned.actual.files, planned.conflicts.accepted, left)
             self._late.retain(set(map(label_of, left.restart)))
             done = replace(planned, late=frozenset(self._late.due))
-            problems = tuple(executor.check(planned.conflicts.accepted, down=planned.meant_down | done.late))
-            problems += unkillable(done, self._late.killed)
+            checked = executor.check(done.conflicts.accepted, down=done.meant_down)
+            problems = (*checked, *unkillable(done, self._late.killed))
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)
         return done, problems

@@ -144,8 +144,8 @@ class PlannedRun(Assessment):
 
     @property
     def meant_down(self) -> frozenset[str]:
-        """Labels of vassals that are down because they, or an admin, want it so."""
-        return frozenset(
+        """Labels of vassals that are down because they, or an admin, want it so, or because another run starts them."""
+        return self.late | frozenset(
             label
             for label, installed in self.actual.installed.items()
             if (label in self.drift.exiled or installed.primary_unit in self.drift.stopped_by_admin)

@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import count, errors
+from bridge.diagnostics import bounded, count, errors
 from bridge.lifecycle.events import Event, LifecycleEvent
 from bridge.lifecycle.journal import tell, tell_run
 from bridge.lifecycle.tracker import LifecycleTracker
 from bridge.model.change import Change
-from bridge.model.unit_names import PAUSE_PREFIX, label_of, pause_of
+from bridge.model.unit_names import PAUSE_PREFIX, label_of, pause_of, vassal_unit
 from bridge.watch.coalesce import Coalescer
 from bridge.watch.terminal import print_line
 
@@ -162,7 +162,7 @@ class Notifier:
     def _report_new(self, problems: Iterable[Diagnostic]) -> None:
         current = frozenset(problems)
         new = sorted(current - self._problems, key=str)
-        for problem in new:
+        for problem in bounded(new):
             # A vassal's problems and its events are counted apart: their keys and labels differ.
             self._entries.add(problem.key, problem) if problem.key else self._tell(problem)
         self._problems = current

@@ -165,7 +165,10 @@ class World:
     reload_works: bool = True
 
     def __post_init__(self) -> None:
-        self.late = LateVassals(lambda: self.clock)
+        self.late = LateVassals(self.now)
+
+    def now(self) -> float:
+        return self.clock
 
     def observe(self) -> ActualState:
         files = {name: _unit_file(name, text) for name, text in self.files.items() if is_bridge_name(name)}

@@ -64,7 +64,7 @@ def test_each_kind_is_found_with_its_place(etc: Path, setting: str, reason: str)
     [
         "EnvironmentFile=-/no/x", "EnvironmentFile=/no/x\nEnvironmentFile=", "EnvironmentFile=/no/%i",
         "ReadWritePaths=-/no/y", "ReadWritePaths=+/etc", "WorkingDirectory=~",
-        "WorkingDirectory=/no\nWorkingDirectory=/", "User=no-such-user\nUser=root", "ExecStartPre=-/no/app", "ExecStartPre=app", "ConditionPathExists=|/no/c",
+        "WorkingDirectory=/no\nWorkingDirectory=/", "User=no-such-user\nUser=root", "ExecStartPre=-/no/app", "ExecStartPre=app", "ConditionPathExists=|/no/c",  # noqa: E501
         "ConditionPathExists=/no/c\nConditionPathExists=", "AssertPathExistsGlob=/etc/pass*",
         "EnvironmentFile=\\\n  /etc/passwd", "#EnvironmentFile=/no/x", "Requires=absent.service",
     ],
