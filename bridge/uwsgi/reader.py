@@ -14,8 +14,9 @@ from bridge.host.found_file import FoundFile, NotAFileError
 from bridge.uwsgi import magic_variables, parse_ini, parse_json, parse_xml, parse_yaml
 from bridge.uwsgi.budget import LOOKUP, Budget
 from bridge.uwsgi.conditions import Surroundings
+from bridge.uwsgi.ignored import explain
 from bridge.uwsgi.interpreter import Process
-from bridge.uwsgi.options import COMMAND_LINE, Config, ConfigError, Option
+from bridge.uwsgi.options import COMMAND_LINE, Config, ConfigError, Option, Remark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -120,6 +121,7 @@ class _Reading:
         self._owner = -1
         self._asked: dict[str, None] = {}
         self._tested: dict[str, int | None] = {}
+        self._remarks: dict[Remark, None] = {}
         self._last_ini = config.path
 
     def config(self) -> Config:
@@ -146,7 +148,8 @@ class _Reading:
         process.config(kind, path)
         process.add(self._parsed(file, kind, self._config))
         process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in self._view.after)
-        return Config(path, tuple(process.finish()), tuple(process.unread), tuple(self._asked))
+        options = tuple(process.finish())
+        return Config(path, options, tuple(process.unread), tuple(self._asked), tuple(self._remarks))
 
     def _parsed(self, file: _File, kind: str, source: _Section) -> list[Option]:
         absolute = os.path.join(self._cwd, source.path)
@@ -164,7 +167,12 @@ class _Reading:
         self._first = self._first or values
         builds = {"program": self._view.program} if kind == "xml" else {}
         parser = functools.partial(_PARSERS[kind], section=source.section, **builds)
-        return _parse(file.data, parser, source.path, values, self._budget)
+        options = _parse(file.data, parser, source.path, values, self._budget)
+        if not options:
+            text = file.data.decode("utf-8", "surrogateescape")
+            if remark := explain(text, kind, path=source.path, section=source.section):
+                self._remarks[remark] = None
+        return options
 
     def _load(self, option: Option) -> list[Option] | None:
         """Read what an option includes, or return None if it is no file that the vassal's owner could read.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import Diagnostic, printable
+from bridge.diagnostics import Diagnostic, Severity, printable
 from bridge.host.links import link_targets
 from bridge.host.users import missing_owner
 from bridge.model.unit_names import EscapeError
@@ -54,6 +54,8 @@ class Resolution:
 
     resolved: ResolvedVassal
     config: Config
+    diagnostics: tuple[Diagnostic, ...] = ()
+    """Warnings on the config."""
 
 
 def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolution | Diagnostic:
@@ -83,7 +85,11 @@ def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolu
         backlog=_backlog(config),
         sources=_sources(vassal, config, rule),
     )
-    return Resolution(resolved, config)
+    remarks = (
+        vassal.problem("config-empty", r.message, r.hint, at=(r.path, r.line), severity=Severity.WARNING)
+        for r in config.remarks
+    )
+    return Resolution(resolved, config, tuple(remarks))
 
 
 def _read(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -> tuple[Config, SpawnSpec] | Diagnostic:
