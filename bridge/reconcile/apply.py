@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bridge.reconcile.stops import LateVassals
     from bridge.state.lock import Lock
     from bridge.state.pauses import PauseNotes
-    from bridge.systemd.manager import Manager
+    from bridge.systemd.protocol import Manager
     from bridge.units.directory import UnitDirectory
 
 SOCKET_PATIENCE, SOCKET_PATIENCE_EACH = 10.0, 0.02

@@ -119,7 +119,7 @@ def occupied_addresses(desired: Desired, actual: ActualState) -> dict[Address, s
     """Return the desired addresses that cannot be listened on, each with the reason."""
     own = {
         installed.canonical_address
-        for installed in actual.installed.values()
+        for installed in (*actual.installed.values(), *actual.of_others.values())
         if installed.canonical_address and not (actual.is_asked and actual.state(installed.socket).is_down)
     }
     return find_occupied((s.canonical_address for s in desired.resolved if s.canonical_address), own)
@@ -229,10 +229,10 @@ def _reject_held(search: _Search, held: list[InstalledVassal]) -> None:
     for resolved in search.candidates:
         label = resolved.vassal.label
         if label in labels:
-            _reject_name(search, resolved, label, [labels[label].config])
+            _reject_name(search, resolved, label, [_place(labels[label])])
         elif resolved.canonical_address:
             holders = [
-                (i.config, i.address) for i in addresses.get(collision_key(resolved.canonical_address), ())
+                (_place(i), i.address) for i in addresses.get(collision_key(resolved.canonical_address), ())
                 if i.canonical_address and overlaps(i.canonical_address, resolved.canonical_address)
             ]  # fmt: skip
             if holders:
@@ -256,6 +256,10 @@ def _reject_address(search: _Search, resolved: ResolvedVassal, others: list[tupl
         f"its address {resolved.address} is also wanted by {listed}",
         "give one of them another address; a vassal that already listens there goes on",
     )
+
+
+def _place(installed: InstalledVassal) -> str:
+    return f"{installed.config} of {installed.configuration}" if installed.configuration else installed.config
 
 
 def _listed(others: list[str]) -> str:

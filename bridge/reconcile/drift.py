@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bridge.reconcile.desired import Desired
     from bridge.reconcile.run import RunContext
     from bridge.state.last_run import LastRun
-    from bridge.systemd.manager import Manager
+    from bridge.systemd.protocol import Manager
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bridge.reconcile.run import RunContext
     from bridge.state.cache import VassalCache
     from bridge.state.pauses import PauseNotes
-    from bridge.systemd.manager import Manager
+    from bridge.systemd.protocol import Manager
     from bridge.units.directory import UnitDirectory
 
 T = TypeVar("T")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,14 +26,15 @@ from bridge.units.directory import UnitDirectory
 from bridge.vassals.resolve import unwritable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
     from bridge.diagnostics import Diagnostic
     from bridge.progress import Progress
     from bridge.state.cache import VassalCache
-    from bridge.systemd.manager import Manager
+    from bridge.systemd.protocol import Manager
 
 _ANY = RunOptions()
 
@@ -76,17 +76,15 @@ class Reconciler:
         for monitor in self.monitors:
             monitor.close()
 
-    @contextmanager
     def hold(
         self, waiting: Callable[[], None] = lambda: None, alive: Callable[[], None] | None = None
-    ) -> Iterator[None]:
+    ) -> AbstractContextManager[None]:
         """Hold the lock of all runs; if another run has it, call ``waiting`` once, ``alive`` again and again, and wait.
 
         Raises:
             BridgeError: the lock cannot be taken.
         """
-        with self._state.lock.hold(waiting, alive):
-            yield
+        return self._state.lock.hold(waiting, alive)
 
     def plan(self, manager: Manager | None, options: RunOptions = _ANY) -> PlannedRun:
         """Plan a run. Without the lock, or without a manager, it is a plan of all vassals that cannot be applied.

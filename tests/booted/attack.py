@@ -245,7 +245,7 @@ class Attack:
         if path.startswith(f"{SOCKETS}/{UIDS[MALLORY]}/"):
             return all(self._is_his_socket(side) for side in sides)
         if any(fnmatchcase(path, pattern) for pattern in BRIDGES) and f"/{UIDS[VICTIM]}/" not in path:
-            return all(side.uid == side.gid == 0 and not side.mode & 0o022 or side.kind == "l" for side in sides)
+            return all((side.uid == side.gid == 0 and not side.mode & 0o022) or side.kind == "l" for side in sides)
         folder = known.get(path.rpartition("/")[0] or "/")
         may_write = folder is not None and (folder.uid == UIDS[MALLORY] or bool(folder.mode & 0o002))
         return may_write and all(side.uid == UIDS[MALLORY] for side in sides)
