@@ -62,15 +62,15 @@ class ProcessView:
     """The path of the uWSGI program; builds differ, and without it the oldest is assumed."""
 
 
-def read(path: str, view: ProcessView, *, max_bytes: int = MAX_BYTES) -> Config:
-    """Read a config as that uWSGI process would, and return its options.
+def read(path: str, view: ProcessView, *, section: str = "uwsgi", max_bytes: int = MAX_BYTES) -> Config:
+    """Read a section of a config as that uWSGI process would, and return its options.
 
     The extension of each file decides its format; without a known one it is ini.
 
     Raises:
         ConfigError: uWSGI would not start with it, or it exceeds a bound of the bridge.
     """
-    return _Reading(_Section(path), view, max_bytes).config()
+    return _Reading(_Section(path, section), view, max_bytes).config()
 
 
 def _parse(data: bytes, parser: Parser, path: str, values: Mapping[str, str], budget: Budget) -> list[Option]:
@@ -145,7 +145,7 @@ class _Reading:
         self._first = dict.fromkeys(magic_variables.UPPER, "")
         process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in self._view.before)
         self._first = None
-        process.config(kind, path)
+        process.config(kind, path if self._config.section == "uwsgi" else ":".join(self._config))
         process.add(self._parsed(file, kind, self._config))
         process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in self._view.after)
         options = tuple(process.finish())
