@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +180,8 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
     Raises:
         BridgeError: it cannot be read, is not TOML, or has unknown names or values of the wrong type.
     """
+    import tomllib
+
     try:
         text = path.read_text("utf-8")
         table = tomllib.loads(text)
@@ -210,6 +210,8 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
 def _what_is_wrong(name: str, setting: Setting | None) -> tuple[str, str]:
     """Return what is wrong with a name, or with the value of a setting, and what to write."""
     if setting is None:
+        from difflib import get_close_matches
+
         close = get_close_matches(name, [*NAMES, _INI_FILE], n=1)
         hint = f"did you mean {close[0]!r}?" if close else "emperor-bridge sync --help lists them all"
         return f"there is no setting {name!r}", hint

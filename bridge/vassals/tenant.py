@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import printable
@@ -168,7 +167,6 @@ def _trust(directory: str, tenant: Owner) -> Trust:
     return Trust(uid, info.st_gid if is_group else 0)
 
 
-@cache
 def _first_unprivileged_port() -> int:
     """Return the first port that needs no privilege (ip(7), ``ip_unprivileged_port_start``)."""
     try:
