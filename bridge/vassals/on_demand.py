@@ -24,6 +24,7 @@ from bridge.model.unit_names import EscapeError
 from bridge.units.quoting import value
 from bridge.vassals.address_hints import MistakeFinder
 from bridge.vassals.guard import Guard
+from bridge.vassals.shell_syntax import shell_hint
 from bridge.vassals.tenant import read_rule
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def rule_in_force(settings: Settings) -> Callable[[Vassal], RuleResult]:
     if rule.kind is RuleKind.DIRECTORY:
         return partial(_by_directory, rule.value)
     if rule.kind is RuleKind.EXEC:
-        return partial(_by_exec, _split(rule.value))
+        return partial(_by_exec, _split(rule.value), shell_hint(rule.value))
     return _no_rule
 
 
@@ -140,7 +141,7 @@ def _by_directory(directory: str, vassal: Vassal) -> RuleResult:
     return replace(result, is_admins=True)
 
 
-def _by_exec(command: tuple[str, ...], vassal: Vassal) -> RuleResult:
+def _by_exec(command: tuple[str, ...], hint: str, vassal: Vassal) -> RuleResult:
     try:
         raw = output_of(
             (*command, vassal.config.path), timeout=EXEC_TIMEOUT, max_bytes=EXEC_OUTPUT_MAX, cwd=vassal.directory
@@ -149,9 +150,12 @@ def _by_exec(command: tuple[str, ...], vassal: Vassal) -> RuleResult:
         return _reject(
             vassal,
             f"the on-demand command {shlex.join(command)} {error}",
-            "run it by hand with the config as its argument",
+            hint or "run it by hand with the config as its argument",
         )
-    return _result(raw, vassal, vassal.config.path)
+    result = _result(raw, vassal, vassal.config.path)
+    if hint and result.is_invalid:
+        return replace(result, diagnostics=tuple(replace(one, hint=hint) for one in result.diagnostics))
+    return result
 
 
 def _result(raw: bytes, vassal: Vassal, source: str) -> RuleResult:
