@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .bridge import APP, APP_TEXT, config
@@ -102,7 +103,7 @@ def test_a_stop_ends_every_pause(machine: Machine, bridge: Bridge) -> None:
     bridge.sync()
     for name in drop_ins:
         client = machine.popen(sys.executable, str(HERE / "client.py"), "--timeout=60", "uwsgi", f"/run/{name}.sock")
-        machine.cleanups.append(lambda client=client: kill(client))
+        machine.cleanups.append(partial(kill, client))
         machine.wait_unit(f"pause-vassal-{name}.service", "ActiveState", "activating")
     assert {row["state"] for row in bridge.status().values()} == {"failed"}
     machine.run("systemctl", "stop", "vassals.target", timeout=60)
@@ -125,7 +126,7 @@ def test_a_retry_ends_every_pause(machine: Machine, bridge: Bridge) -> None:
     bridge.sync()
     for name in kinds:
         client = machine.popen(sys.executable, str(HERE / "client.py"), "--timeout=60", "uwsgi", f"/run/{name}.sock")
-        machine.cleanups.append(lambda client=client: kill(client))
+        machine.cleanups.append(partial(kill, client))
         machine.wait_unit(f"pause-vassal-{name}.service", "ActiveState", "activating")
     machine.write("/srv/retry", "")
     for name in kinds:
