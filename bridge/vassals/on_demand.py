@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from bridge.model.address import AddressError, parse_address
 from bridge.model.unit_names import EscapeError
 from bridge.units.quoting import value
 from bridge.vassals.guard import Guard
+from bridge.vassals.patience import Patience
 from bridge.vassals.tenant import read_rule
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ EXEC_TIMEOUT = 10.0
 """Seconds one run of the command may take."""
 EXEC_OUTPUT_MAX = 4096
 """Bytes the command may print."""
+_PATIENCE = Patience()
+"""With the commands for tenants' vassals. Whoever made them slow is remembered from run to run."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -69,7 +73,7 @@ def rule_in_force(settings: Settings) -> Callable[[Vassal], RuleResult]:
     if rule.kind is RuleKind.DIRECTORY:
         return partial(_by_directory, rule.value)
     if rule.kind is RuleKind.EXEC:
-        return partial(_by_exec, _split(rule.value))
+        return partial(_by_exec, _split(rule.value), _PATIENCE if settings.emperor_tyrant else None)
     return _no_rule
 
 
@@ -133,17 +137,26 @@ def _by_directory(directory: str, vassal: Vassal) -> RuleResult:
     return replace(result, is_admins=True)
 
 
-def _by_exec(command: tuple[str, ...], vassal: Vassal) -> RuleResult:
-    try:
-        raw = output_of(
-            (*command, vassal.config.path), timeout=EXEC_TIMEOUT, max_bytes=EXEC_OUTPUT_MAX, cwd=vassal.directory
+def _by_exec(command: tuple[str, ...], patience: Patience | None, vassal: Vassal) -> RuleResult:
+    limit = EXEC_TIMEOUT if patience is None else min(EXEC_TIMEOUT, patience.limit(vassal.config.owner.uid))
+    if not limit:
+        return _reject(
+            vassal,
+            "the on-demand command took too long for vassals of this owner, so it is not run for this one now",
+            "see why it waits; it is run again some minutes later",
         )
+    began = time.monotonic()
+    try:
+        raw = output_of((*command, vassal.config.path), timeout=limit, max_bytes=EXEC_OUTPUT_MAX, cwd=vassal.directory)
     except CommandError as error:
         return _reject(
             vassal,
             f"the on-demand command {shlex.join(command)} {error}",
             "run it by hand with the config as its argument",
         )
+    finally:
+        if patience is not None:
+            patience.charge(vassal.config.owner.uid, time.monotonic() - began)
     return _result(raw, vassal, vassal.config.path)
 
 
