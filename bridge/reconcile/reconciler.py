@@ -122,10 +122,10 @@ class Reconciler:
         executor = self._executor(manager, waits_for_late=planned.context.waits_for_late)
         left = self._state.carried(planned)
         if not planned.plan.is_empty:
-            left = executor.apply(planned.plan, planned.actual.files, planned.conflicts.accepted, left)
+            left = executor.apply(planned.plan, planned.actual.files, planned.unmoved, left)
         self._late.retain(set(map(label_of, left.restart)))
         done = replace(planned, late=frozenset(self._late.due))
-        problems = tuple(executor.check(planned.conflicts.accepted, down=planned.meant_down | done.late))
+        problems = tuple(executor.check(planned.unmoved, down=planned.meant_down | done.late))
         problems += unkillable(done, self._late.killed)
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.lifecycle.history import read_histories
+from bridge.reconcile.sockets import lost_sockets
 from bridge.status.table import table
+from bridge.vassals.guard import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +39,9 @@ def read_status(manager: SystemdManager, reconciler: Reconciler, *, user_manager
     """
     assessment = reconciler.assess(manager) if reconciler.monitors else reconciler.observe(manager)
     histories = read_histories(user_manager=user_manager)
+    lost = lost_sockets(assessment.actual, manager, Guard())
     return StatusReport(
-        rows=table(assessment, manager, histories),
+        rows=table(assessment, manager, histories, lost),
         states=dict(assessment.actual.states),
         histories=histories,
         diagnostics=assessment.diagnostics,
