@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bridge.host.links import EndlessPathError, PathWalk, make_real_path, readlink
 from bridge.model.unit_names import TARGET
+from bridge.reconcile.findings import Drift
 from bridge.reconcile.sockets import lost_sockets
 from bridge.vassals.guard import Guard
 
@@ -18,24 +19,6 @@ if TYPE_CHECKING:
     from bridge.reconcile.run import RunContext
     from bridge.state.last_run import LastRun
     from bridge.systemd.protocol import Manager
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drift:
-    """How the actual state has drifted from what the last run left."""
-
-    outdated: frozenset[str] = frozenset()
-    """Labels of vassals that run, or gave up, on an older config than the one on disk."""
-    sockets_lost: frozenset[str] = frozenset()
-    """Labels of vassals whose socket systemd takes for active, while no client can reach it."""
-    exiled: frozenset[str] = frozenset()
-    """Labels of vassals that asked, with exit code 26, not to be started again."""
-    stopped_by_admin: frozenset[str] = frozenset()
-    """Units that somebody else stopped, and that stay stopped."""
-    interrupted: frozenset[str] = frozenset()
-    """Units that an interrupted run was about to stop and start again."""
-    unread: frozenset[str] = frozenset()
-    """Units whose files an interrupted run may have changed without stopping them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +88,7 @@ class DriftDetector:
         changed: dict[str, tuple[str, int]] = {}
         for vassal in (one.vassal for one in desired.resolved):
             is_pausing = not actual.state(vassal.pause).is_down
-            if not is_pausing and actual.state(vassal.service).active not in {"active", "failed"}:
+            if not is_pausing and actual.state(vassal.service).active not in {"activating", "active", "failed"}:
                 continue
             path = vassal.config.path
             with self.guard.of(vassal):

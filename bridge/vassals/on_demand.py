@@ -18,9 +18,11 @@ from bridge.diagnostics import BridgeError, Diagnostic, Severity, printable
 from bridge.host.files import FileError, ForeignFileError
 from bridge.host.links import link_targets
 from bridge.host.process import CommandError, output_of
+from bridge.host.users import find_login, user_name
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit_names import EscapeError
 from bridge.units.quoting import value
+from bridge.vassals.address_hints import MistakeFinder
 from bridge.vassals.guard import Guard
 from bridge.vassals.tenant import read_rule
 
@@ -37,6 +39,8 @@ EXEC_TIMEOUT = 10.0
 """Seconds one run of the command may take."""
 EXEC_OUTPUT_MAX = 4096
 """Bytes the command may print."""
+_SHOWN = 120
+"""Characters of an address that a message shows."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -129,6 +133,9 @@ def _foreign_rule(vassal: Vassal, path: str, whose: str) -> Diagnostic:
 
 
 def _by_directory(directory: str, vassal: Vassal) -> RuleResult:
+    if mistake := _finder(vassal, "").find(directory):
+        hint = f"write emperor-on-demand-directory = {printable(mistake.meant)}" if mistake.meant else "write a path"
+        return _reject(vassal, f"emperor-on-demand-directory {printable(directory)!r} {mistake.message}", hint)
     result = _address_of(f"{directory.rstrip('/')}/{vassal.stem}.socket", vassal, vassal.config.path)
     return replace(result, is_admins=True)
 
@@ -166,7 +173,7 @@ def _result(raw: bytes, vassal: Vassal, source: str) -> RuleResult:
             "write a plain address on one line",
             (source, 1),
         )
-    result = _address_of(text, vassal, source) if text else RuleResult()
+    result = _address_of(text, vassal, source, _finder(vassal, source)) if text else RuleResult()
     if newline and tail.strip() and not result.is_invalid:
         more = vassal.problem(
             "rule-more-lines",
@@ -179,8 +186,11 @@ def _result(raw: bytes, vassal: Vassal, source: str) -> RuleResult:
     return result
 
 
-def _address_of(text: str, vassal: Vassal, source: str) -> RuleResult:
+def _address_of(text: str, vassal: Vassal, source: str, finder: MistakeFinder | None = None) -> RuleResult:
     line = None if source == vassal.config.path else 1
+    if finder and (mistake := finder.find(text)):
+        hint = f"write {printable(mistake.meant)}" if mistake.meant else "write the address alone, as in /run/app.sock"
+        return _reject(vassal, f"{printable(text[:_SHOWN])!r} {mistake.message}", hint, (source, line))
     try:
         address = parse_address(text, base=vassal.directory)
         value(str(address))
@@ -189,6 +199,15 @@ def _address_of(text: str, vassal: Vassal, source: str) -> RuleResult:
     except EscapeError as error:
         return _reject(vassal, f"the socket address cannot be used: {error}", "choose another name", (source, line))
     return RuleResult(address=address)
+
+
+def _finder(vassal: Vassal, source: str) -> MistakeFinder:
+    return MistakeFinder(user_name(vassal.config.owner.uid), _home, is_printed=source == vassal.config.path)
+
+
+def _home(user: str) -> str | None:
+    login = find_login(user)
+    return login.home if login else None
 
 
 def _reject(vassal: Vassal, message: str, hint: str, at: tuple[str | None, int | None] = (None, None)) -> RuleResult:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config.settings import Settings
+from bridge.diagnostics import Severity
 from bridge.host.links import link_targets
 from bridge.model.address import parse_address, parse_uwsgi_socket
 from bridge.model.vassal import Owner, ResolvedVassal
@@ -188,3 +189,14 @@ def test_a_relative_socket_in_any_of_its_folders(tmp_path: Path) -> None:
         assert (found.code, found.line) == ("socket-is-rules", 3)
     other = decide_as_it_is(tmp_path, RuleResult(address=parse_address("/srv/a.sock", base="/")))
     assert isinstance(other, ResolvedVassal)
+
+
+def test_a_config_without_options_is_served_with_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "app.ini").write_text("[uWSGI]\nsocket = :1\n", "utf-8")
+    vassal = make_vassal(folder=str(tmp_path))
+    defaults = SpawnDefaults(settings=Settings(), program="/usr/bin/uwsgi")
+    found = resolve(vassal, RuleResult(), ResolveContext(defaults, Environments(None, user_manager=False), as_is))
+    assert isinstance(found, Resolution)
+    (warning,) = found.diagnostics
+    assert (warning.code, warning.severity) == ("config-empty", Severity.WARNING)
+    assert (warning.path, warning.line, warning.key) == (f"{tmp_path}/app.ini", 1, vassal.key)
