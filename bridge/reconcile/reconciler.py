@@ -136,10 +136,10 @@ class Reconciler:
         if planned.scope.keys != frozenset():
             executor = self._executor(manager, waits_for_late=planned.context.waits_for_late)
             if not planned.plan.is_empty:
-                left = executor.apply(planned.plan, planned.actual.files, planned.conflicts.accepted, left)
+                left = executor.apply(planned.plan, planned.actual.files, planned.unmoved, left)
             self._late.retain(set(map(label_of, left.restart)))
             done = replace(planned, late=frozenset(self._late.due))
-            checked = executor.check(done.conflicts.accepted, down=done.meant_down)
+            checked = executor.check(done.unmoved, down=done.meant_down)
             problems = (*checked, *unkillable(done, self._late.killed))
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)
