@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bridge.reconcile.stops import LateVassals
     from bridge.state.lock import Lock
     from bridge.state.pauses import PauseNotes
-    from bridge.systemd.manager import Manager
+    from bridge.systemd.protocol import Manager
     from bridge.units.directory import UnitDirectory
 
 SOCKET_PATIENCE, SOCKET_PATIENCE_EACH = 10.0, 0.02
@@ -103,9 +103,17 @@ class PlanExecutor:
         services = [unit for unit in plan.start if unit.endswith(".service") and label_of(unit) not in late]
         patience = SERVICE_PATIENCE if self.waits_for_late else BRIEF_PATIENCE
         self.manager.start(services, timeout=patience, progress=stage(self.progress, "starting vassals"))
-        if plan.reload:
-            self.manager.reload_units(plan.reload)
+        self._reload(plan.reload)
         return late
+
+    def _reload(self, services: Collection[str]) -> None:
+        states = self.manager.units(services) if services else {}
+        # A chroot or a wrapper can hide $NOTIFY_SOCKET from uWSGI. Such a vassal works, and is "starting" for ever.
+        mute = {unit for unit in services if unit in states and states[unit].active == "activating"}
+        if ready := [unit for unit in services if unit not in mute]:
+            self.manager.reload_units(ready)
+        if mute:
+            self.manager.hang_up(sorted(mute))
 
     def retry(self, services: Iterable[str]) -> None:
         """End the pauses of services that failed: connections that wait for them are served at once.
@@ -118,6 +126,8 @@ class PlanExecutor:
                 self.pauses.forget(services)
             except OSError as error:
                 raise BridgeError(_unwritable(error)) from error
+            # Of a service that has failed already, systemd does not report that it could not be started.
+            self.manager.reset_failed(services)
             pauses = [pause_of(service) for service in services]
             self.manager.stop(pauses, timeout=SERVICE_PATIENCE, progress=stage(self.progress, "ending pauses"))
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bridge.monitors.base import Monitor
     from bridge.reconcile.run import PlannedRun
     from bridge.state.cache import VassalCache
-    from bridge.systemd.manager import Manager
+    from bridge.systemd.protocol import Manager
     from bridge.units.directory import UnitDirectory
 
 MOST = 200

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +38,15 @@ class Option:
     """Whether the admin wrote all of its value; no owner of a file can set this."""
 
 
+class Remark(NamedTuple):
+    """What uWSGI accepts without a word and an admin does not mean, in words for the admin."""
+
+    message: str
+    hint: str
+    path: str
+    line: int
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """The options that a uWSGI process has after it has read a config."""
@@ -52,6 +61,8 @@ class Config:
     """
     asked: tuple[str, ...] = ()
     """Further files that it depends on: those of ``@(file)``, and those that its conditions test."""
+    remarks: tuple[Remark, ...] = ()
+    """Why files have no options that are meant to have some."""
 
     def all(self, *keys: str) -> Iterator[Option]:
         """Yield the options with one of these names, in order."""

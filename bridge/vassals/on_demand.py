@@ -19,9 +19,11 @@ from bridge.diagnostics import BridgeError, Diagnostic, Severity, printable
 from bridge.host.files import FileError, ForeignFileError
 from bridge.host.links import link_targets
 from bridge.host.process import CommandError, output_of
+from bridge.host.users import find_login, user_name
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit_names import EscapeError
 from bridge.units.quoting import value
+from bridge.vassals.address_hints import MistakeFinder
 from bridge.vassals.guard import Guard
 from bridge.vassals.patience import Patience
 from bridge.vassals.tenant import read_rule
@@ -41,6 +43,8 @@ EXEC_OUTPUT_MAX = 4096
 """Bytes the command may print."""
 _PATIENCE = Patience()
 """With the commands for tenants' vassals. Whoever made them slow is remembered from run to run."""
+_SHOWN = 120
+"""Characters of an address that a message shows."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -133,6 +137,9 @@ def _foreign_rule(vassal: Vassal, path: str, whose: str) -> Diagnostic:
 
 
 def _by_directory(directory: str, vassal: Vassal) -> RuleResult:
+    if mistake := _finder(vassal, "").find(directory):
+        hint = f"write emperor-on-demand-directory = {printable(mistake.meant)}" if mistake.meant else "write a path"
+        return _reject(vassal, f"emperor-on-demand-directory {printable(directory)!r} {mistake.message}", hint)
     result = _address_of(f"{directory.rstrip('/')}/{vassal.stem}.socket", vassal, vassal.config.path)
     return replace(result, is_admins=True)
 
@@ -179,7 +186,7 @@ def _result(raw: bytes, vassal: Vassal, source: str) -> RuleResult:
             "write a plain address on one line",
             (source, 1),
         )
-    result = _address_of(text, vassal, source) if text else RuleResult()
+    result = _address_of(text, vassal, source, _finder(vassal, source)) if text else RuleResult()
     if newline and tail.strip() and not result.is_invalid:
         more = vassal.problem(
             "rule-more-lines",
@@ -192,8 +199,11 @@ def _result(raw: bytes, vassal: Vassal, source: str) -> RuleResult:
     return result
 
 
-def _address_of(text: str, vassal: Vassal, source: str) -> RuleResult:
+def _address_of(text: str, vassal: Vassal, source: str, finder: MistakeFinder | None = None) -> RuleResult:
     line = None if source == vassal.config.path else 1
+    if finder and (mistake := finder.find(text)):
+        hint = f"write {printable(mistake.meant)}" if mistake.meant else "write the address alone, as in /run/app.sock"
+        return _reject(vassal, f"{printable(text[:_SHOWN])!r} {mistake.message}", hint, (source, line))
     try:
         address = parse_address(text, base=vassal.directory)
         value(str(address))
@@ -202,6 +212,15 @@ def _address_of(text: str, vassal: Vassal, source: str) -> RuleResult:
     except EscapeError as error:
         return _reject(vassal, f"the socket address cannot be used: {error}", "choose another name", (source, line))
     return RuleResult(address=address)
+
+
+def _finder(vassal: Vassal, source: str) -> MistakeFinder:
+    return MistakeFinder(user_name(vassal.config.owner.uid), _home, is_printed=source == vassal.config.path)
+
+
+def _home(user: str) -> str | None:
+    login = find_login(user)
+    return login.home if login else None
 
 
 def _reject(vassal: Vassal, message: str, hint: str, at: tuple[str | None, int | None] = (None, None)) -> RuleResult:

@@ -174,7 +174,8 @@ class Daemon:
         try:
             self._configuration.reload()
         except BridgeError as error:
-            self._notifier.failed(error.diagnostic)
+            for diagnostic in error.diagnostics:
+                self._notifier.failed(diagnostic)
         loaded = self._configuration.current
         self._paths.configure(loaded.reconciler.monitors, loaded.settings, loaded.configuration)
 

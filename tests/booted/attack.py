@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from . import soak
 from .bridge import VASSALS, WATCH, Bridge
-from .machine import HERE, Machine, MachineError
+from .container import HERE
+from .machine import Machine, MachineError
 from .process import Lines, kill
 from .snapshot import Seen, walk
 
@@ -151,7 +152,7 @@ class Attack:
 
     # What the tenants do, as themselves
 
-    def mallory(self, script: str, *arguments: str, timeout: float = 120.0) -> str:
+    def mallory(self, script: str, *arguments: str, timeout: float = soak.times(120)) -> str:
         """Run a Python script as mallory to its end; return what it printed."""
         return self.machine.run(sys.executable, "-c", script, *arguments, user=MALLORY, timeout=timeout).stdout
 

@@ -22,7 +22,7 @@ PLACES = (
 ODD_NAMES = r"""
 import os, sys
 folder = os.fsencode(sys.argv[1])
-names = (b"\xff\xfe", b"a\nb", b"\xe2\x80\xaex", b"\xc2\x9bm", b"-rf", b"--help", b"x" * 240, b"a b%n$HOME", b".hid", b":")
+names = (b"\xff\xfe", b"a\nb", b"\xe2\x80\xaex", b"\xc2\x9bm", b"-rf", b"--help", b"x" * 240, b"a%n$H", b".h", b":")
 for name in names:
     for end in (b".ini.socket", b".ini"):
         with open(folder + b"/" + name + end, "wb") as file:

@@ -25,9 +25,9 @@ from bridge.model.vassal import (
 )
 from bridge.reconcile.actual import ActualState
 from bridge.reconcile.apply import PlanExecutor
-from bridge.reconcile.conflicts import ConflictResult, find_conflicts
+from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.desired import Desired
-from bridge.reconcile.drift import Drift
+from bridge.reconcile.findings import ConflictResult, Drift
 from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
 from bridge.reconcile.stops import LateVassals
@@ -390,6 +390,9 @@ class WorldManager:
         self._call("reload", units)
         self._world.outdated = frozenset()
         return {}
+
+    def hang_up(self, units: Collection[str]) -> None:
+        self._call("hang-up", units)
 
     def reset_failed(self, units: Collection[str]) -> None:
         if units:
