@@ -153,13 +153,7 @@ class PlanExecutor:
         self.manager.daemon_reload()
         # With more sockets than file descriptors the reload fails in silence.
         if self.manager.properties(remembered[:1], "Unit", "NeedDaemonReload").get(remembered[0]):
-            problem = Diagnostic(
-                code="reload-failed",
-                vassal=remembered[0],
-                message="systemd did not read the changed units, though it reported success",
-                hint="see its journal; many sockets need a higher LimitNOFILE for PID 1 (twice their number)",
-            )
-            raise BridgeError(problem)
+            raise BridgeError(_not_reloaded(remembered[0]))
         return True
 
     def _repair_sockets(self, accepted: Iterable[ResolvedVassal]) -> None:
@@ -221,6 +215,15 @@ def _fresh_sockets(plan: Plan, known: frozenset[str]) -> list[str]:
     """Return the sockets to start that have no units from before, and so need no reload."""
     sockets = (unit for unit in plan.start if unit.endswith(".socket") and unit in plan.write)
     return [s for s in sockets if service_of(s) in plan.write and known.isdisjoint((s, service_of(s)))]
+
+
+def _not_reloaded(unit: str) -> Diagnostic:
+    return Diagnostic(
+        code="reload-failed",
+        vassal=unit,
+        message="systemd did not read the changed units, though it reported success",
+        hint="see its journal; many sockets need a higher LimitNOFILE for PID 1 (twice their number)",
+    )
 
 
 def _unwritable(error: OSError) -> Diagnostic:
