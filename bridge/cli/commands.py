@@ -15,7 +15,7 @@ from bridge import __version__
 from bridge.cli.options import settings_options
 from bridge.cli.session import connected_reconciler, disable_garbage_collection, open_reconciler, print_waiting
 from bridge.config.load import load_invocation
-from bridge.diagnostics import BridgeError, Diagnostic, count, errors, printable
+from bridge.diagnostics import BridgeError, Diagnostic, bounded, count, errors, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,11 +55,11 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
     invocation = load_invocation(given)
     output.print_found_ini(invocation.found_ini)
     done = run_sync(invocation, dry_run=dry_run, allow_mass_removal=allow_mass_removal)
-    changes = done.planned.plan.changes
+    changes = done.planned.changes
     if not dry_run and (changes or done.new):
         from bridge.lifecycle.journal import tell_run
 
-        tell_run(changes, done.new, user_manager=invocation.paths.user_manager)
+        tell_run(changes, bounded(done.new), user_manager=invocation.paths.user_manager)
     if as_json:
         output.print_json(
             {
@@ -73,7 +73,7 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
         output.print_changes(changes, planned=dry_run)
         if dry_run:
             output.print_diff(done.planned.plan, done.planned.actual)
-        output.print_diagnostics(done.new)
+        output.print_diagnostics(bounded(done.new))
         summary = output.summary(changes, done.diagnostics, done.planned.vassals, places=done.places)
         output.print_line(summary + output.repeated(done.repeated))
     _exit_on_errors(done.diagnostics)
@@ -155,8 +155,7 @@ def render(*, vassal: str, **given: Any) -> None:
 
     with closing(open_reconciler(load_invocation(given))) as reconciler:
         texts, diagnostics = reconciler.render(vassal)
-    for unit, text in texts.items():
-        output.print_line(f"# {unit}\n{text}")
+    output.print_units(texts)
     output.print_diagnostics(diagnostics)
     if not texts and not errors(diagnostics):
         raise _unknown(vassal)
@@ -183,10 +182,10 @@ def remove(*, yes: bool, **given: Any) -> None:
         if is_needed or os.path.exists(paths.lock):
             with reconciler.hold(print_waiting):
                 planned = reconciler.plan_removal(manager)
-                reconciler.apply(manager, planned)
+                planned, _ = reconciler.apply(manager, planned)
                 ShownWarnings(paths.last_run).forget()
                 reconciler.forget()
-    changes = planned.plan.changes
+    changes = planned.changes
     if not is_needed:
         output.print_line("nothing to remove")
         return
@@ -229,6 +228,7 @@ def watch(**given: Any) -> None:
     from bridge.model.unit_names import PREFIX
     from bridge.state.pauses import PauseNotes
     from bridge.systemd.manager import connected
+    from bridge.units.directory import UnitDirectory
     from bridge.watch.configuration import LoadedConfig
     from bridge.watch.daemon import Daemon
     from bridge.watch.notifier import Notifier
@@ -243,6 +243,7 @@ def watch(**given: Any) -> None:
     notifier = Notifier(
         user_manager=paths.user_manager,
         pause=lambda label: notes.pause(f"{PREFIX}{label}.service"),
+        is_foreign=UnitDirectory(paths).is_foreign,
         obstacle=Obstacles(paths.unit_path).first,
     )
     with connected(paths) as manager:

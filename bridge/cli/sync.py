@@ -47,7 +47,7 @@ def run_sync(invocation: Invocation, *, dry_run: bool, allow_mass_removal: bool)
         else:
             with reconciler.hold(print_waiting):
                 planned = reconciler.plan(manager, options)
-                problems = reconciler.apply(manager, planned)
+                planned, problems = reconciler.apply(manager, planned)
                 shown.write((*invocation.brief_notices, *planned.diagnostics, *problems))
     diagnostics = (*planned.diagnostics, *problems)
     brief = (*invocation.brief_notices, *diagnostics)

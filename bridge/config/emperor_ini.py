@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _DIGITS = 9
 _NOTHING = "nothing: no Emperor runs any more"
 _OF_THE_BRIDGE = "systemd: see emperor-bridge.service"
-_JOURNAL = "the journal: journalctl VASSAL=NAME, or -u of the vassal's unit"
+_JOURNAL = "the journal: journalctl _UID=0 VASSAL=NAME, or -u of the vassal's unit"
 _PER_VASSAL = "a line in the vassals' configs, or vassals-set"
 _REPLACED = {
     **dict.fromkeys(("emperor-freq",), "inotify: changes are seen at once"),

@@ -7,6 +7,9 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from bridge.host.found_file import FoundFile
+from bridge.host.links import link_owners
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -18,8 +21,16 @@ class FileError(OSError):
     """A file that exists but cannot or must not be read; the message is for admins."""
 
 
+class ForeignFileError(FileError):
+    """A file that others than those asked for made, or that a symlink of theirs leads to."""
+
+    def __init__(self, owner: int) -> None:
+        super().__init__(f"uid {owner} made it, or a symlink on the way to it")
+        self.owner = owner
+
+
 def read_regular(path: str, *, max_bytes: int) -> bytes:
-    """Read a whole regular file.
+    """Read a whole regular file of root's own folders.
 
     The call never blocks on a FIFO and never reads a device. It follows no symlink to a file
     that the symlink's owner may not read, because the bridge runs as root and quotes files in messages.
@@ -41,6 +52,32 @@ def read_regular(path: str, *, max_bytes: int) -> bytes:
         raise FileError(error.strerror) from error
 
 
+def read_foreign(path: str, *, max_bytes: int, owners: frozenset[int] = frozenset()) -> bytes:
+    """Read a whole regular file that others than root may have put there: it is judged before it is opened.
+
+    If ``owners`` are given, they must have made the file, and the symlinks that lead to it. What somebody else puts at
+    the path in the meantime is never read.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ForeignFileError: somebody else than the ``owners`` made it.
+        FileError: as for :func:`read_regular`, or it is a file of the kernel.
+    """
+    try:
+        with FoundFile(path) as found:
+            _check_owners(path, found.status, owners)
+            _check_link(path, found.status)
+            raw = found.read(max_bytes)
+    except (FileNotFoundError, FileError):
+        raise
+    except OSError as error:
+        _check_owners(path, None, owners)
+        raise FileError(error.strerror) from error
+    if len(raw) > max_bytes:
+        raise FileError(f"it is larger than {max_bytes} bytes")
+    return raw
+
+
 def read_text(path: str, *, max_bytes: int = 1 << 20) -> str:
     """Read a regular file as UTF-8 as :func:`read_regular` does; return an empty text if that fails."""
     try:
@@ -55,6 +92,17 @@ def is_socket(path: str) -> bool:
         return stat.S_ISSOCK(os.stat(path).st_mode)
     except OSError:
         return False
+
+
+def _check_owners(path: str, opened: os.stat_result | None, owners: frozenset[int]) -> None:
+    """Refuse a file that others made; ``opened`` is its status, if it could be opened."""
+    if not owners:
+        return
+    # Whoever put a link or a file of his own there in the meantime is its owner, too.
+    entry = os.lstat(path)
+    found = {entry.st_uid, *link_owners(path), *([] if opened is None else [opened.st_uid])}
+    if foreign := found - owners:
+        raise ForeignFileError(min(foreign))
 
 
 def _check_link(path: str, opened: os.stat_result) -> None:

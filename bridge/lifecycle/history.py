@@ -186,6 +186,8 @@ def advance(history: History, event: Event, text: str, at: int) -> History:
 
 NEWEST = 10_000
 """Entries of the manager that are read at most, the newest. Each takes some 40 µs."""
+_DIGITS = 20
+"""Digits of the greatest number in an entry, a time in 64 bits."""
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -237,4 +239,4 @@ def parse_entry(found: JournalEntry, *, user_manager: bool) -> Entry | None:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    return int(text) if text is not None and text.isdecimal() and len(text) <= _DIGITS else None

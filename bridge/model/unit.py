@@ -111,7 +111,7 @@ class InstalledVassal(UnitNames):
     configuration: str = ""
     """The bridge.toml it was made under. Empty: the usual one."""
     is_unclaimed: bool = False
-    """Whether version 0.1.0 made it, whose units name no bridge.toml."""
+    """Whether an earlier version made it, whose units name no bridge.toml."""
 
     @property
     def key(self) -> str:

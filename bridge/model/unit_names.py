@@ -117,6 +117,12 @@ def vassal_unit(unit: str) -> tuple[str, str] | None:
     return (match["label"], match["kind"]) if match else None
 
 
+def label_of(unit: str) -> str:
+    """Return the label of the vassal that a unit is of; the unit's own name if it is of none."""
+    parts = vassal_unit(unit)
+    return parts[0] if parts else unit
+
+
 def is_bridge_name(unit: str) -> bool:
     """Tell whether the bridge could give a unit file this name."""
     return unit in COMMON or _VASSAL_UNIT.fullmatch(unit) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from bridge.config.paths import Paths
     from bridge.model.address import Address
     from bridge.model.unit import InstalledVassal, UnitFile, UnitState
-    from bridge.systemd.manager import Manager
+    from bridge.systemd.protocol import Manager
     from bridge.units.directory import UnitDirectory
 
 
@@ -109,6 +110,12 @@ class ActualReader:
         )
 
     def _owns(self, installed: InstalledVassal) -> bool:
-        """Tell whether a vassal is this configuration's. What version 0.1.0 made for one of its monitors is adopted."""
-        is_named = installed.configuration == self.paths.configuration
-        return is_named or (installed.is_unclaimed and installed.monitor in self.monitors)
+        """Tell whether a vassal is this configuration's.
+
+        It adopts the vassals of its monitors that are nobody's: an earlier version made them, or the bridge.toml that
+        they were made under is gone.
+        """
+        if installed.configuration == self.paths.configuration:
+            return True
+        is_nobodys = installed.is_unclaimed or not os.path.lexists(installed.configuration or self.paths.config)
+        return is_nobodys and installed.monitor in self.monitors

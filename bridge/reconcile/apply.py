@@ -9,10 +9,11 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.files import is_socket
 from bridge.host.listeners import listening
 from bridge.model.address import UnixAddress, collision_key
-from bridge.model.unit_names import TARGET, link_path, pause_of, service_of
+from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of
 from bridge.model.vassal import Mode
 from bridge.progress import no_progress, stage
-from bridge.state.lock import Pending
+from bridge.reconcile.stops import Stopper
+from bridge.state.lock import NOTHING, Pending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -20,20 +21,21 @@ if TYPE_CHECKING:
     from bridge.model.unit import UnitState
     from bridge.model.vassal import ResolvedVassal
     from bridge.progress import Progress
-    from bridge.reconcile.plan import Plan
+    from bridge.reconcile.steps import Plan
+    from bridge.reconcile.stops import LateVassals
     from bridge.state.lock import Lock
     from bridge.state.pauses import PauseNotes
-    from bridge.systemd.manager import Manager
+    from bridge.systemd.protocol import Manager
     from bridge.units.directory import UnitDirectory
 
-STOP_TIMEOUT = 300.0
-"""Seconds the stop of all affected units may take; a vassal is killed after systemd's own 90 s."""
-SOCKET_TIMEOUT = 300.0
-"""Seconds the start of all sockets may take."""
+SOCKET_PATIENCE, SOCKET_PATIENCE_EACH = 10.0, 0.02
+"""Seconds that a run waits for sockets to start, and more for each of them; one that hangs goes on starting."""
 SHARE = 2000
 """Sockets that are started as one job."""
-SERVICE_PATIENCE = 15.0
+SERVICE_PATIENCE = 10.0
 """Seconds to wait for always-on vassals, so as to report those that fail; a slow one goes on starting."""
+BRIEF_PATIENCE = 1.5
+"""The same for the daemon: other vassals change meanwhile, and it learns of a failure by the unit's events."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,41 +49,62 @@ class PlanExecutor:
     progress: Progress
     reason: Callable[[str], str]
     """Returns the manager's own words on why a unit failed."""
+    late: LateVassals
+    waits_for_late: bool = True
+    """Whether a run waits for vassals that do not end. If not, another run must take them up."""
 
-    def apply(self, plan: Plan, known: Iterable[str], accepted: Iterable[ResolvedVassal] = ()) -> None:
+    def apply(
+        self, plan: Plan, known: Iterable[str], accepted: Iterable[ResolvedVassal] = (), carried: Pending = NOTHING
+    ) -> Pending:
         """Apply a plan for the ``accepted`` vassals; ``known`` are the unit files that existed before.
+
+        ``carried`` is what earlier runs have left to do of vassals that this plan leaves out. Returns what is left to
+        do now, for vassals that have not ended.
 
         Raises:
             BridgeError: systemd or the file system refuses; what was done so far stays.
         """
         known = frozenset(known)
+        restarting = [unit for unit in plan.write if unit in known and unit not in plan.keep_running]
+        pending = Pending(
+            restart=frozenset({*plan.stop, *restarting, *plan.renew, *plan.remove}),
+            reread=frozenset({*plan.keep_running, *plan.reread}),
+        )
+        self.lock.begin(pending | carried)
+        stopper = Stopper(self.manager, self.progress, self.late)
+        late = stopper.stop(plan.stop)
+        late |= self._carry_out(plan.part(lambda unit: label_of(unit) not in late), known, accepted)
+        if late and self.waits_for_late:
+            stubborn = stopper.finish([*plan.stop, *plan.renew], late)
+            rest = plan.part(lambda unit: label_of(unit) in late - stubborn)
+            late = stubborn | self._carry_out(rest, known, accepted)
+        return pending.part(lambda unit: label_of(unit) in late) | carried
+
+    def _carry_out(self, plan: Plan, known: frozenset[str], accepted: Iterable[ResolvedVassal]) -> frozenset[str]:
+        """Do the rest for vassals whose units have stopped; return the labels of those that are late all the same."""
         rewritten = [unit for unit in plan.write if unit in known]
         restarting = [unit for unit in rewritten if unit not in plan.keep_running]
         fresh = _fresh_sockets(plan, known)
         later = {unit for socket in fresh for unit in (socket, service_of(socket), link_path(socket))}
-        self.lock.begin(
-            Pending(
-                restart=frozenset({*plan.stop, *restarting, *plan.renew, *plan.remove}),
-                reread=frozenset({*plan.keep_running, *plan.reread}),
-            )
-        )
         try:
-            self._stop(plan, restarting)
+            self._forget_failures({*plan.stop, *plan.remove, *restarting})
             self.directory.unlink(plan.unlink)
             self.directory.remove(plan.remove)
             self.directory.link({path: target for path, target in plan.link.items() if path not in later})
             self.directory.write({unit: text for unit, text in plan.write.items() if unit not in later})
             if self._reload_if_due([*rewritten, *plan.remove, *plan.reread]):
                 self._repair_sockets(accepted)
-            self._renew(plan)
+            late = self._renew(plan)
             self.retry(plan.retry)
             self._start_sockets([u for u in plan.start if u.endswith(".socket") and u not in later], plan)
             self._bring_up(fresh, plan)
         except OSError as error:
             raise BridgeError(_unwritable(error)) from error
-        services = [unit for unit in plan.start if unit.endswith(".service")]
-        self.manager.start(services, timeout=SERVICE_PATIENCE, progress=stage(self.progress, "starting vassals"))
+        services = [unit for unit in plan.start if unit.endswith(".service") and label_of(unit) not in late]
+        patience = SERVICE_PATIENCE if self.waits_for_late else BRIEF_PATIENCE
+        self.manager.start(services, timeout=patience, progress=stage(self.progress, "starting vassals"))
         self._reload(plan.reload)
+        return late
 
     def _reload(self, services: Collection[str]) -> None:
         states = self.manager.units(services) if services else {}
@@ -105,11 +128,8 @@ class PlanExecutor:
                 raise BridgeError(_unwritable(error)) from error
             # Of a service that has failed already, systemd does not report that it could not be started.
             self.manager.reset_failed(services)
-            self.manager.stop(
-                [pause_of(service) for service in services],
-                timeout=STOP_TIMEOUT,
-                progress=stage(self.progress, "ending pauses"),
-            )
+            pauses = [pause_of(service) for service in services]
+            self.manager.stop(pauses, timeout=SERVICE_PATIENCE, progress=stage(self.progress, "ending pauses"))
 
     def check(self, accepted: Iterable[ResolvedVassal], *, down: Collection[str] = ()) -> list[Diagnostic]:
         """Check that every accepted vassal listens, or runs; return what is wrong, in systemd's own words.
@@ -128,10 +148,8 @@ class PlanExecutor:
                 problems.append(resolved.vassal.problem(code, reason, f"see: journalctl -u '{unit}'"))
         return problems
 
-    def _stop(self, plan: Plan, restarting: list[str]) -> None:
-        if plan.stop:
-            self.manager.stop(plan.stop, timeout=STOP_TIMEOUT, progress=stage(self.progress, "stopping"))
-        if over := {*plan.stop, *plan.remove, *restarting}:
+    def _forget_failures(self, over: set[str]) -> None:
+        if over:
             # A unit that failed is remembered as such, even when its file is gone.
             states = self.manager.units(over)
             self.manager.reset_failed([u for u, state in states.items() if state.active == "failed" and u in over])
@@ -148,11 +166,10 @@ class PlanExecutor:
         self.progress("reloading systemd", 0, 1)
         self.manager.daemon_reload()
         # With more sockets than file descriptors the reload fails in silence.
-        answers = self.manager.properties(remembered[:1], "Unit", "NeedDaemonReload")
-        if still := [unit for unit, is_needed in answers.items() if is_needed]:
+        if self.manager.properties(remembered[:1], "Unit", "NeedDaemonReload").get(remembered[0]):
             problem = Diagnostic(
                 code="reload-failed",
-                vassal=still[0],
+                vassal=remembered[0],
                 message="systemd did not read the changed units, though it reported success",
                 hint="see its journal; many sockets need a higher LimitNOFILE for PID 1 (twice their number)",
             )
@@ -165,26 +182,16 @@ class PlanExecutor:
         systemd 252 escapes some characters of a socket's path when it writes down its state for the reload. It then no
         longer knows the socket by the path in the unit, and closes it (core/socket.c, ``socket_deserialize_item``).
         """
-        waiting = {one.vassal.socket: one for one in accepted if one.address}
-        states = self.manager.units(list(waiting)) if waiting else {}
-        heard = {collision_key(address) for address in listening()}
-        lost = [
-            one
-            for unit, one in waiting.items()
-            if unit in states
-            and states[unit].active == "active"
-            and heard.isdisjoint(collision_key(a) for a in (one.address, one.canonical_address) if a)
-        ]
+        lost = _unheard(self.manager, accepted)
         if lost:
             units = [unit for one in lost for unit in (one.vassal.service, one.vassal.socket)]
-            self.manager.stop(units, timeout=STOP_TIMEOUT, progress=stage(self.progress, "stopping"))
-            sockets = [one.vassal.socket for one in lost]
-            self.manager.start(sockets, timeout=SOCKET_TIMEOUT, progress=stage(self.progress, "starting sockets"))
+            late = Stopper(self.manager, self.progress, self.late).stop(units)
+            self._start([one.vassal.socket for one in lost if one.vassal.label not in late])
 
-    def _renew(self, plan: Plan) -> None:
+    def _renew(self, plan: Plan) -> frozenset[str]:
         states = self.manager.units(plan.renew) if plan.renew else {}
-        if old := [unit for unit in plan.renew if unit in states and not states[unit].is_down]:
-            self.manager.stop(old, timeout=STOP_TIMEOUT, progress=stage(self.progress, "stopping"))
+        old = [unit for unit in plan.renew if unit in states and not states[unit].is_down]
+        return Stopper(self.manager, self.progress, self.late).stop(old)
 
     def _bring_up(self, sockets: list[str], plan: Plan) -> None:
         """Write the units of sockets that systemd does not know, and start them, a share at a time.
@@ -197,22 +204,26 @@ class PlanExecutor:
             units = (unit for socket in share for unit in (service_of(socket), socket))
             self.directory.write({unit: plan.write[unit] for unit in units})
             self.directory.link({path: plan.link[path] for path in map(link_path, share) if path in plan.link})
-            self.manager.join(timeout=SOCKET_TIMEOUT, progress=no_progress)
+            self.manager.join(timeout=_patience(SHARE), progress=no_progress)
             self.progress("starting sockets", at, len(sockets))
             if len(sockets) > 1:
                 self.manager.launch(share)
             else:
-                self.manager.start(share, timeout=SOCKET_TIMEOUT, progress=stage(self.progress, "starting sockets"))
-        self.manager.join(timeout=SOCKET_TIMEOUT, progress=no_progress)
+                self._start(share)
+        self.manager.join(timeout=_patience(SHARE), progress=no_progress)
 
     def _start_sockets(self, sockets: list[str], plan: Plan) -> None:
         if TARGET in plan.start:
-            self.manager.start([TARGET], timeout=SOCKET_TIMEOUT, progress=stage(self.progress, "starting sockets"))
+            patience = _patience(len(sockets))
+            self.manager.start([TARGET], timeout=patience, progress=stage(self.progress, "starting sockets"))
             states = self.manager.units(sockets)
             sockets = [unit for unit in sockets if unit not in states or states[unit].active == "inactive"]
         for at in range(0, len(sockets), SHARE):
-            share = sockets[at : at + SHARE]
-            self.manager.start(share, timeout=SOCKET_TIMEOUT, progress=stage(self.progress, "starting sockets"))
+            self._start(sockets[at : at + SHARE])
+
+    def _start(self, sockets: list[str]) -> None:
+        patience = _patience(len(sockets))
+        self.manager.start(sockets, timeout=patience, progress=stage(self.progress, "starting sockets"))
 
     def _trouble(self, resolved: ResolvedVassal, unit: str, states: Mapping[str, UnitState]) -> str:
         state = states.get(unit)
@@ -232,6 +243,24 @@ class PlanExecutor:
         kind = "Socket" if unit.endswith(".socket") else "Service"
         result = self.manager.properties([unit], kind, "Result").get(unit, state.sub)
         return self.reason(unit) or f"systemd says {result}"
+
+
+def _unheard(manager: Manager, accepted: Iterable[ResolvedVassal]) -> list[ResolvedVassal]:
+    """Return the vassals whose sockets systemd takes for active while the kernel has none there."""
+    waiting = {one.vassal.socket: one for one in accepted if one.address}
+    states = manager.units(list(waiting)) if waiting else {}
+    heard = {collision_key(address) for address in listening()}
+    return [
+        one
+        for unit, one in waiting.items()
+        if unit in states
+        and states[unit].active == "active"
+        and heard.isdisjoint(collision_key(a) for a in (one.address, one.canonical_address) if a)
+    ]
+
+
+def _patience(sockets: int) -> float:
+    return SOCKET_PATIENCE + SOCKET_PATIENCE_EACH * sockets
 
 
 def _fresh_sockets(plan: Plan, known: frozenset[str]) -> list[str]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bridge.monitors.base import Monitor
     from bridge.reconcile.run import PlannedRun
     from bridge.state.cache import VassalCache
-    from bridge.systemd.manager import Manager
+    from bridge.systemd.protocol import Manager
     from bridge.units.directory import UnitDirectory
 
 MOST = 200
@@ -69,7 +69,8 @@ class ChangeDetector:
             if (keys := monitor.keys()) is None:
                 return None
             found.update(key for key in keys if key not in records)
-        if len(found) > MOST or not self._directory.labels() <= {record.label for record in records.values()}:
+        known = cache.others.union(record.label for record in records.values())
+        if len(found) > MOST or not self._directory.labels() <= known:
             return None
         if (down := self._down(records, manager)) is None:
             return None

@@ -5,8 +5,9 @@ Pure, but for :func:`_has_link`. What a tenant writes later never takes a name o
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
+
+from bridge.host.links import link_owners
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,4 +84,4 @@ def _tenure(resolved: ResolvedVassal, holder: InstalledVassal) -> int:
 
 
 def _has_link(path: str) -> bool:
-    return os.path.realpath(path) != path
+    return bool(link_owners(path))

@@ -6,18 +6,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bridge.model.unit_names import label_of
+from bridge.reconcile.actual import ActualState
+from bridge.reconcile.desired import Desired
+from bridge.reconcile.findings import ConflictResult, Drift
+from bridge.reconcile.steps import Plan
 from bridge.state.last_run import LastRun
+from bridge.state.lock import NOTHING, Pending
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from bridge.diagnostics import Diagnostic
+    from bridge.model.change import Change
     from bridge.model.vassal import RejectedVassal
-    from bridge.reconcile.actual import ActualState
-    from bridge.reconcile.conflicts import ConflictResult
-    from bridge.reconcile.desired import Desired
-    from bridge.reconcile.drift import Drift
-    from bridge.reconcile.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class RunOptions:
     """Whether units that somebody else stopped stay stopped."""
     unfinished: frozenset[str] = frozenset()
     """Files that somebody is just writing."""
+    waits_for_late: bool = True
+    """Whether a run waits for vassals that do not end. If not, :attr:`Reconciler.late` has them."""
     allow_mass_removal: bool = False
     keep_configs: bool = False
     """Whether the plan keeps every config that was read. That takes memory, and makes all vassals in scope."""
@@ -86,6 +90,10 @@ class RunContext:
     """Whether other configurations have vassals, or may have."""
     is_removal: bool = False
     """Whether everything is removed, so that no cache is left for a next run."""
+    waits_for_late: bool = True
+    """Whether the run waits for vassals that do not end."""
+    left: Pending = NOTHING
+    """What the last run left to do, of vassals that had not ended."""
     is_callers_scope: bool = False
     """Whether the caller named the vassals in scope, and no fingerprints were compared."""
     digests: Mapping[str, int] = field(default_factory=dict)
@@ -98,7 +106,7 @@ class Assessment:
 
     desired: Desired
     actual: ActualState
-    conflicts: ConflictResult
+    conflicts: ConflictResult = field(default_factory=ConflictResult)
 
     @property
     def rejections(self) -> tuple[RejectedVassal, ...]:
@@ -115,12 +123,19 @@ class Assessment:
 class PlannedRun(Assessment):
     """A plan, and all that it was made from."""
 
-    drift: Drift
-    plan: Plan
+    drift: Drift = field(default_factory=Drift)
+    plan: Plan = field(default_factory=Plan)
     context: RunContext
     scope: Scope = Scope()
     others: Counter[tuple[str, int | None]] = field(default_factory=Counter)
     """How many vassals outside the scope have units, by monitor and tenant."""
+    late: frozenset[str] = frozenset()
+    """Labels of vassals that have not ended, once the plan is applied: what it says of them is left to another run."""
+
+    @classmethod
+    def of_nothing(cls, context: RunContext, others: Counter[tuple[str, int | None]]) -> PlannedRun:
+        """Return the plan of a run with no vassal in scope."""
+        return cls(desired=Desired(), actual=ActualState(), context=context, scope=Scope.of(()), others=others)
 
     @property
     def vassals(self) -> int:
@@ -129,8 +144,8 @@ class PlannedRun(Assessment):
 
     @property
     def meant_down(self) -> frozenset[str]:
-        """Labels of vassals that are down because they, or an admin, want it so."""
-        return frozenset(
+        """Labels of vassals that are down because they, or an admin, want it so, or because another run starts them."""
+        return self.late | frozenset(
             label
             for label, installed in self.actual.installed.items()
             if (label in self.drift.exiled or installed.primary_unit in self.drift.stopped_by_admin)
@@ -148,7 +163,13 @@ class PlannedRun(Assessment):
     def removed(self) -> dict[str, str]:
         """The names of the vassals whose units the plan removes, by label."""
         names = self.names
-        return {label: one.name for label, one in self.actual.installed.items() if label not in names}
+        gone = self.actual.installed.items()
+        return {label: one.name for label, one in gone if label not in names and label not in self.late}
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The changes that were made, or would be."""
+        return tuple(change for change in self.plan.changes if label_of(change.unit) not in self.late)
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:

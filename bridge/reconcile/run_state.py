@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from bridge.config.settings import RuleKind
 from bridge.host.files import remove_if_there
-from bridge.model.unit_names import TARGET
+from bridge.model.unit_names import TARGET, label_of
 from bridge.reconcile import incremental
 from bridge.reconcile.drift import config_folders
 from bridge.reconcile.run import RunContext
 from bridge.state.cache import VassalCache
 from bridge.state.last_run import LastRun, LastRunFile
-from bridge.state.lock import Lock, Pending
+from bridge.state.lock import NOTHING, Lock, Pending
 from bridge.vassals.guard import is_unexpected
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class RunState:
         """Whether other configurations had vassals when this process last processed all of its own."""
         self._stamp = 0
         """The stamp this process left on the note: it has seen every change up to then."""
+        self._left = NOTHING
+        """What it left to do."""
 
     def last_run(self) -> LastRun:
         """Return what the last run left, or nothing if there was none since the boot."""
@@ -59,11 +61,29 @@ class RunState:
             # Without a note of the last run it is unknown what was up at its end.
             leave_stopped=options.leave_stopped and noted is not None,
             unfinished=options.unfinished,
+            waits_for_late=options.waits_for_late,
+            left=pending if self.lock.stamp() > 0 else NOTHING,
             allow_mass_removal=options.allow_mass_removal,
             # Others that came after this process's last run of all vassals have left a note.
             has_others=self._saw_others or self.lock.is_shared,
         )
-        return context, noted is not None and context.stamp > 0 and pending == Pending()
+        # A process that left vassals to its next run knows of them.
+        is_known = pending == NOTHING or (self.is_own(context) and pending == self._left)
+        return context, noted is not None and context.stamp > 0 and is_known
+
+    def carried(self, planned: PlannedRun) -> Pending:
+        """Return what the last run left to do of vassals that this plan leaves out.
+
+        They are outside the scope, or their new config is refused before they have ended.
+        """
+        actual, kept = planned.actual, planned.conflicts.kept
+
+        def is_left(unit: str) -> bool:
+            if (one := actual.installed.get(label_of(unit))) is None:
+                return not planned.scope.is_all
+            return one.label in kept and not actual.state(one.service).is_down
+
+        return planned.context.left.part(is_left)
 
     def is_own(self, context: RunContext) -> bool:
         """Tell whether the last run was this process's own."""
@@ -93,8 +113,10 @@ class RunState:
         self._last_run.write(last)
         return last
 
-    def finish(self, planned: PlannedRun, last: LastRun, problems: tuple[Diagnostic, ...]) -> None:
-        """Note that the plan was applied, and what it found.
+    def finish(
+        self, planned: PlannedRun, last: LastRun, problems: tuple[Diagnostic, ...], left: Pending = NOTHING
+    ) -> None:
+        """Note that the plan was applied but for what is ``left``, and what it found.
 
         Raises:
             BridgeError: the file system refuses.
@@ -109,7 +131,8 @@ class RunState:
         self._last_run.write(replace(last, failed=failed, folders=folders))
         # A caller that names the scope did not see how the other vassals' files were when this run began.
         self._stamp = planned.context.stamp if planned.context.is_callers_scope else planned.context.began
-        self.lock.finish(self._stamp)
+        self._left = left
+        self.lock.finish(self._stamp, left)
         self._update_cache(planned, problems)
 
     def forget(self) -> None:
@@ -147,7 +170,7 @@ class RunState:
             if planned.context.is_callers_scope or not scope.keys:
                 return
         else:
-            self.cache = VassalCache(records, extension=self._extension)
+            self.cache = VassalCache(records, extension=self._extension, others=planned.actual.of_others)
         is_whole = not planned.desired.unreachable and all(d.key for d in planned.diagnostics)
         # Without the file the next run processes every vassal.
         with suppress(OSError):

@@ -44,9 +44,13 @@ class CachedVassal(NamedTuple):
 class VassalCache:
     """The cached vassals by their keys."""
 
-    def __init__(self, records: Mapping[str, CachedVassal], *, extension: str = "") -> None:
+    def __init__(
+        self, records: Mapping[str, CachedVassal], *, extension: str = "", others: Collection[str] = ()
+    ) -> None:
         """``extension`` is that of the rule files in force, if there are any."""
         self.records = dict(records)
+        self.others = frozenset(others)
+        """Labels of the vassals of other configurations."""
         self.included: set[str] = set()
         """The names, without their folders, of files that configs include, link to or ask about."""
         self._extension = extension

@@ -29,6 +29,7 @@ class CacheFile:
                 noted = json.load(file)
             if noted["basis"] != self._basis:
                 return None
+            others = frozenset(map(str, noted["others"]))
             digests = {key: digest for key, (digest, *_) in noted["vassals"].items()}
             records = {
                 key: CachedVassal._make(tuple(fact) if isinstance(fact, list) else fact for fact in facts)
@@ -36,7 +37,7 @@ class CacheFile:
             }
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
-        return VassalCache(records, extension=extension), digests
+        return VassalCache(records, extension=extension, others=others), digests
 
     def write(self, cache: VassalCache, began: int, in_scope: Callable[[str], bool], before: Mapping[str, int]) -> None:
         """Keep the cache for the next run.
@@ -59,8 +60,9 @@ class CacheFile:
                 )
                 digest = fingerprint.digest((*record.inputs, *record.outputs)) if is_settled else 0
             vassals[key] = (digest, *record)
+        noted = {"basis": self._basis, "others": sorted(cache.others), "vassals": vassals}
         folder, name = os.path.split(self._path)
-        write_all(folder, {name: json.dumps({"basis": self._basis, "vassals": vassals})})
+        write_all(folder, {name: json.dumps(noted)})
 
     def forget(self) -> None:
         """Have the next run process every vassal.

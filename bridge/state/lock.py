@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 _DONE = b"done"
 """What the note holds after a run that did all it began. A run that begins with no unit to note must not look so."""
 
+_POLL_INTERVAL = 0.1
+"""Seconds between two attempts to take the lock, of somebody who must tell that he lives."""
+_LEFT = "left"
+"""In the note of a run that ended well, and left vassals that would not stop to the next run."""
+
 
 class Pending(NamedTuple):
     """The units that a run was about to change."""
@@ -26,6 +32,16 @@ class Pending(NamedTuple):
     """Units to be stopped and started again."""
     reread: frozenset[str] = frozenset()
     """Units whose files are rewritten while they run on."""
+
+    def __or__(self, other: Pending) -> Pending:
+        return Pending(self.restart | other.restart, self.reread | other.reread)
+
+    def part(self, is_in: Callable[[str], bool]) -> Pending:
+        """Return only those of the units."""
+        return Pending(frozenset(filter(is_in, self.restart)), frozenset(filter(is_in, self.reread)))
+
+
+NOTHING = Pending()
 
 
 class Lock:
@@ -40,14 +56,14 @@ class Lock:
         self._fd = self._note = -1
 
     @contextmanager
-    def hold(self, waiting: Callable[[], None]) -> Iterator[None]:
-        """Hold the lock; if another run has it, call ``waiting`` once and wait.
+    def hold(self, waiting: Callable[[], None], alive: Callable[[], None] | None = None) -> Iterator[None]:
+        """Hold the lock; if another run has it, call ``waiting`` once, and ``alive`` several times a second, and wait.
 
         Raises:
             BridgeError: the lock's folder cannot be made or written.
         """
         try:
-            while not self._take(waiting):
+            while not self._take(waiting, alive):
                 pass
             self._note = self._fd if self._note_path == self._path else _open(self._note_path)
         except OSError as error:
@@ -64,7 +80,7 @@ class Lock:
         finally:
             self._release()
 
-    def _take(self, waiting: Callable[[], None]) -> bool:
+    def _take(self, waiting: Callable[[], None], alive: Callable[[], None] | None) -> bool:
         """Take the lock; False if the file was removed while this run waited for it."""
         # A removal removes the folder too, so it is made at each attempt.
         os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
@@ -73,7 +89,7 @@ class Lock:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             waiting()
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            _wait_for(fd, alive)
         if os.fstat(fd).st_nlink == 0:
             os.close(fd)
             return False
@@ -125,10 +141,13 @@ class Lock:
         os.pwrite(self._note, raw.ljust(os.fstat(self._note).st_size), 0)
         os.ftruncate(self._note, len(raw))
 
-    def finish(self, began: int) -> None:
-        """Note that all of it was done by a run that began at ``began`` (nanoseconds since the epoch)."""
-        os.pwrite(self._note, _DONE, 0)
-        os.ftruncate(self._note, len(_DONE))
+    def finish(self, began: int, left: Pending = NOTHING) -> None:
+        """Note that a run that began at ``began`` (nanoseconds since the epoch) did all of it but what is ``left``."""
+        raw = _DONE
+        if left != NOTHING:
+            raw = json.dumps({"restart": sorted(left.restart), "reread": sorted(left.reread), _LEFT: True}).encode()
+        os.pwrite(self._note, raw.ljust(os.fstat(self._note).st_size), 0)
+        os.ftruncate(self._note, len(raw))
         os.utime(self._note, ns=(began, began))
 
     def forget(self) -> None:
@@ -144,7 +163,28 @@ class Lock:
     def stamp(self) -> int:
         """Return when the last run began, in nanoseconds since the epoch; 0 if there was none or it did not finish."""
         info = os.fstat(self._note)
-        return info.st_mtime_ns if os.pread(self._note, info.st_size, 0) == _DONE else 0
+        raw = os.pread(self._note, info.st_size, 0)
+        if raw == _DONE:
+            return info.st_mtime_ns
+        try:
+            noted = json.loads(raw)
+        except ValueError:
+            return 0
+        return info.st_mtime_ns if isinstance(noted, dict) and noted.get(_LEFT) else 0
+
+
+def _wait_for(fd: int, alive: Callable[[], None] | None) -> None:
+    if alive is None:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return
+    while True:
+        alive()
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_POLL_INTERVAL)
+        else:
+            return
 
 
 def _open(path: str) -> int:

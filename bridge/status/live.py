@@ -48,7 +48,7 @@ class LiveStatus:
         return self._names.get(event.service, event.label)
 
     def wait_for_events(self, manager: SystemdManager) -> list[LifecycleEvent]:
-        """Wait until units change, update the rows, and return the vassals' events.
+        """Wait until units change, update the rows, and return the events of this configuration's vassals.
 
         Raises:
             BridgeError: systemd cannot be asked any more.
@@ -63,7 +63,7 @@ class LiveStatus:
                 break
         if self._is_outdated:
             self._read_all()
-        return events
+        return [event for event in events if event.service in self._names]
 
     def _read_all(self) -> None:
         report = self._read()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bridge.model.vassal import RejectedVassal
     from bridge.reconcile.actual import ActualState
     from bridge.reconcile.run import Assessment
-    from bridge.systemd.manager import Manager
+    from bridge.systemd.protocol import Manager
 
 
 class State(StrEnum):

@@ -11,7 +11,7 @@ from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, 
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.systemd.dbus_parser import Reader
+from bridge.systemd.dbus_parser import SKIPPED, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -24,6 +24,10 @@ WINDOW = 64
 _DAEMON = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
 CALL_TIMEOUT = 300.0
 """Seconds that a call may take; a daemon-reload of many units takes long."""
+TICK = 1.0
+"""Seconds after which somebody who waits is asked whether he has something else to do."""
+SKIP_TIME = 0.05
+"""Seconds for which signals are dropped at one go, though the time to wait is over."""
 
 
 class CallError(Exception):
@@ -73,6 +77,7 @@ class Bus:
         self._keep = keep
         self._signals: deque[tuple[str, str, tuple[Any, ...]]] = deque()
         self._begun: dict[int, Message | None] = {}
+        self._waiting: Callable[[], None] = lambda: None
 
     def close(self) -> None:
         """Close the connection."""
@@ -122,8 +127,11 @@ class Bus:
 
     def fileno(self) -> int:
         """Return the file descriptor that becomes readable when a message arrives."""
-        descriptor: int = self._connection.sock.fileno()
-        return descriptor
+        return int(self._connection.sock.fileno())
+
+    def while_waiting(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called at least once in ``TICK`` seconds while a call or a signal is awaited."""
+        self._waiting = call
 
     def mute(self, paths: Collection[str]) -> None:
         """Drop the signals of these objects undecoded, and of no others."""
@@ -131,9 +139,8 @@ class Bus:
 
     def take_signals(self) -> list[tuple[str, str, tuple[Any, ...]]]:
         """Return the signals that have been read already."""
-        taken = list(self._signals)
-        self._signals.clear()
-        return taken
+        taken, self._signals = self._signals, deque()
+        return list(taken)
 
     def subscribe(self, interface: str, signal: str, *, below: str) -> None:
         """Subscribe to a signal of all objects below a path.
@@ -150,7 +157,7 @@ class Bus:
         Raises:
             CallError: the bus refuses.
         """
-        self._match("AddMatch", self._rule(interface, signal, unit))
+        self._match("AddMatch", _rule(self._service, interface, signal, unit))
 
     def unmatch(self, interface: str, signal: str, *, unit: str = "") -> None:
         """End the subscription of :meth:`match`.
@@ -158,13 +165,7 @@ class Bus:
         Raises:
             CallError: the bus refuses.
         """
-        self._match("RemoveMatch", self._rule(interface, signal, unit))
-
-    def _rule(self, interface: str, signal: str, unit: str) -> MatchRule:
-        rule = MatchRule(type="signal", sender=self._service, interface=interface, member=signal)
-        if unit:
-            rule.add_arg_condition(2, unit)
-        return rule
+        self._match("RemoveMatch", _rule(self._service, interface, signal, unit))
 
     def next_signal(self, deadline: float, *, begun: int = 0) -> tuple[str, str, tuple[Any, ...]] | None:
         """Return the next signal's path, name and body, or None once ``time.monotonic()`` has reached ``deadline``.
@@ -210,12 +211,8 @@ class Bus:
 
     def _receive(self, timeout: float) -> Message | None:
         """Return the next message, or None after ``timeout`` seconds; keep it if it is a signal."""
-        try:
-            message: Message = self._connection.receive(timeout=timeout)
-        except TimeoutError:
+        if (message := self._next_message(time.monotonic() + timeout)) is None:
             return None
-        except OSError as error:
-            raise CallError("broken", f"the connection to D-Bus broke: {error}") from error
         if message.header.message_type is MessageType.signal:
             fields = message.header.fields
             path, name = fields[HeaderFields.path], fields[HeaderFields.member]
@@ -224,6 +221,30 @@ class Bus:
         elif (serial := message.header.fields.get(HeaderFields.reply_serial)) in self._begun:
             self._begun[serial] = message
         return message
+
+    def _next_message(self, deadline: float) -> Message | None:
+        while True:
+            self._waiting()
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                message = self._connection.receive(timeout=min(left, TICK))
+            except TimeoutError:
+                if left <= TICK:
+                    return None
+            except OSError as error:
+                raise CallError("broken", f"the connection to D-Bus broke: {error}") from error
+            else:
+                if message is not SKIPPED:
+                    return message
+                if time.monotonic() > deadline + SKIP_TIME:
+                    return None
+
+
+def _rule(service: str, interface: str, signal: str, unit: str) -> MatchRule:
+    rule = MatchRule(type="signal", sender=service, interface=interface, member=signal)
+    if unit:
+        rule.add_arg_condition(2, unit)
+    return rule
 
 
 def _body(message: Message) -> tuple[Any, ...]:

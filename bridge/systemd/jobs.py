@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import sys
 import time
@@ -30,7 +31,9 @@ _JOB_REMOVED = "JobRemoved"
 _BATCH_MIN = 9
 """Units from which a batch is faster: to load its target, the manager scans all unit files once."""
 _POLL_INTERVAL = 0.25
-"""Seconds between two queries of the number of jobs left, if a terminal shows the progress."""
+"""Seconds between two queries of the number of jobs left, if a terminal shows the progress or units stop."""
+IDLE = 1.0
+"""Seconds that a stop waits for the next service after one has ended: most end together, and one may never end."""
 
 
 class _Batch(NamedTuple):
@@ -41,6 +44,8 @@ class _Batch(NamedTuple):
     """The serial of the D-Bus call that started it."""
     jobs: int
     """The number of its units."""
+    services: int
+    """The number of services among them."""
 
 
 class JobBatches:
@@ -61,6 +66,8 @@ class JobBatches:
     def run(self, relation: str, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
         """Start (``Wants``) or stop (``Conflicts``) units, and wait until the jobs are done.
 
+        Jobs that stop units are not waited for any longer if some are done, and then none for ``IDLE`` seconds.
+
         Raises:
             CallError: the manager refuses.
             BridgeError: the batch cannot be written.
@@ -69,7 +76,7 @@ class JobBatches:
         if 0 < len(units) < _BATCH_MIN:
             self._run_each("StartUnit" if relation == "Wants" else "StopUnit", units, deadline)
         elif units:
-            self._wait(self._begin(relation, units), deadline, progress)
+            self._wait(self._begin(relation, units), deadline, progress, is_stop=relation == "Conflicts")
 
     def launch(self, units: Collection[str]) -> None:
         """Queue the start of units, and do not wait. Raises as :meth:`run`."""
@@ -101,15 +108,19 @@ class JobBatches:
             )
             raise BridgeError(problem) from error
         self._bus.match(_MANAGER, _JOB_REMOVED, unit=name)
-        return _Batch(name, self._bus.begin(_ROOT, _MANAGER, "StartUnit", "ss", name, "replace"), len(units))
+        services = sum(unit.endswith(".service") for unit in units)
+        return _Batch(name, self._bus.begin(_ROOT, _MANAGER, "StartUnit", "ss", name, "replace"), len(units), services)
 
-    def _wait(self, batch: _Batch, deadline: float, progress: StageProgress) -> None:
+    def _wait(self, batch: _Batch, deadline: float, progress: StageProgress, *, is_stop: bool = False) -> None:
+        left, changed = batch.jobs, math.inf
         try:
-            while (now := time.monotonic()) < deadline:
-                until = min(deadline, now + _POLL_INTERVAL) if self._shows_progress else deadline
+            while (now := time.monotonic()) < min(deadline, changed + IDLE):
+                until = min(deadline, now + _POLL_INTERVAL) if self._shows_progress or is_stop else deadline
                 signal = self._bus.next_signal(until, begun=batch.serial)
                 if signal is None:
-                    progress(max(0, batch.jobs - self._jobs()), batch.jobs)
+                    before, left = left, self._jobs()
+                    changed = time.monotonic() if is_stop and left < min(before, batch.services) else changed
+                    progress(max(0, batch.jobs - left), batch.jobs)
                 elif signal[1] != _JOB_REMOVED:
                     self._handler(*signal)
                 elif signal[2][2] == batch.name:
@@ -126,8 +137,11 @@ class JobBatches:
         self._bus.match(_MANAGER, _JOB_REMOVED)
         answers = self._bus.call_many((_ROOT, _MANAGER, method, "ss", (unit, "replace")) for unit in ordered)
         jobs = {answer[0] for answer in answers if not isinstance(answer, CallError)}
-        while jobs and (signal := self._bus.next_signal(deadline)) is not None:
+        end = deadline
+        while jobs and time.monotonic() < end and (signal := self._bus.next_signal(end)) is not None:
             if signal[1] == _JOB_REMOVED:
+                if signal[2][1] in jobs and method == "StopUnit" and signal[2][2].endswith(".service"):
+                    end = min(deadline, time.monotonic() + IDLE)
                 jobs.discard(signal[2][1])
             else:
                 self._handler(*signal)

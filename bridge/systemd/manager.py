@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from contextlib import contextmanager
 from functools import cache
 from signal import SIGHUP
 from sys import intern
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.unit import WATCHED_PROPERTIES, UnitChange, UnitState
 from bridge.model.unit_names import PAUSE_PREFIX
 from bridge.systemd.bus import Bus, CallError
+from bridge.systemd.call_errors import call_errors as _call_errors
 from bridge.systemd.flood import FloodGate
 from bridge.systemd.jobs import JobBatches
 from bridge.systemd.object_paths import ROOT as _ROOT
 from bridge.systemd.object_paths import object_path, unit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from bridge.config.paths import Paths
     from bridge.progress import StageProgress
@@ -29,48 +30,9 @@ _SERVICE = "org.freedesktop.systemd1"
 _MANAGER = f"{_SERVICE}.Manager"
 _UNIT = f"{_SERVICE}.Unit"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
-_UNKNOWN = "org.freedesktop.DBus.Error.ServiceUnknown"
-_SPAWN = "org.freedesktop.DBus.Error.Spawn."
 _PATTERNS = ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"]
 _BY_NAME_MAX = 64
 """Units to list by name; beyond that by pattern: the manager compares each name with each of its units."""
-
-
-class Manager(Protocol):
-    """The calls that the bridge makes to a service manager."""
-
-    def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
-        """Return the state of the vassals' loaded units, or of ``only`` these, with one call."""
-
-    def own_properties(self, *names: str) -> dict[str, Any]:
-        """Return properties of the manager itself, such as ``Version``."""
-
-    def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
-        """Return one property of each unit, without units for which the manager answers with an error."""
-
-    def start(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
-        """Start units as one job and wait for it; :meth:`units` returns which of them are active then."""
-
-    def stop(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
-        """Stop units as one job, in the order of their dependencies, and wait for it."""
-
-    def launch(self, units: Collection[str]) -> None:
-        """Queue the start of units as one job, and do not wait; :meth:`join` waits."""
-
-    def join(self, *, timeout: float, progress: StageProgress) -> None:
-        """Wait for all launched jobs."""
-
-    def reload_units(self, units: Collection[str]) -> dict[str, str]:
-        """Queue the reload of running services; return the manager's error for each that it refuses."""
-
-    def hang_up(self, units: Collection[str]) -> None:
-        """Send SIGHUP to the main processes of services that the manager cannot reload, because they start."""
-
-    def reset_failed(self, units: Collection[str]) -> None:
-        """Reset the failed state of units."""
-
-    def daemon_reload(self) -> None:
-        """Have the manager read all unit files again."""
 
 
 class SystemdManager:
@@ -118,10 +80,10 @@ class SystemdManager:
                 yield self._changes.popleft()
                 continue
             with _call_errors("PropertiesChanged"):
-                signal = self._bus.next_signal(deadline)
-            if signal is None:
+                arrived = self._bus.next_signal(deadline)
+            if arrived is None:
                 return
-            self._handle(*signal)
+            self._handle(*arrived)
 
     def due(self) -> float | None:
         """Return when to call :meth:`changes`, by ``time.monotonic()``: units had too many changes to follow each."""
@@ -161,6 +123,14 @@ class SystemdManager:
         """
         with _call_errors("StartUnit"):
             self._batches.run("Wants", units, timeout=timeout, progress=progress)
+
+    def while_waiting(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called at least once a second while this process waits for the manager."""
+        self._bus.while_waiting(call)
+
+    def kill(self, units: Collection[str]) -> None:
+        """Kill all processes of services; the error for a service without processes is ignored."""
+        self._bus.call_many((_ROOT, _MANAGER, "KillUnit", "ssi", (unit, "all", signal.SIGKILL)) for unit in units)
 
     def stop(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
         """Stop units as one job.
@@ -235,8 +205,8 @@ class SystemdManager:
             (object_path(unit), _PROPERTIES, "GetAll", "s", (f"{_SERVICE}.{kind}",)) for unit, kind in wanted
         )
         # What was read before the answers is older than they are.
-        for signal in self._bus.take_signals():
-            self._handle(*signal)
+        for arrived in self._bus.take_signals():
+            self._handle(*arrived)
         for (unit, kind), answer in zip(wanted, answers, strict=True):
             if not isinstance(answer, CallError):
                 values = {name: value for name, (_, value) in answer[0].items() if name in WATCHED_PROPERTIES}
@@ -261,28 +231,6 @@ def _part_to_keep(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...
 def _state(load: str, active: str, sub: str) -> UnitState:
     """Return a state; thousands of units share the few objects."""
     return UnitState(load=load, active=active, sub=sub)
-
-
-@contextmanager
-def _call_errors(method: str) -> Iterator[None]:
-    """Convert a ``CallError`` into a ``BridgeError`` that names the method."""
-    try:
-        yield
-    except CallError as error:
-        raise _bridge_error(method, error) from error
-
-
-def _bridge_error(method: str, error: CallError) -> BridgeError:
-    if error.name == _UNKNOWN or error.name.startswith(_SPAWN):
-        return BridgeError(
-            Diagnostic(
-                code="no-manager",
-                message=f"systemd cannot be reached over D-Bus: {error}",
-                hint="D-Bus answers, but systemd does not: the host must run it",
-            )
-        )
-    hint = "run as root, or use --user" if "AccessDenied" in error.name or "InteractiveAuth" in error.name else ""
-    return BridgeError(Diagnostic(code="manager", message=f"systemd refuses {method}: {error}", hint=hint))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bridge.units.marker import FORMAT
+from bridge.units.marker import FORMAT, unmarked
 
 if TYPE_CHECKING:
     from bridge.model.unit import UnitFile
@@ -21,6 +21,8 @@ def needs_restart(file: UnitFile, text: str) -> bool:
     A unit that another version of the bridge made goes on under its old text until its next start, so that an upgrade
     stops no app: unless it would listen elsewhere, be open to others or run as somebody else.
     """
+    if unmarked(file.text) == unmarked(text):
+        return False
     if file.mark is not None and file.mark.format == FORMAT:
         return True
     return _identity(file.text) != _identity(text)

@@ -10,8 +10,17 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.files import TEMPORARY_PREFIX, read_regular, remove_if_there, write_all
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit import InstalledVassal, Ownership, UnitFile
-from bridge.model.unit_names import BATCH_UNIT, SERVICES, SHARES, SOCKETS, is_bridge_name, link_path, vassal_unit
-from bridge.units.marker import read_mark
+from bridge.model.unit_names import (
+    BATCH_UNIT,
+    PREFIX,
+    SERVICES,
+    SHARES,
+    SOCKETS,
+    is_bridge_name,
+    link_path,
+    vassal_unit,
+)
+from bridge.units.marker import UNCLAIMED, read_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -39,6 +48,11 @@ class UnitDirectory:
         if only is not None:
             return {name: self._file(name) for name in only if os.path.lexists(f"{self._directory}/{name}")}
         return {name: self._file(name) for name in sorted(self._names(self._directory)) if is_bridge_name(name)}
+
+    def is_foreign(self, label: str) -> bool:
+        """Tell whether a vassal has no units here, or another configuration's."""
+        files = self.files([f"{PREFIX}{label}.service"]).values()
+        return all(file.mark is not None and file.mark.configuration != self._paths.configuration for file in files)
 
     def labels(self) -> set[str]:
         """Return the labels of the vassals that have unit files, whoever made them."""
@@ -187,7 +201,7 @@ def installed_vassals(
             monitor=first.monitor,
             tenant=int(first.tenant) if first.tenant.isdecimal() else None,
             configuration=first.configuration,
-            is_unclaimed=not first.format,
+            is_unclaimed=not first.configuration and first.format in UNCLAIMED,
             address=address,
             canonical_address=canonical_address(address) if address else None,
             units=tuple(units),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 FORMAT = "3"
 """Raised whenever a version renders other text from the same facts. Units of another format are rewritten, and no app
 is stopped for it; a test compares it with the golden files."""
+UNCLAIMED = frozenset({"", "2"})
+"""The formats of units that name no bridge.toml, whichever they were made under."""
 
 _SECTION = "X-EmperorBridge"
 _LINES = 12
@@ -64,6 +66,11 @@ def marked(text: str, mark: Mark) -> str:
     written = "".join(f"{comment}{key}={json.dumps(fact)}\n" for key, fact in facts.items() if fact)
     instead = "" if comment else f" Use a drop-in instead: systemctl edit '{mark.unit}'"
     return f"# Made by emperor-bridge; edits are overwritten.{instead}\n{comment}[{_SECTION}]\n{written}\n{text}"
+
+
+def unmarked(text: str) -> str:
+    """Return a unit file's text without its mark, which ends with the first empty line."""
+    return text.partition("\n\n")[2] if f"[{_SECTION}]\n" in text else text
 
 
 def _comment(unit: str) -> str:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 from bridge.config.settings import RuleKind
 from bridge.diagnostics import BridgeError, Diagnostic, Severity, printable
-from bridge.host.files import FileError, read_regular
+from bridge.host.files import FileError, ForeignFileError
 from bridge.host.links import link_targets
 from bridge.host.process import CommandError, output_of
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit_names import EscapeError
 from bridge.units.quoting import value
 from bridge.vassals.guard import Guard
-from bridge.vassals.tenant import counts_for
+from bridge.vassals.tenant import read_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -106,13 +106,13 @@ def _no_rule(_vassal: Vassal) -> RuleResult:
 
 def _by_extension(extension: str, is_tyrant: bool, vassal: Vassal) -> RuleResult:
     path = vassal.config.path + extension
-    if is_tyrant and (whose := counts_for(path, vassal.config.owner)):
-        return RuleResult(sources=(path, *link_targets(path)), diagnostics=(_foreign_rule(vassal, path, whose),))
     try:
-        raw = read_regular(path, max_bytes=RULE_FILE_MAX)
+        raw = read_rule(path, vassal.config.owner if is_tyrant else None, max_bytes=RULE_FILE_MAX)
         result = _result(raw, vassal, path)
     except FileNotFoundError:
         result = RuleResult()
+    except ForeignFileError as error:
+        result = RuleResult(diagnostics=(_foreign_rule(vassal, path, f"uid {error.owner}"),))
     except FileError as error:
         result = _reject(vassal, f"the rule file cannot be read: {error}", "mend or remove it", (path, None))
     return replace(result, sources=(path, *link_targets(path)))

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import Diagnostic, printable
 from bridge.host.links import link_targets
 from bridge.host.users import missing_owner
-from bridge.model.address import InetAddress, overlaps, parse_uwsgi_socket
 from bridge.model.unit_names import EscapeError
 from bridge.model.vassal import ResolvedVassal, SocketAccess
 from bridge.units.quoting import argument, value, word
 from bridge.uwsgi.options import ConfigError
 from bridge.uwsgi.reader import ProcessView, read
-from bridge.uwsgi.socket_options import DATAGRAM, sockets
 from bridge.vassals.daemonize import find_daemonize, find_first_start, in_service
+from bridge.vassals.own_socket import find_own_socket
 from bridge.vassals.spawn import spawn_spec
 
 if TYPE_CHECKING:
@@ -113,37 +112,10 @@ def read_as_started(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -
         cwd=vassal.directory,
         before=defaults.before,
         after=defaults.after,
+        tenant=spawn.tenant,
         program=defaults.binary,
     )
     return read(vassal.config.path, view)
-
-
-def find_own_socket(
-    config: Config, vassal: Vassal, address: Address, canonical_address: Callable[[Address], Address]
-) -> Diagnostic | None:
-    """Find the option, if any, by which the vassal would bind the address it is to be woken by.
-
-    uWSGI would replace the socket that systemd holds: the vassal would be woken once and never again.
-    """
-    bases = [
-        vassal.directory,
-        *(os.path.join(vassal.directory, o.value) for o in config.all("chdir", "chdir2")),
-    ]
-    for option in sockets(config):
-        for base in bases:
-            own = parse_uwsgi_socket(option.value, base=base)
-            if own is None or (option.key in DATAGRAM and isinstance(own, InetAddress)):
-                continue
-            if overlaps(canonical_address(own), canonical_address(address)):
-                return vassal.problem(
-                    "socket-is-rules",
-                    f"{option.key} = {printable(option.value)} is the address the vassal is to wait on, {address}: "
-                    "once it has run it could not be woken again",
-                    "remove this line; uWSGI gets the socket as file descriptor 0 "
-                    f"(for another protocol set protocol, not {option.key})",
-                    at=(option.path, option.line),
-                )
-    return None
 
 
 def _find_address_problem(

@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import printable
-from bridge.host.links import link_owners
+from bridge.host.files import read_foreign
 from bridge.host.path_security import PathSecurity, Trust
 from bridge.host.users import group_id, groups_of, user_id, user_name
 from bridge.model.address import AbstractAddress, InetAddress
@@ -110,17 +109,18 @@ def make_boundary(settings: Settings) -> TenantBoundary | None:
     )
 
 
-def counts_for(path: str, tenant: Owner) -> str:
-    """Return whose word a file is, if it is not the tenant's or root's; empty if it counts.
+def read_rule(path: str, tenant: Owner | None, *, max_bytes: int) -> bytes:
+    """Read a rule file that the tenant or root made. None: there are no tenants, and every file counts.
 
     A rule file that a neighbour puts beside a tenant's config must not decide where the tenant's app listens.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ForeignFileError: somebody else made it, or a symlink on the way to it.
+        FileError: it cannot be read.
     """
-    try:
-        uids = {os.stat(path).st_uid, *link_owners(path)} - {0, tenant.uid}
-    except OSError:
-        # A missing or unreadable file is told by whoever reads it.
-        return ""
-    return f"uid {min(uids)}" if uids else ""
+    owners = frozenset[int]() if tenant is None else frozenset({0, tenant.uid})
+    return read_foreign(path, max_bytes=max_bytes, owners=owners)
 
 
 def start_check(config: str, *, nofollow: bool) -> tuple[str, ...]:
@@ -129,9 +129,15 @@ def start_check(config: str, *, nofollow: bool) -> tuple[str, ...]:
     The unit keeps its ``User=`` until the next run. Whoever puts a file of his own at the path of a config that was
     removed would run it as that user. Exit code 26 keeps the vassal down until its config changes.
     """
-    # test(1), dash(1): -O follows symlinks, find(1) does not.
-    owned = '[ -n "$(find "$0" -prune -user "$(id -u)")" ]' if nofollow else '[ -O "$0" ]'
-    script = f'{owned} || {{ echo "$0 does not belong to uid $(id -u): emperor-bridge sync" >&2; exit 26; }}; exec "$@"'
+    # test(1), dash(1): -O follows symlinks, find(1) does not. A neighbour's symlink could lead to a file of the user's.
+    link = '[ -n "$(find "$0" -prune "(" -user "$(id -u)" -o -user 0 ")")" ]'
+    owned = (
+        '[ -n "$(find "$0" -prune -user "$(id -u)")" ]'
+        if nofollow
+        else f'[ -O "$0" ] && {{ [ ! -L "$0" ] || {link}; }}'
+    )
+    refusal = 'echo "$0 does not belong to uid $(id -u): emperor-bridge sync" >&2; exit 26'
+    script = f'{{ {owned}; }} || {{ {refusal}; }}; exec "$@"'
     return ("/bin/sh", "-c", script, config)
 
 
@@ -161,7 +167,6 @@ def _trust(directory: str, tenant: Owner) -> Trust:
     return Trust(uid, info.st_gid if is_group else 0)
 
 
-@cache
 def _first_unprivileged_port() -> int:
     """Return the first port that needs no privilege (ip(7), ``ip_unprivileged_port_start``)."""
     try:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.reconcile.run import RunOptions, Scope
 from bridge.vassals.guard import internal_problem, is_unexpected
-from bridge.watch.affected import scope_of
+from bridge.watch.affected import known_scope, scope_of
 from bridge.watch.configuration import Configuration
 from bridge.watch.inotify import FileWatch
+from bridge.watch.late import LateRuns
 from bridge.watch.sd_notify import ServiceState
 from bridge.watch.sources import FileSource, SignalSource, UnitSource, wait
-from bridge.watch.timing import Backoff, Debounce
+from bridge.watch.timing import Backoff, Debounce, WholeRuns
 from bridge.watch.watch_list import WatchedPaths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bridge.model.unit import UnitState
+    from bridge.model.unit import UnitChange, UnitState
     from bridge.reconcile.run import PlannedRun
     from bridge.systemd.manager import SystemdManager
     from bridge.watch.configuration import LoadedConfig
@@ -59,10 +61,12 @@ class Daemon:
         self._service = ServiceState()
         self._debounce = Debounce()
         self._backoff = Backoff()
+        self._whole_runs = WholeRuns()
         self._files = FileWatch()
         loaded = self._configuration.current
         self._paths = WatchedPaths(loaded.reconciler.monitors, loaded.settings, loaded.configuration)
-        self._units = UnitSource(manager, changed=notifier.unit_changed, socket_failed=lambda: self.touch(None))
+        self._units = UnitSource(manager, changed=self._unit_changed, socket_failed=lambda: self.touch(None))
+        manager.while_waiting(self._service.alive)
         self._signals = SignalSource(stop=self.stop, reload=self._request_reload)
         self._sources: list[EventSource] = [
             self._signals,
@@ -70,6 +74,7 @@ class Daemon:
             self._units,
         ]
         self._is_stopping = self._is_reload_requested = self._is_following = False
+        self._late = LateRuns(lambda: self._configuration.current.reconciler.late)
 
     def register(self, source: EventSource) -> None:
         """Wait for another source too."""
@@ -106,11 +111,14 @@ class Daemon:
             is_retry = self._backoff.take()
             if is_retry or self._debounce.is_due():
                 self._work(is_retry=is_retry)
+            if self._whole_runs.take():
+                self._try(Scope.all())
+            self._try(Scope.of(self._late.take()))
         self._service.stopping()
 
     def _next_time(self) -> float | None:
-        times = (self._debounce.due(), self._backoff.due(), self._service.due(), self._notifier.due())
-        return min((one for one in times if one is not None), default=None)
+        timed = (self._debounce, self._backoff, self._service, self._notifier, self._late, self._whole_runs)
+        return min((due for one in timed if (due := one.due()) is not None), default=None)
 
     def _request_reload(self) -> None:
         self._is_reload_requested = True
@@ -118,19 +126,32 @@ class Daemon:
 
     def _work(self, *, is_retry: bool) -> None:
         """Reconcile the vassals that the burst of changes can affect; all of them for a retry or after a reload."""
-        paths = self._debounce.take()
+        known, paths = self._debounce.known, self._debounce.take()
         if self._is_reload_requested or self._configuration.is_outdated():
             self._is_reload_requested = False
             self._reload()
-            paths = None
+            is_retry = True
+        self._try(Scope.all() if is_retry else self._scope(known, paths))
+
+    def _scope(self, known: frozenset[str], paths: frozenset[str] | None) -> Scope:
         loaded = self._configuration.current
-        scope = Scope.all()
-        if paths is not None and not is_retry:
-            scope = scope_of(paths, loaded.reconciler.cache, loaded.reconciler.monitors, loaded.settings)
+        place = (loaded.reconciler.cache, loaded.reconciler.monitors, loaded.settings)
+        scope = Scope.all() if paths is None else scope_of(paths, *place)
+        if scope.is_all and not self._whole_runs.admit():
+            return known_scope(known, *place)
+        return scope
+
+    def _try(self, scope: Scope) -> None:
+        if scope.keys == frozenset():
+            return
         try:
             self._attempt(scope)
         except BridgeError as error:
             self._failed(error.diagnostic)
+
+    def _unit_changed(self, change: UnitChange) -> None:
+        self._notifier.unit_changed(change)
+        self._late.unit_changed(change)
 
     def _attempt(self, scope: Scope) -> None:
         """Reconcile. An exception that nobody expected is reported, and the daemon lives on and tries again."""
@@ -178,11 +199,14 @@ class Daemon:
     def _run(self, scope: Scope) -> _Outcome:
         """Plan and apply once, watch what is new, and report."""
         reconciler = self._configuration.current.reconciler
-        options = RunOptions(scope=scope, leave_stopped=True, unfinished=frozenset(self._files.open))
-        with reconciler.hold():
+        options = RunOptions(
+            scope=scope, leave_stopped=True, unfinished=frozenset(self._files.open), waits_for_late=False
+        )
+        with reconciler.hold(alive=self._service.alive):
+            began = time.monotonic()
             planned = reconciler.plan(self._manager, options)
             self._prepare(planned)
-            problems = reconciler.apply(self._manager, planned)
+            planned, problems = reconciler.apply(self._manager, planned)
         # The run itself caused these changes of units: they are reported after it, and a socket that failed is among
         # its problems already.
         changes = list(self._manager.changes())
@@ -193,7 +217,9 @@ class Daemon:
         self._service.status(self._notifier.summary)
         self._service.ready()
         for change in changes:
-            self._notifier.unit_changed(change)
+            self._unit_changed(change)
+        if planned.scope.is_all:
+            self._whole_runs.ran(time.monotonic() - began)
         return _Outcome(is_ok=not problems, is_whole=planned.scope.is_all, new_folders=new_folders)
 
     def _prepare(self, planned: PlannedRun) -> None:

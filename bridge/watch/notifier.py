@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import count, errors
+from bridge.diagnostics import bounded, count, errors
 from bridge.lifecycle.events import Event, LifecycleEvent
 from bridge.lifecycle.journal import tell, tell_run
 from bridge.lifecycle.tracker import LifecycleTracker
 from bridge.model.change import Change
-from bridge.model.unit_names import PAUSE_PREFIX, pause_of, vassal_unit
+from bridge.model.unit_names import PAUSE_PREFIX, label_of, pause_of, vassal_unit
 from bridge.watch.coalesce import Coalescer
 from bridge.watch.terminal import print_line
 
@@ -32,6 +32,7 @@ class Notifier:
         *,
         user_manager: bool,
         pause: Callable[[str], float | None],
+        is_foreign: Callable[[str], bool] = lambda _: False,
         obstacle: Callable[[str], str] = lambda _: "",
     ) -> None:
         """Start with no vassals.
@@ -39,9 +40,11 @@ class Notifier:
         Args:
             user_manager: whether the units are those of a user's service manager.
             pause: returns, by a vassal's label, how many seconds its pause after a failure lasts, if one is known.
+            is_foreign: returns, by the label of an unknown vassal, whether its units are not this configuration's.
             obstacle: returns, by a vassal's service, why systemd cannot start it, or an empty text.
         """
         self._user_manager = user_manager
+        self._is_foreign = is_foreign
         self._pause = pause
         self._obstacle = obstacle
         self._tracker = LifecycleTracker(now=time.monotonic_ns() // 1000)
@@ -117,8 +120,8 @@ class Notifier:
                 self._names.pop(label, None)
             self._names |= planned.names
         self._removed = dict(planned.removed)
-        for change in planned.plan.changes:
-            self._entries.add(_label_of(change.unit), change)
+        for change in planned.changes:
+            self._entries.add(label_of(change.unit), change)
         kept = () if scope.is_all else (d for d in self._problems if d.key is None or not scope.covers(d.key))
         self._report_new([*kept, *planned.diagnostics, *problems])
 
@@ -141,7 +144,9 @@ class Notifier:
         self._entries.flush()
 
     def _report(self, event: LifecycleEvent) -> None:
-        self._entries.add(event.label, event)
+        is_known = event.label in self._names or event.label in self._removed
+        if is_known or not self._is_foreign(event.label):
+            self._entries.add(event.label, event)
 
     def _tell(self, entry: LifecycleEvent | Change | Diagnostic) -> None:
         if isinstance(entry, LifecycleEvent):
@@ -157,12 +162,7 @@ class Notifier:
     def _report_new(self, problems: Iterable[Diagnostic]) -> None:
         current = frozenset(problems)
         new = sorted(current - self._problems, key=str)
-        for problem in new:
+        for problem in bounded(new):
             # A vassal's problems and its events are counted apart: their keys and labels differ.
             self._entries.add(problem.key, problem) if problem.key else self._tell(problem)
         self._problems = current
-
-
-def _label_of(unit: str) -> str:
-    parts = vassal_unit(unit)
-    return parts[0] if parts else unit

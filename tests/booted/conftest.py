@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import soak
+from .attack import LAYOUTS, make_attack
 from .bridge import VASSALS, Bridge, install
 from .fleets import add_tenants
 from .machine import Machine, MachineError, message
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+    from .attack import Attack
 
 JOURNAL_LINES = 60
 COUNTS = pytest.StashKey[Counter[str]]()
@@ -67,6 +70,12 @@ def watch(bridge: Bridge) -> Bridge:
 def tenants(machine: Machine) -> None:
     """Users alice and bob, both also in the group games; ask for them before the bridge, which they outlive."""
     add_tenants(machine)
+
+
+@pytest.fixture(params=LAYOUTS)
+def attack(machine: Machine, request: pytest.FixtureRequest) -> Attack:
+    """A mallory and a victim in one folder, or each in a folder of his own, under the watch daemon."""
+    return make_attack(machine, request.param)
 
 
 @pytest.fixture

@@ -99,6 +99,10 @@ class Container:
             raise MachineError("the machine is not running")
         return self._supervisor.pid
 
+    def upper(self) -> Path:
+        """Return the folder on the host that has all that differs in the machine from the host's own tree."""
+        return self.directory / f"emperor-bridge-machine-{self.supervisor_pid()}" / "upper"
+
     def _check_host(self) -> None:
         if os.geteuid() != 0:
             raise MachineError("booting a machine for the tests needs root")

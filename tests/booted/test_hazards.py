@@ -50,7 +50,7 @@ def test_jobs_and_extra_sockets_go_with_an_idle_app(machine: Machine, bridge: Br
 
 
 def test_a_socket_in_a_condition_is_woken_once(machine: Machine, bridge: Bridge) -> None:
-    lines = (*DIES, "if-hostname-match = .", "socket = /run/hidden.sock", "endif =")
+    lines = (*DIES, "if-plugin = python", "socket = /run/hidden.sock", "endif =")
     bridge.vassal("hidden.ini", config(*lines), address="/run/hidden.sock")
     assert set(warned(bridge)) == {"socket-hidden"}
     bridge.sync()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.config.paths import Paths
 from bridge.model.address import Address, parse_address
 from bridge.model.unit import Ownership, UnitFile, UnitState
-from bridge.model.unit_names import TARGET, boot_target, is_bridge_name, unit_label
+from bridge.model.unit_names import TARGET, boot_target, is_bridge_name, label_of, unit_label
 from bridge.model.vassal import (
     CONFIG_OPTIONS,
     ConfigFile,
@@ -25,11 +25,12 @@ from bridge.model.vassal import (
 )
 from bridge.reconcile.actual import ActualState
 from bridge.reconcile.apply import PlanExecutor
-from bridge.reconcile.conflicts import ConflictResult, find_conflicts
+from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.desired import Desired
-from bridge.reconcile.drift import Drift
-from bridge.reconcile.plan import DesiredUnits, Plan, gone_vassals, make_plan
+from bridge.reconcile.findings import ConflictResult, Drift
+from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
+from bridge.reconcile.stops import LateVassals
 from bridge.state.lock import Lock, Pending
 from bridge.state.pauses import PauseNotes
 from bridge.units.directory import UnitDirectory, installed_vassals
@@ -38,6 +39,8 @@ from bridge.units.render import RenderContext, make_templates, render, render_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from bridge.reconcile.steps import Plan
 
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +52,7 @@ UNITS = "/etc/systemd/system"
 LISTENING = UnitState(load="loaded", active="active", sub="listening")
 RUNNING = UnitState(load="loaded", active="active", sub="running")
 DEAD = UnitState(load="loaded", active="inactive", sub="dead")
+STOPPING = UnitState(load="loaded", active="deactivating", sub="stop-sigterm")
 FAILED = UnitState(load="loaded", active="failed", sub="failed")
 
 
@@ -149,10 +153,22 @@ class World:
     exiled: frozenset[str] = frozenset()
     stopped_by_admin: frozenset[str] = frozenset()
     pending: Pending = field(default_factory=Pending)
+    stubborn: set[str] = field(default_factory=set)
+    """Services that do not end when they are told to stop."""
+    clock: float = 0.0
+    """Seconds; a call to the manager that waits in vain takes its whole time."""
+    late: LateVassals = field(init=False)
+    waits_for_late: bool = True
     calls: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     steps_left: int | None = None
     """Steps until the bridge is killed; None: it is not."""
     reload_works: bool = True
+
+    def __post_init__(self) -> None:
+        self.late = LateVassals(self.now)
+
+    def now(self) -> float:
+        return self.clock
 
     def observe(self) -> ActualState:
         files = {name: _unit_file(name, text) for name, text in self.files.items() if is_bridge_name(name)}
@@ -181,8 +197,9 @@ class World:
         return plan_for(find_conflicts(desired, actual), actual, self.drift)
 
     def apply(self, plan: Plan) -> None:
-        """Apply a plan with the real executor."""
-        self.executor().apply(plan, self.observe().files)
+        """Apply a plan with the real executor; what is left to do stays noted."""
+        self.pending = self.executor().apply(plan, self.observe().files)
+        self.late.retain({label_of(unit) for unit in self.pending.restart})
 
     def executor(self) -> PlanExecutor:
         return PlanExecutor(
@@ -192,6 +209,8 @@ class World:
             lock=WorldLock(self),
             progress=quiet,
             reason=lambda _: "",
+            late=self.late,
+            waits_for_late=self.waits_for_late,
         )
 
     def sync(self, desired: Desired) -> Plan:
@@ -199,7 +218,8 @@ class World:
         plan = self.plan(desired)
         if not plan.is_empty:
             self.apply(plan)
-        self.pending = Pending()
+        else:
+            self.pending = Pending()
         return plan
 
     def connect(self, unit: str) -> None:
@@ -300,8 +320,8 @@ class WorldLock(Lock):
         self._world = world
 
     @contextmanager
-    def hold(self, waiting: Callable[[], None]) -> Iterator[None]:
-        del waiting
+    def hold(self, waiting: Callable[[], None], alive: Callable[[], None] | None = None) -> Iterator[None]:
+        del waiting, alive
         yield
 
     def begin(self, pending: Pending) -> None:
@@ -344,10 +364,21 @@ class WorldManager:
                 self._world.bring_up(unit)
 
     def stop(self, units: Collection[str], *, timeout: float, progress: Callable[[int, int], None]) -> None:
-        del timeout, progress
+        del progress
         self._call("stop", units)
+        world = self._world
         for unit in units:
-            self._world.take_down(unit)
+            if unit not in world.stubborn or world.states.get(unit, DEAD).is_down:
+                world.take_down(unit)
+            else:
+                world.states[unit] = STOPPING
+        if world.stubborn & {unit for unit in units if not world.states.get(unit, DEAD).is_down}:
+            world.clock += timeout
+
+    def kill(self, units: Collection[str]) -> None:
+        self._call("kill", units)
+        for unit in units:
+            self._world.stubborn.discard(unit)
 
     def launch(self, units: Collection[str]) -> None:
         self.start(units, timeout=0, progress=lambda _done, _total: None)

@@ -13,7 +13,8 @@ from bridge.config.settings import NAMES
 
 from .build import ROOT
 
-PAGES = {name: (ROOT / name).read_text() for name in ("README.md", "bridge/README.md", "tests/bench/README.md")}
+NAMES_OF_PAGES = ("README.md", "bridge/README.md", "tests/README.md", "tests/bench/README.md")
+PAGES = {name: (ROOT / name).read_text() for name in NAMES_OF_PAGES}
 LINES_MAX = 150
 WORDS_MAX = 25
 
@@ -29,7 +30,7 @@ def test_every_link_leads_to_a_file(name: str) -> None:
     assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []
 
 
-@pytest.mark.parametrize("name", ["README.md", "bridge/README.md"])
+@pytest.mark.parametrize("name", ["README.md", "bridge/README.md", "tests/README.md"])
 def test_sentences_are_short(name: str) -> None:
     text = re.sub(r"(?ms)^```.*?^```|^    .+?$|^\|.+?$|^#.+?$|^<!--.+?$", "\n", PAGES[name])
     sentences = [s for paragraph in re.split(r"\n\s*\n|\n[-\d.]+ ", text) for s in re.split(r"(?<=[.!?])\s", paragraph)]
@@ -46,8 +47,18 @@ def test_the_readme_has_every_command_and_only_settings_there_are() -> None:
 def test_every_make_target_of_the_readme_exists() -> None:
     targets = re.findall(r"^    make ([a-z]+)", PAGES["README.md"], re.MULTILINE)
     makefile = (ROOT / "Makefile").read_text()
-    assert targets == ["demo", "test", "beside", "bench"]
+    targets += re.findall(r"^\| `make ([a-z]+)", PAGES["tests/README.md"], re.MULTILINE)
+    assert {"demo", "test", "beside", "bench", "soak"} <= set(targets)
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+def test_what_is_tested_where_has_all_that_ci_runs_and_only_marks_that_exist() -> None:
+    page = PAGES["tests/README.md"]
+    commands = re.findall(r"^(make .*?) \|\|", (ROOT / ".ci/run").read_text(), re.MULTILINE)
+    assert commands
+    assert [command for command in commands if f"| `{command}` |" not in page] == []
+    marks = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["markers"]
+    assert {mark.partition(":")[0] for mark in marks} == set(re.findall(r"marked `([a-z]+)`", page))
 
 
 def test_the_layout_has_every_package() -> None:

@@ -69,3 +69,31 @@ def test_none_is_looked_for_by_a_user_or_a_removal(debians: Path, monkeypatch: p
     assert caught.value.diagnostic.code == "no-vassals"
     invocation = load_invocation(given(), needs_vassals=False, looks_for_emperor=False)
     assert (invocation.found_ini, invocation.settings.emperor) == (None, ())
+
+
+def test_another_bridge_toml_works_on_vassals_of_its_own(debians: Path) -> None:
+    usual, other = debians.with_name("bridge.toml"), debians.with_name("other.toml")
+    for path, folder in ((usual, "/usual"), (other, "/other")):
+        path.write_text(f'emperor = "{folder}"\n')
+    assert load_invocation(given()).paths.configuration == ""
+    assert load_invocation(given(config=str(usual))).paths.configuration == ""
+    found = load_invocation(given(config=str(other)))
+    assert (found.paths.configuration, found.settings.emperor) == (str(other), ("/other",))
+    assert found.paths.lock == load_invocation(given()).paths.lock
+    assert found.configuration[0] == str(other)
+
+
+def test_what_was_made_under_a_bridge_toml_that_is_gone_can_be_removed(debians: Path) -> None:
+    gone = str(debians.with_name("gone.toml"))
+    with pytest.raises(BridgeError, match="cannot be read"):
+        load_invocation(given(config=gone))
+    found = load_invocation(given(config=gone), needs_vassals=False, looks_for_emperor=False, is_removal=True)
+    assert (found.paths.configuration, found.settings.emperor) == (gone, ())
+
+
+def test_the_message_names_the_bridge_toml_in_force(debians: Path) -> None:
+    debians.unlink()
+    empty = debians.with_name("empty.toml")
+    empty.touch()
+    with pytest.raises(BridgeError, match=f"into {empty}"):
+        load_invocation(given(config=str(empty)))

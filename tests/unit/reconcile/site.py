@@ -75,6 +75,9 @@ class Kernel:
         self.calls += [f"reload {unit}" for unit in units]
         return {}
 
+    def kill(self, units: Collection[str]) -> None:
+        self.calls += [f"kill {unit}" for unit in units]
+
     def hang_up(self, units: Collection[str]) -> None:
         self.calls += [f"hang up {unit}" for unit in units]
 
@@ -121,7 +124,8 @@ class Site:
         self.manager.calls.clear()
         with self.reconciler() as reconciler, reconciler.hold():
             planned = reconciler.plan(self.manager)
-            assert reconciler.apply(self.manager, planned) == ()
+            planned, problems = reconciler.apply(self.manager, planned)
+            assert problems == ()
         return planned
 
     @contextmanager

@@ -37,10 +37,11 @@ from tests.unit.reconcile.site import Site, verbs
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bridge.config.paths import Paths
     from bridge.model.vassal import ResolvedVassal
     from bridge.reconcile.actual import ActualState
-    from bridge.reconcile.plan import Plan
     from bridge.reconcile.run import PlannedRun
+    from bridge.reconcile.steps import Plan
 
 OTHER = "/etc/other.toml"
 
@@ -69,6 +70,14 @@ def test_another_configuration_has_state_of_its_own_under_the_same_lock(tmp_path
     assert paths.for_configuration(OTHER) == other
     third = paths.for_configuration("/etc/third.toml")
     assert not {third.run_note, third.last_run, third.cache} & set(files)
+
+
+def test_a_link_to_the_usual_bridge_toml_is_the_usual_one(tmp_path: Path) -> None:
+    (tmp_path / "bridge.toml").touch()
+    (tmp_path / "link.toml").symlink_to("bridge.toml")
+    paths = make_paths(tmp_path)
+    assert paths.for_configuration(f"{tmp_path}/link.toml") is paths
+    assert replace(paths, config=f"{tmp_path}/link.toml").for_configuration(paths.config).configuration == ""
 
 
 def test_a_relative_path_is_that_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,14 +226,28 @@ def test_a_configuration_adopts_what_version_0_1_0_made_for_its_monitors(tmp_pat
         assert actual.of_others.keys() == {"a", "c"} - own
 
 
-def test_what_another_configuration_made_is_not_adopted(world: World, tmp_path: Path) -> None:
-    directory = UnitDirectory(make_paths(tmp_path))
+def test_what_another_configuration_made_is_not_adopted(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {OTHER, f"{tmp_path}/bridge.toml"}
+    monkeypatch.setattr("os.path.lexists", lambda path: path in there)
+    paths = make_paths(tmp_path)
+    directory = UnitDirectory(paths)
     directory.write(world.files)
-    actual = ActualReader(make_paths(tmp_path), directory, as_is, frozenset({"dir:///v"})).read_all(None)
-    assert (set(actual.installed), set(actual.of_others)) == ({"b"}, {"a"})
-    third = make_paths(tmp_path).for_configuration("/etc/third.toml")
-    actual = ActualReader(third, directory, as_is, frozenset({"dir:///v"})).read_all(None)
-    assert (set(actual.installed), set(actual.of_others)) == (set(), {"a", "b"})
+    third = paths.for_configuration("/etc/third.toml")
+
+    def own(found: Paths, monitor: str = "dir:///v") -> set[str]:
+        actual = ActualReader(found, directory, as_is, frozenset({monitor})).read_all(None)
+        assert actual.installed.keys() | actual.of_others.keys() == {"a", "b"}
+        return set(actual.installed)
+
+    assert own(paths) == {"b"}
+    assert own(third) == set()
+    # What a bridge.toml made that is gone is nobody's. The usual one's is gone too where options name the vassals.
+    there.remove(f"{tmp_path}/bridge.toml")
+    assert (own(third), own(third, "dir:///w"), own(paths.for_configuration(OTHER))) == ({"b"}, set(), {"a", "b"})
+    there.clear()
+    assert (own(third), own(third, "dir:///w"), own(paths)) == ({"a", "b"}, set(), {"a", "b"})
 
 
 def test_adopted_units_get_the_configurations_name_and_nothing_is_stopped(sites: tuple[Site, Site]) -> None:
@@ -306,7 +329,7 @@ def test_what_one_has_the_other_does_not_get(sites: tuple[Site, Site]) -> None:
     planned = try_sync(usual)
     assert planned.plan.is_empty
     assert {(d.vassal, d.code) for d in planned.diagnostics} == {
-        ("b.ini", "name-conflict"), ("c.ini", "address-occupied"),
+        ("b.ini", "name-conflict"), ("c.ini", "address-conflict"),
     }  # fmt: skip
     assert other.sync().plan.is_empty
 
@@ -362,7 +385,8 @@ def test_a_daemon_takes_no_address_of_another_configuration(sites: tuple[Site, S
         with reconciler.hold():
             planned = reconciler.plan(usual.manager, replace(options, scope=scope))
         assert planned.plan.is_empty
-        assert [d.code for d in planned.diagnostics] == ["address-conflict" if is_down else "address-occupied"]
+        assert [d.code for d in planned.diagnostics] == ["address-conflict"]
+        assert f"b.ini of {other.paths.configuration}" in planned.diagnostics[0].message
 
 
 def test_a_daemon_beside_another_configuration_still_runs_for_single_vassals(sites: tuple[Site, Site]) -> None:
@@ -376,3 +400,27 @@ def test_a_daemon_beside_another_configuration_still_runs_for_single_vassals(sit
             planned = reconciler.plan(usual.manager, replace(options, scope=scope))
         assert planned.scope == scope
         assert verbs(planned) == {"a.ini": Verb.CHANGED, "c.ini": Verb.ADDED}
+
+
+def test_a_sync_beside_another_configuration_processes_only_what_changed(sites: tuple[Site, Site]) -> None:
+    usual, other = sites
+    usual.sync()
+    for name in ("new", "newer"):
+        assert usual.sync().scope == Scope.of(())
+        assert other.sync().scope == Scope.of(())
+        # What is new of the other one is looked at once.
+        other.write(name, name)
+        other.sync()
+        assert usual.sync().scope.is_all
+        (other.folder / f"{name}.ini").unlink()
+        other.sync()
+        assert usual.sync().plan.is_empty
+
+
+def test_whose_units_they_are_is_known_from_their_marks(sites: tuple[Site, Site]) -> None:
+    for site, foreign in zip(sites, ({"b", "always"}, {"a"}), strict=True):
+        directory = UnitDirectory(site.paths)
+        assert {label for label in ("a", "b", "always") if directory.is_foreign(label)} == foreign
+        assert directory.is_foreign("none")
+        (Path(site.paths.unit_directory) / "vassal-made-by-hand.service").write_text("[Service]\n")
+        assert not directory.is_foreign("made-by-hand")

@@ -7,14 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bridge.model.change import Verb
 from bridge.model.unit import UnitState
 from bridge.model.unit_names import COMMON, TARGET, link_path
 from bridge.reconcile.conflicts import find_conflicts
-from bridge.reconcile.plan import Plan, plan_removal
+from bridge.reconcile.plan import plan_removal
+from bridge.reconcile.steps import Plan
 from bridge.state.lock import Pending
 from tests.unit.build import (
     BOOT_LINK,
@@ -433,6 +434,8 @@ def test_every_single_interruption_point(before: Desired, desired: Desired) -> N
     start = World()
     start.sync(before)
     desired = admissible(desired)
+    # Which of two rivals is served depends on how far the last run came: the one with units keeps the address.
+    assume(not find_conflicts(desired, World().observe()).rejections)
     whole = deepcopy(start)
     whole.sync(desired)
     for kill in range(200):

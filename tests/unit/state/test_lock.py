@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -233,3 +234,32 @@ def test_whether_a_run_has_taken_the_lock(tmp_path: Path) -> None:
         assert lock.exists
         lock.forget()
     assert not lock.exists
+
+
+def test_what_a_run_leaves_is_noted_with_its_stamp(tmp_path: Path) -> None:
+    lock = open_lock(f"{tmp_path}/lock")
+    left = Pending(restart=frozenset({"vassal-a.service"}), reread=frozenset({"vassal-a.socket"}))
+    with lock.hold(never):
+        lock.begin(restarting("vassal-a.service", "vassal-with-a-long-name.service"))
+        lock.finish(12345, left)
+    with lock.hold(never):
+        assert (lock.pending(), lock.stamp()) == (left, 12345)
+        lock.begin(left)
+        assert lock.stamp() == 0
+        lock.finish(23456)
+        assert (lock.pending(), lock.stamp()) == (Pending(), 23456)
+
+
+def test_who_waits_for_the_lock_tells_that_he_lives(tmp_path: Path) -> None:
+    first, second = open_lock(f"{tmp_path}/lock"), open_lock(f"{tmp_path}/lock")
+    told: list[str] = []
+
+    def alive() -> None:
+        told.append("alive")
+        if len(told) == 4:
+            holder.close()
+
+    holder = ExitStack()
+    holder.enter_context(first.hold(never))
+    with second.hold(lambda: told.append("waits"), alive):
+        assert told == ["waits", "alive", "alive", "alive"]

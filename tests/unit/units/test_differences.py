@@ -65,3 +65,10 @@ def test_a_file_without_a_mark_is_compared_by_its_settings() -> None:
     file = replace(as_file(TEXT, FORMAT), text=TEXT, mark=None)
     assert not needs_restart(file, TEXT + "LogLevelMax=notice\n")
     assert needs_restart(file, TEXT + "Backlog=5\n")
+
+
+def test_a_new_mark_alone_stops_nothing() -> None:
+    """As when a vassal moves to another bridge.toml or another monitor."""
+    one = marked(TEXT, Mark(unit=UNIT, config="/v/a.ini", configuration="/etc/other.toml", monitor="dir:///v"))
+    assert not needs_restart(as_file(TEXT, FORMAT), one)
+    assert needs_restart(as_file(TEXT, FORMAT), one + "Backlog=7\n")

@@ -6,8 +6,9 @@ import pytest
 
 from bridge.config.settings import Settings
 from bridge.host.links import link_targets
-from bridge.model.address import parse_address
+from bridge.model.address import parse_address, parse_uwsgi_socket
 from bridge.model.vassal import Owner, ResolvedVassal
+from bridge.vassals import own_socket
 from bridge.vassals.environment import Environments
 from bridge.vassals.on_demand import RuleResult
 from bridge.vassals.resolve import Resolution, ResolveContext, resolve
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.diagnostics import Diagnostic
+    from bridge.model.address import Address
 
 STAYS = ("--log-reopen", "--safe-fd", "3")
 AS_RELOADED = "UWSGI_RELOADS=-1"
@@ -157,3 +159,32 @@ def test_a_link_to_itself_ends(tmp_path: Path, name: str) -> None:
         assert set(sources(tmp_path)) == {"app.ini", "flag"}
     else:
         assert link_targets(str(tmp_path / name)) == ()
+
+
+@pytest.mark.parametrize("option", ["socket = run/a.sock", "socket = :9", "http = ./run/../run/a.sock"])
+def test_hostile_numbers_of_sockets_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    parsed: list[str] = []
+
+    def parse(text: str, *, base: str) -> Address | None:
+        parsed.append(text)
+        return parse_uwsgi_socket(text, base=base)
+
+    monkeypatch.setattr(own_socket, "parse_uwsgi_socket", parse)
+    lines = [f"chdir = c{number}" for number in range(4000)]
+    lines += [f"socket = s{number}" for number in range(4000)]
+    (tmp_path / "app.ini").write_text("[uwsgi]\n" + "\n".join([option, *lines]) + "\n", "utf-8")
+    found = decide_as_it_is(tmp_path, RuleResult(address=parse_address(f"{tmp_path}/run/a.sock", base="/")))
+    assert not isinstance(found, ResolvedVassal)
+    is_first = option != "socket = :9"
+    assert found.code == ("socket-is-rules" if is_first else "config-unreadable")
+    assert len(parsed) == (1 if is_first else 10_001)
+
+
+def test_a_relative_socket_in_any_of_its_folders(tmp_path: Path) -> None:
+    (tmp_path / "app.ini").write_text("[uwsgi]\nchdir = /srv/app\nsocket = a.sock\nchdir2 = /srv/b\n", "utf-8")
+    for folder in (str(tmp_path), "/srv/app", "/srv/b"):
+        found = decide_as_it_is(tmp_path, RuleResult(address=parse_address(f"{folder}/a.sock", base="/")))
+        assert not isinstance(found, ResolvedVassal)
+        assert (found.code, found.line) == ("socket-is-rules", 3)
+    other = decide_as_it_is(tmp_path, RuleResult(address=parse_address("/srv/a.sock", base="/")))
+    assert isinstance(other, ResolvedVassal)

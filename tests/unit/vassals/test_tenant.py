@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config.settings import Settings
+from bridge.host.files import ForeignFileError
 from bridge.model.address import parse_address
 from bridge.model.vassal import Owner, SocketAccess
-from bridge.vassals.tenant import TenantBoundary, counts_for, make_boundary, start_check
+from bridge.vassals.tenant import TenantBoundary, make_boundary, read_rule, start_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,19 +126,71 @@ def test_without_tenants_there_is_no_boundary() -> None:
     assert make_boundary(Settings()) is None
 
 
+def whose_rule(path: Path) -> str:
+    """Return whose word a rule file is, if it does not count for the tenant."""
+    try:
+        read_rule(str(path), TENANT, max_bytes=100)
+    except ForeignFileError as error:
+        return f"uid {error.owner}"
+    except OSError:
+        return "nobody"
+    return ""
+
+
 def test_whose_rule_file_counts(folder: Path) -> None:
     rule = folder / "app.ini.socket"
-    assert counts_for(str(rule), TENANT) == ""
+    assert whose_rule(rule) == "nobody"
     rule.write_text("@app")
     for uid, whose in ((0, ""), (TENANT.uid, ""), (NEIGHBOUR, f"uid {NEIGHBOUR}")):
         os.chown(rule, uid, uid)
-        assert counts_for(str(rule), TENANT) == whose
+        assert whose_rule(rule) == whose
     os.chown(rule, 0, 0)
     link = folder / "link.ini.socket"
     link.symlink_to(rule)
-    assert counts_for(str(link), TENANT) == ""
+    assert whose_rule(link) == ""
     os.chown(link, NEIGHBOUR, NEIGHBOUR, follow_symlinks=False)
-    assert counts_for(str(link), TENANT) == f"uid {NEIGHBOUR}"
+    assert whose_rule(link) == f"uid {NEIGHBOUR}"
+    assert read_rule(str(rule), None, max_bytes=100) == b"@app"
+
+
+@pytest.mark.parametrize("target", ["app.ini.socket", "/dev/zero", "/etc/passwd/x", "/proc/self/mem", "/"])
+def test_a_neighbours_symlink_counts_for_nothing_wherever_it_leads(folder: Path, target: str) -> None:
+    rule = folder / "app.ini.socket"
+    rule.symlink_to(target)
+    os.chown(rule, NEIGHBOUR, NEIGHBOUR, follow_symlinks=False)
+    assert whose_rule(rule) == f"uid {NEIGHBOUR}"
+    os.chown(rule, TENANT.uid, TENANT.gid, follow_symlinks=False)
+    assert whose_rule(rule) == "nobody"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_a_neighbours_pipe_or_folder_counts_for_nothing(folder: Path, kind: str) -> None:
+    rule = folder / "app.ini.socket"
+    os.mkfifo(rule) if kind == "pipe" else rule.mkdir()
+    os.chown(rule, NEIGHBOUR, NEIGHBOUR)
+    assert whose_rule(rule) == f"uid {NEIGHBOUR}"
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_a_neighbours_rule_that_is_gone_once_it_was_opened_does_not_count(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
+    rule = folder / "app.ini.socket"
+    opens = os.open
+
+    def swapped(path: str, flags: int, mode: int = 0o777) -> int:
+        descriptor = opens(path, flags, mode)
+        monkeypatch.setattr(os, "open", opens)
+        rule.unlink()
+        if is_replaced:
+            rule.touch()
+            os.chown(rule, TENANT.uid, TENANT.gid)
+        return descriptor
+
+    rule.write_text("@neighbour")
+    os.chown(rule, NEIGHBOUR, NEIGHBOUR)
+    monkeypatch.setattr(os, "open", swapped)
+    assert whose_rule(rule) == (f"uid {NEIGHBOUR}" if is_replaced else "nobody")
 
 
 def start(config: Path, *, nofollow: bool = False) -> tuple[int, str]:
@@ -158,6 +211,16 @@ def test_a_service_starts_only_its_users_config(folder: Path, name: str) -> None
     status, text = start(config)
     assert status == 26
     assert f"does not belong to uid {TENANT.uid}" in text
+
+
+@pytest.mark.parametrize(("owner", "status"), [(0, 0), (TENANT.uid, 0), (NEIGHBOUR, 26)])
+def test_a_service_does_not_start_its_users_file_by_a_neighbours_symlink(folder: Path, owner: int, status: int) -> None:
+    (folder / "private.ini").touch()
+    os.chown(folder / "private.ini", TENANT.uid, TENANT.gid)
+    link = folder / "app.ini"
+    link.symlink_to("private.ini")
+    os.chown(link, owner, owner, follow_symlinks=False)
+    assert start(link)[0] == status
 
 
 def test_with_nofollow_the_symlinks_owner_counts(folder: Path) -> None:

@@ -16,6 +16,7 @@ from bridge.config.settings import Settings
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.unit import UnitChange
 from bridge.reconcile.run import Scope
+from bridge.reconcile.stops import LateVassal
 from bridge.state.cache import VassalCache
 from bridge.watch import timing
 from bridge.watch.configuration import LoadedConfig
@@ -66,6 +67,8 @@ class World:
         self.loads = 0
         self.included: set[str] = set()
         self.changes: list[UnitChange] = []
+        self.late: dict[str, LateVassal] = {}
+        self.while_waiting: Callable[[], None]
         self.wake: socket.socket
         """Whoever writes to it wakes the daemon as the service manager does."""
 
@@ -85,9 +88,11 @@ class FakeReconciler:
         self.monitors = (FolderMonitor(world.folder),)
         self.cache = VassalCache({})
         self.cache.included.update(world.included)
+        self.late = world.late
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
+    def hold(self, alive: Callable[[], None]) -> Iterator[None]:
+        alive()
         self._world.log.append("lock")
         yield
         self._world.log.append("unlock")
@@ -106,13 +111,13 @@ class FakeReconciler:
             removed=self._world.removed,
         )
 
-    def apply(self, _manager: object, _planned: object) -> tuple[Diagnostic, ...]:
+    def apply(self, _manager: object, planned: object) -> tuple[object, tuple[Diagnostic, ...]]:
         self._world.log.append("apply")
         problems = self._world.problems.pop(0) if self._world.problems else ()
         if isinstance(problems, Exception):
             self._world.next_step()
             raise problems
-        return problems
+        return planned, problems
 
     def close(self) -> None:
         self._world.log.append(f"close {self._number}")
@@ -129,6 +134,9 @@ class FakeManager:
 
     def due(self) -> None:
         """No change was dropped."""
+
+    def while_waiting(self, call: Callable[[], None]) -> None:
+        self._world.while_waiting = call
 
     def listen(self) -> None:
         self._world.log.append("listen")
@@ -339,6 +347,25 @@ def test_a_new_folder_that_holds_vassals_is_read_at_once(world: World, start: Ca
     world.folder.rmdir()
     start(world.folder.mkdir, nothing)
     assert world.scopes == [Scope.all()] * 3
+
+
+def test_a_late_vassal_is_reconciled_when_its_unit_has_ended(world: World, start: Callable[..., None]) -> None:
+    def be_late() -> None:
+        world.late["app"] = LateVassal("app", time.monotonic() + 1000)
+        world.changes.append(UnitChange("vassal-app.service", "Unit", {"ActiveState": "inactive"}))
+        world.wake.send(b"x")
+
+    start(be_late)
+    assert world.scopes == [Scope.all(), Scope.of(frozenset({"app"}))]
+    assert not any(options.waits_for_late for options in world.options)
+
+
+def test_a_late_vassal_is_reconciled_when_its_time_is_over(world: World, start: Callable[..., None]) -> None:
+    def be_late() -> None:
+        world.late["app"] = LateVassal("app", time.monotonic() + 0.1)
+
+    start(be_late)
+    assert world.scopes == [Scope.all(), Scope.of(frozenset({"app"}))]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

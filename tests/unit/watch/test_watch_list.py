@@ -187,6 +187,7 @@ def test_a_vassal_that_cannot_be_watched_keeps_no_other_from_being_watched(
     planned = planned_of(Scope.all(), run / "bad.sock", run / "good.sock")
     for one in planned.desired.resolved:
         one.vassal.key = one.vassal.name = one.address.path
+        one.vassal.config.owner = SimpleNamespace(uid=1)
     (problem,) = paths.update(planned)
     assert (problem.code, problem.key) == ("internal", str(run / "bad.sock"))
     assert watched(paths.names, run / "good.sock")

@@ -1,0 +1,178 @@
+"""Stop units without waiting long for an app that does not end.
+
+A run waits a moment for all units that it stops. What has not ended then is late: the run goes on without these
+vassals, and they are dealt with in a second step. An app may ignore the signal, or extend its time for ever
+(``EXTEND_TIMEOUT_USEC``). So a late one is killed after its grace. Nobody else's socket waits for that.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from bridge.diagnostics import Diagnostic
+from bridge.model.unit_names import label_of, pause_of
+from bridge.progress import stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from bridge.progress import Progress
+    from bridge.reconcile.run import PlannedRun
+    from bridge.systemd.protocol import Manager
+
+PATIENCE, PATIENCE_EACH = 2.0, 0.01
+"""Seconds that a run waits for the units that it stops, and more for each of them: a machine has few processors."""
+GRACE, GRACE_EACH = 10.0, 0.02
+"""Seconds after which a vassal that was told to stop is killed, and more for each unit that was to stop with it."""
+KILL_PATIENCE = 5.0
+"""Seconds to wait for the end of what was killed; the kernel may not be able to end it."""
+MEMORY = 60.0
+"""Seconds for which nobody waits again for a vassal that was late."""
+AGAIN = 5.0
+"""Seconds after which a run is made again for a vassal that still has not ended."""
+_STEP = 0.5
+"""Seconds after which it is asked again what has ended."""
+
+
+class LateVassal(NamedTuple):
+    """A vassal that has not ended."""
+
+    label: str
+    due: float
+    """When to run for it again, by ``time.monotonic()``, unless it ends before."""
+
+
+class LateVassals:
+    """The vassals that were told to stop and have not ended, for as long as this process lives."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._due: dict[str, float] = {}
+        self._slow: dict[str, float] = {}
+        self.killed: set[str] = set()
+        """Labels of vassals that did not even end when they were killed."""
+
+    def add(self, labels: Iterable[str], due: float) -> None:
+        """Note that vassals are to be killed at this time on the clock, unless they were to be killed before."""
+        for label in labels:
+            self._due.setdefault(label, due)
+            self._slow[label] = self.clock() + MEMORY
+
+    def drop(self, labels: Iterable[str]) -> None:
+        """Note that vassals have ended."""
+        for label in labels:
+            self._due.pop(label, None)
+            self.killed.discard(label)
+
+    def retain(self, labels: Collection[str]) -> None:
+        """Forget all vassals but these: nothing is left to do for the others."""
+        self.drop(self._due.keys() - labels)
+
+    def resist(self, labels: Iterable[str]) -> None:
+        """Note that vassals were killed and have not ended: they are killed again some time later."""
+        for label in labels:
+            self._due[label] = self._slow[label] = self.clock() + MEMORY
+            self.killed.add(label)
+
+    @property
+    def due(self) -> dict[str, float]:
+        """When each is to be killed, on the clock, by label."""
+        return dict(self._due)
+
+    def by_key(self, done: PlannedRun, before: Mapping[str, LateVassal]) -> dict[str, LateVassal]:
+        """Return the late vassals after a run by key; ``before`` are those that were late before it."""
+        keys = {late.label: key for key, late in before.items()}
+        keys |= {one.label: one.key for one in done.actual.installed.values()}
+        now = self.clock()
+        again = {label: due if due > now else now + AGAIN for label, due in self._due.items()}
+        return {keys[label]: LateVassal(label, due) for label, due in again.items() if label in keys}
+
+    def overdue(self) -> set[str]:
+        """Return the labels of those that are to be killed now."""
+        now = self.clock()
+        return {label for label, due in self._due.items() if now >= due}
+
+    def is_slow(self, label: str) -> bool:
+        """Tell whether a vassal was late a short time ago."""
+        return label in self._due or self._slow.get(label, 0.0) > self.clock()
+
+
+class Stopper:
+    """Stops units for one run."""
+
+    def __init__(self, manager: Manager, progress: Progress, late: LateVassals) -> None:
+        self._manager = manager
+        self._progress = progress
+        self._late = late
+
+    def stop(self, units: Collection[str]) -> frozenset[str]:
+        """Stop units; return the labels of the vassals that are late.
+
+        Raises:
+            BridgeError: the manager refuses.
+        """
+        if not units:
+            return frozenset()
+        began = self._late.clock()
+        due = self._late.due
+        if overdue := self._late.overdue() & set(map(label_of, units)):
+            self._kill(units, overdue)
+        if slow := [unit for unit in units if self._late.is_slow(label_of(unit)) and label_of(unit) not in due]:
+            self._manager.stop(slow, timeout=0.0, progress=stage(self._progress, "stopping"))
+        if prompt := [unit for unit in units if not self._late.is_slow(label_of(unit))]:
+            patience = PATIENCE + PATIENCE_EACH * len(prompt)
+            self._manager.stop(prompt, timeout=patience, progress=stage(self._progress, "stopping"))
+        late = frozenset(map(label_of, self._not_down(units)))
+        self._late.drop({label_of(unit) for unit in units} - late)
+        self._late.add(late, began + GRACE + GRACE_EACH * len(units))
+        return late
+
+    def finish(self, units: Collection[str], labels: Collection[str]) -> frozenset[str]:
+        """Wait until late vassals end, and kill them after their grace; return those that even that did not end.
+
+        Raises:
+            BridgeError: the manager refuses.
+        """
+        left = self._not_down([unit for unit in units if label_of(unit) in labels])
+        deadline = max((self._late.due.get(label, 0.0) for label in labels), default=0.0)
+        while left and (rest := deadline - self._late.clock()) > 0:
+            self._manager.stop(left, timeout=rest, progress=stage(self._progress, "waiting for late vassals"))
+            left = self._not_down(left)
+        if left:
+            self._kill(left, set(map(label_of, left)))
+        late = frozenset(map(label_of, self._not_down(left)))
+        self._late.drop(set(labels) - late)
+        return late
+
+    def _kill(self, units: Iterable[str], labels: Collection[str]) -> None:
+        """Kill services, and end the pause that follows: it would count as that of a failure."""
+        left = [unit for unit in units if label_of(unit) in labels and unit.endswith(".service")]
+        self._manager.kill(left)
+        deadline = self._late.clock() + KILL_PATIENCE
+        while left and self._late.clock() < deadline:
+            pauses = self._not_down([pause_of(unit) for unit in left])
+            self._manager.stop([*left, *pauses], timeout=_STEP, progress=stage(self._progress, "killing late vassals"))
+            left = self._not_down(left)
+        self._late.resist(map(label_of, left))
+
+    def _not_down(self, units: Collection[str]) -> list[str]:
+        states = self._manager.units(units) if units else {}
+        return [unit for unit in units if unit in states and not states[unit].is_down]
+
+
+def unkillable(done: PlannedRun, killed: Collection[str]) -> tuple[Diagnostic, ...]:
+    """Return a problem for each vassal of a run that was killed and has not ended."""
+    return tuple(
+        Diagnostic(
+            code="not-stopped",
+            message=f"{one.service} was killed, and a process of it does not end; all else goes on without it",
+            hint="a process in state D of ps waits for a device or a network file system",
+            path=one.config,
+            vassal=one.name,
+            config=one.config,
+            key=one.key,
+        )
+        for label, one in done.actual.installed.items()
+        if label in done.late and label in killed
+    )
