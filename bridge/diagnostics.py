@@ -73,11 +73,12 @@ class Diagnostic:
 
 
 class BridgeError(Exception):
-    """A problem that ends the whole run; carries the diagnostic that says why."""
+    """A problem that ends the whole run; carries the diagnostics that say why, the first one as ``diagnostic``."""
 
-    def __init__(self, diagnostic: Diagnostic) -> None:
-        super().__init__(str(diagnostic))
+    def __init__(self, diagnostic: Diagnostic, *more: Diagnostic) -> None:
+        super().__init__("\n".join(map(str, (diagnostic, *more))))
         self.diagnostic = diagnostic
+        self.diagnostics = (diagnostic, *more)
 
 
 def errors(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:

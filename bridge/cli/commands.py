@@ -259,7 +259,7 @@ def main() -> None:
     try:
         cli.main(standalone_mode=True)
     except BridgeError as error:
-        sys.stderr.write(f"{error.diagnostic}\n")
+        sys.stderr.write(f"{error}\n")
         sys.exit(2 if error.diagnostic.code in {"settings", "no-vassals", "monitor-unknown"} else 1)
     except BrokenPipeError:
         # The reader closed the pipe. Python must not write to it again at exit either.

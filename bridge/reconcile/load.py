@@ -57,7 +57,7 @@ class DesiredLoader:
             result = self._guarded(vassal, rule, unfinished)
             if isinstance(result, Resolution):
                 resolved.append(result.resolved)
-                diagnostics += rule.diagnostics
+                diagnostics += (*rule.diagnostics, *result.diagnostics)
                 if keep_configs:
                     configs[vassal.key] = result.config
             else:

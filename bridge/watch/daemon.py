@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.diagnostics import BridgeError, Diagnostic, errors
 from bridge.reconcile.run import RunOptions, Scope
 from bridge.vassals.guard import internal_problem, is_unexpected
 from bridge.watch.affected import known_scope, scope_of
@@ -174,7 +174,8 @@ class Daemon:
         try:
             self._configuration.reload()
         except BridgeError as error:
-            self._notifier.failed(error.diagnostic)
+            for diagnostic in error.diagnostics:
+                self._notifier.failed(diagnostic)
         loaded = self._configuration.current
         self._paths.configure(loaded.reconciler.monitors, loaded.settings, loaded.configuration)
 
@@ -220,7 +221,7 @@ class Daemon:
             self._unit_changed(change)
         if planned.scope.is_all:
             self._whole_runs.ran(time.monotonic() - began)
-        return _Outcome(is_ok=not problems, is_whole=planned.scope.is_all, new_folders=new_folders)
+        return _Outcome(is_ok=not errors(problems), is_whole=planned.scope.is_all, new_folders=new_folders)
 
     def _prepare(self, planned: PlannedRun) -> None:
         """Follow the units before the first change, and expect the end of those that will be removed."""
