@@ -9,7 +9,7 @@ SUITE ?=
 MARK ?=
 MARKED = $(if $(MARK),-m $(MARK))
 
-.PHONY: demo test unit beside bench soak packages clean
+.PHONY: demo test unit beside bench soak fuzz packages clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
@@ -30,6 +30,11 @@ SOAK ?= 10
 soak: packages $(VENV)/ready
 	$(if $(SUITE),@sh packaging/install-packages suite-packages.txt)
 	SUITE=$(SUITE) SOAK=$(SOAK) $(RUN) -m pytest tests/booted -m soak
+
+# The hostile inputs of the tests, for longer, and a run guided by coverage: make fuzz FUZZ_SECONDS=3600
+FUZZ_SECONDS ?= 600
+fuzz: packages $(VENV)/ready-fuzz
+	$(RUN) -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 # Without a booted systemd: seconds.
 unit: $(VENV)/ready
@@ -57,5 +62,9 @@ $(VENV)/ready-bench: $(VENV)/ready
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
 	touch $@
 
+$(VENV)/ready-fuzz: $(VENV)/ready
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test,fuzz]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .bench
+	rm -rf $(VENV) .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .bench

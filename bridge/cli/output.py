@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import count, errors, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.progress import Progress, TaskID
     from rich.table import Table
@@ -112,12 +112,24 @@ def _diff(unit: str, before: str, after: str) -> Iterator[str]:
     import difflib
 
     return difflib.unified_diff(
-        before.splitlines(keepends=True), after.splitlines(keepends=True),
+        _lines(before), _lines(after),
         f"a/{unit}" if before else "/dev/null", f"b/{unit}" if after else "/dev/null")  # fmt: skip
 
 
+def _lines(text: str) -> list[str]:
+    # Not splitlines(): a line of a unit file may have other characters that it takes for a line's end.
+    return [f"{line}\n" for line in text.removesuffix("\n").split("\n")] if text else []
+
+
 def _print_lines(lines: Iterable[str]) -> None:
-    sys.stdout.writelines(lines)
+    """Print lines of unit files; a tenant's text in them must not reach the terminal as it is."""
+    sys.stdout.writelines("\t".join(map(printable, line.removesuffix("\n").split("\t"))) + "\n" for line in lines)
+
+
+def print_units(texts: Mapping[str, str]) -> None:
+    """Print unit files, each below its name."""
+    for unit, text in texts.items():
+        _print_lines([f"# {unit}", *text.split("\n")])
 
 
 def print_table(rows: Sequence[Row]) -> None:

@@ -7,6 +7,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from bridge.host.found_file import FoundFile
 from bridge.host.links import link_owners
 
 if TYPE_CHECKING:
@@ -28,24 +29,19 @@ class ForeignFileError(FileError):
         self.owner = owner
 
 
-def read_regular(path: str, *, max_bytes: int, owners: frozenset[int] = frozenset()) -> bytes:
-    """Read a whole regular file.
+def read_regular(path: str, *, max_bytes: int) -> bytes:
+    """Read a whole regular file of root's own folders.
 
     The call never blocks on a FIFO and never reads a device. It follows no symlink to a file
     that the symlink's owner may not read, because the bridge runs as root and quotes files in messages.
 
-    If ``owners`` are given, they must have made the opened file, and the symlinks that lead to it. What somebody else
-    puts at the path before or after it was opened is never read.
-
     Raises:
         FileNotFoundError: the file does not exist.
-        ForeignFileError: somebody else than the ``owners`` made it.
         FileError: it is no regular file, too large, not readable, or a symlink to a file that is not public.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
-            _check_owners(path, os.fstat(fd), owners)
             _check_link(path, os.fstat(fd))
             return _read_bounded(fd, max_bytes)
         finally:
@@ -53,8 +49,33 @@ def read_regular(path: str, *, max_bytes: int, owners: frozenset[int] = frozense
     except (FileNotFoundError, FileError):
         raise
     except OSError as error:
+        raise FileError(error.strerror) from error
+
+
+def read_foreign(path: str, *, max_bytes: int, owners: frozenset[int] = frozenset()) -> bytes:
+    """Read a whole regular file that others than root may have put there: it is judged before it is opened.
+
+    If ``owners`` are given, they must have made the file, and the symlinks that lead to it. What somebody else puts at
+    the path in the meantime is never read.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ForeignFileError: somebody else than the ``owners`` made it.
+        FileError: as for :func:`read_regular`, or it is a file of the kernel.
+    """
+    try:
+        with FoundFile(path) as found:
+            _check_owners(path, found.status, owners)
+            _check_link(path, found.status)
+            raw = found.read(max_bytes)
+    except (FileNotFoundError, FileError):
+        raise
+    except OSError as error:
         _check_owners(path, None, owners)
         raise FileError(error.strerror) from error
+    if len(raw) > max_bytes:
+        raise FileError(f"it is larger than {max_bytes} bytes")
+    return raw
 
 
 def read_text(path: str, *, max_bytes: int = 1 << 20) -> str:

@@ -26,17 +26,21 @@ class Login:
     shell: str
 
 
+_UNKNOWN = (KeyError, ValueError)
+"""What a look-up raises for a name that nobody has, and for one that nobody can have, such as one with a NUL."""
+
+
 def missing_owner(user: str, group: str) -> str:
     """Return ``user NAME`` or ``group NAME`` for a name that does not exist, or an empty text. Numbers always exist."""
     try:
         if user and not user.isdecimal():
             pwd.getpwnam(user)
-    except KeyError:
+    except _UNKNOWN:
         return f"user {user}"
     try:
         if group and not group.isdecimal():
             grp.getgrnam(group)
-    except KeyError:
+    except _UNKNOWN:
         return f"group {group}"
     return ""
 
@@ -45,7 +49,7 @@ def user_id(user: str) -> int | None:
     """Return the number of a user that is given by name or number; None if there is no such user."""
     if user.isdecimal():
         return int(user)
-    with suppress(KeyError):
+    with suppress(*_UNKNOWN):
         return pwd.getpwnam(user).pw_uid
     return None
 
@@ -54,7 +58,7 @@ def group_id(group: str) -> int | None:
     """Return the number of a group that is given by name or number; None if there is no such group."""
     if group.isdecimal():
         return int(group)
-    with suppress(KeyError):
+    with suppress(*_UNKNOWN):
         return grp.getgrnam(group).gr_gid
     return None
 
@@ -63,7 +67,7 @@ def user_name(uid: int) -> str:
     """Return the name of a user, or the number where it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
-    except KeyError:
+    except _UNKNOWN:
         return str(uid)
 
 
@@ -79,7 +83,7 @@ def groups_of(uid: int) -> frozenset[int]:
 
 def spellings(key: str, own: str) -> set[str]:
     """Return the name and the number of a user (``uid``) or group (``gid``) that is given by either."""
-    with suppress(KeyError):
+    with suppress(*_UNKNOWN):
         if key == "uid":
             user = pwd.getpwuid(int(own)) if own.isdecimal() else pwd.getpwnam(own)
             return {user.pw_name, str(user.pw_uid)}

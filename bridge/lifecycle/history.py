@@ -112,6 +112,10 @@ class _Record:
             case SystemdMessage.OUT_OF_MEMORY:
                 self.out_of_memory = True
                 self._fail(entry, "oom-kill")
+            case SystemdMessage.FAILURE if entry.result == "protocol" and self.process is None:
+                # It exited with 0, and could not tell systemd that it was ready.
+                self.idle_at = entry.at
+                self._begin(is_ready=False)
             case SystemdMessage.FAILURE:
                 self._fail(entry, entry.result)
                 self._begin(is_ready=False)
@@ -182,6 +186,8 @@ def advance(history: History, event: Event, text: str, at: int) -> History:
 
 NEWEST = 10_000
 """Entries of the manager that are read at most, the newest. Each takes some 40 µs."""
+_DIGITS = 20
+"""Digits of the greatest number in an entry, a time in 64 bits."""
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
@@ -233,4 +239,4 @@ def parse_entry(found: JournalEntry, *, user_manager: bool) -> Entry | None:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    return int(text) if text is not None and text.isdecimal() and len(text) <= _DIGITS else None

@@ -110,8 +110,8 @@ def collision_key(address: Address) -> str:
 
 
 def _unix(path: str) -> UnixAddress:
-    if path.endswith("/"):
-        raise AddressError(f"{path!r} ends in a slash", "name the socket's file, not its folder")
+    if path.rpartition("/")[2] in {"", ".", ".."}:
+        raise AddressError(f"{path!r} names a folder", "name the socket's file, not its folder")
     path = "/" + os.path.normpath(path).lstrip("/")
     if (size := len(os.fsencode(path))) > SUN_PATH_MAX:
         raise AddressError(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bridge.config.paths import Paths
     from bridge.model.address import Address
     from bridge.model.unit import InstalledVassal, UnitFile, UnitState
-    from bridge.systemd.manager import Manager
+    from bridge.systemd.protocol import Manager
     from bridge.units.directory import UnitDirectory
 
 

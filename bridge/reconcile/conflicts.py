@@ -17,6 +17,7 @@ from bridge.model.address import collision_key, overlaps
 from bridge.model.unit import Ownership
 from bridge.model.unit_names import COMMON
 from bridge.model.vassal import RejectedVassal
+from bridge.reconcile.findings import ConflictResult
 from bridge.reconcile.incumbents import Incumbents
 
 if TYPE_CHECKING:
@@ -30,20 +31,6 @@ if TYPE_CHECKING:
 
 _NAMED = 3
 """Rivals that a message names: a rule that gives 8,000 vassals one address must not fill the journal."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConflictResult:
-    """Which vassals get their units, and whose units stay as they are."""
-
-    accepted: tuple[ResolvedVassal, ...]
-    rejections: tuple[RejectedVassal, ...] = ()
-    """The vassals rejected here, beyond those rejected before."""
-    kept: frozenset[str] = frozenset()
-    """Labels of vassals whose units are left alone."""
-    masked: frozenset[str] = frozenset()
-    """Labels of vassals an admin masked."""
-    diagnostics: tuple[Diagnostic, ...] = ()
 
 
 @dataclass
@@ -119,7 +106,7 @@ def occupied_addresses(desired: Desired, actual: ActualState) -> dict[Address, s
     """Return the desired addresses that cannot be listened on, each with the reason."""
     own = {
         installed.canonical_address
-        for installed in actual.installed.values()
+        for installed in (*actual.installed.values(), *actual.of_others.values())
         if installed.canonical_address and not (actual.is_asked and actual.state(installed.socket).is_down)
     }
     return find_occupied((s.canonical_address for s in desired.resolved if s.canonical_address), own)
@@ -229,10 +216,10 @@ def _reject_held(search: _Search, held: list[InstalledVassal]) -> None:
     for resolved in search.candidates:
         label = resolved.vassal.label
         if label in labels:
-            _reject_name(search, resolved, label, [labels[label].config])
+            _reject_name(search, resolved, label, [_place(labels[label])])
         elif resolved.canonical_address:
             holders = [
-                (i.config, i.address) for i in addresses.get(collision_key(resolved.canonical_address), ())
+                (_place(i), i.address) for i in addresses.get(collision_key(resolved.canonical_address), ())
                 if i.canonical_address and overlaps(i.canonical_address, resolved.canonical_address)
             ]  # fmt: skip
             if holders:
@@ -256,6 +243,10 @@ def _reject_address(search: _Search, resolved: ResolvedVassal, others: list[tupl
         f"its address {resolved.address} is also wanted by {listed}",
         "give one of them another address; a vassal that already listens there goes on",
     )
+
+
+def _place(installed: InstalledVassal) -> str:
+    return f"{installed.config} of {installed.configuration}" if installed.configuration else installed.config
 
 
 def _listed(others: list[str]) -> str:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from bridge.monitors.base import Monitor
     from bridge.reconcile.run import PlannedRun
     from bridge.state.cache import VassalCache
-    from bridge.systemd.manager import Manager
+    from bridge.systemd.protocol import Manager
     from bridge.units.directory import UnitDirectory
 
 MOST = 200
@@ -127,7 +127,7 @@ def records_of(planned: PlannedRun, problems: Iterable[Diagnostic], unit_directo
     records: dict[str, CachedVassal] = {}
     for resolved in planned.conflicts.accepted:
         vassal = resolved.vassal
-        is_clean = vassal.key not in troubled and vassal.label not in meant_down | planned.late
+        is_clean = vassal.key not in troubled and vassal.label not in meant_down
         records[vassal.key] = CachedVassal(
             name=vassal.name,
             config=vassal.config.path,

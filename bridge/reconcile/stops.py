@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bridge.progress import Progress
     from bridge.reconcile.run import PlannedRun
-    from bridge.systemd.manager import Manager
+    from bridge.systemd.protocol import Manager
 
 PATIENCE, PATIENCE_EACH = 2.0, 0.01
 """Seconds that a run waits for the units that it stops, and more for each of them: a machine has few processors."""

@@ -111,13 +111,19 @@ def choose_reason(unit: str, entries: Iterable[JournalEntry]) -> str:
     """
     found = ""
     for entry in islice((entry for entry in entries if not _is_ignored(entry)), _CONSIDERED):
-        priority = int(entry.fields.get("PRIORITY", 7))
+        priority = _priority(entry)
         if "MESSAGE_ID" in entry.fields or priority > _WARNING:
             continue
         found = entry.fields.get("MESSAGE", "").removeprefix(f"{unit}: ")
         if priority <= _ERROR:
             break
     return found
+
+
+def _priority(entry: JournalEntry) -> int:
+    """Return an entry's priority. Whoever sends an entry chooses this field's text; one that is none is the lowest."""
+    text = entry.fields.get("PRIORITY", "")
+    return int(text) if text in {"0", "1", "2", "3", "4", "5", "6"} else 7
 
 
 def _is_ignored(entry: JournalEntry) -> bool:

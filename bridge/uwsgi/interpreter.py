@@ -10,10 +10,11 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from bridge.uwsgi.budget import LOOKUP, STEP, Budget
 from bridge.uwsgi.conditions import decide
 from bridge.uwsgi.option_tables import ENDS, IMMEDIATE, INCLUDES, LOOPS, NOT_OPTIONS, SETS, TESTS, UNREADABLE
 from bridge.uwsgi.options import ConfigError, Option
-from bridge.uwsgi.placeholders import Budget, calculate, expand, substitute
+from bridge.uwsgi.placeholders import calculate, expand, substitute
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _MAX_DEPTH = 8
 _MAX_ARGUMENTS = 64
+_OF_FILES = frozenset(key for key, kind in TESTS.items() if kind in {"exists", "file", "dir"})
+"""Conditions that ask the kernel about a file."""
 
 
 @dataclass(slots=True)
@@ -38,6 +41,7 @@ class Process:
     """The start of one uWSGI process: ``start``, ``add`` the options of its config, ``finish``."""
 
     around: Surroundings
+    budget: Budget = field(default_factory=Budget)
     unread: list[Option] = field(default_factory=list)
     """Options that only the running process can evaluate, as in :attr:`Config.unread`."""
     _entries: list[_Entry] = field(default_factory=list)
@@ -45,11 +49,10 @@ class Process:
     _environ: dict[str, str | None] = field(default_factory=dict)
     """The variables that options have set, or unset."""
     _custom: dict[str, str] = field(default_factory=dict)
-    _lists: dict[str, list[str]] = field(default_factory=dict)
+    _lists: dict[str, frozenset[str]] = field(default_factory=dict)
     _logic: Option | None = None
     _in_body: bool = False
     _depth: int = 0
-    _budget: Budget = field(default_factory=Budget)
 
     def start(self, option: str, path: str) -> None:
         """Take what precedes the options of the config, if the command line is ``--ini path`` or the like."""
@@ -99,20 +102,20 @@ class Process:
         def known(name: str) -> str | None:
             if lookup is None:
                 return self.around.text(option, name)
-            return calculate(option, name, lookup, self._budget) if symbol == "%" else lookup(name)
+            return calculate(option, name, lookup, self.budget) if symbol == "%" else lookup(name)
 
         # Anybody may have written the text that replaces a placeholder.
-        entry.option = replace(option, value=expand(option, symbol, known, self._budget), trusted=False)
+        entry.option = replace(option, value=expand(option, symbol, known, self.budget), trusted=False)
 
     def _value(self, key: str) -> str | None:
-        entry = self._first.get(key)
-        return entry.option.value if entry is not None else None
+        return entry.option.value if (entry := self._first.get(key)) is not None else None
 
     def _variable(self, name: str) -> str | None:
         return self._environ[name] if name in self._environ else self.around.variable(name)
 
     def _take(self, option: Option, *, placeholder: bool = False) -> None:
         """Take one option as ``add_exported_option_do`` does: inside a body, once for each copy of the body."""
+        self.budget.work(len(option.key), option)
         self._check_lists(option)
         if not self._in_body:
             if option.key in ENDS:
@@ -126,7 +129,9 @@ class Process:
         self._append(option, placeholder=placeholder)
 
     def _append(self, option: Option, *, placeholder: bool) -> None:
-        self._budget.option(option)
+        if self._in_body and self._logic is not None and self._logic.key in TESTS:
+            option = replace(option, condition=self._logic)
+        self.budget.option(option)
         entry = _Entry(option, done=placeholder)
         self._entries.append(entry)
         if option.value or not option.trusted:
@@ -171,7 +176,7 @@ class Process:
             case "env" | "unenv":
                 self._environ[option.value] = None
             case "blacklist" | "whitelist":
-                self._lists[option.key] = option.value.split(" ")
+                self._lists[option.key] = frozenset(option.value.split(" "))
             case "end-blacklist" | "end-whitelist":
                 self._lists.pop(option.key.removeprefix("end-"), None)
 
@@ -195,6 +200,7 @@ class Process:
 
     def _copies(self, logic: Option, option: Option) -> Iterator[Option]:
         """Yield the copies of a body's option that its condition or loop makes, with ``%(_)`` replaced."""
+        self.budget.work(len(logic.value), logic)
         if logic.key == "for":
             items: Iterator[str] = (item for item in logic.value.split(" ") if item)
         elif logic.key == "for-times":
@@ -202,19 +208,19 @@ class Process:
         else:
             decided = self._decide(logic)
             if decided is None:
-                self._budget.option(option)
+                self.budget.option(option)
                 self.unread.append(option)
             elif decided.holds:
                 yield self._copy(option, decided.item)
             return
-        for item in items:
-            yield self._copy(option, item)
+        yield from (self._copy(option, item) for item in items)
 
     def _copy(self, option: Option, item: str | None) -> Option:
-        value = substitute(option, option.value, "%(_)", item, self._budget)
+        value = substitute(option, option.value, "%(_)", item, self.budget)
         return replace(option, value=value, trusted=option.trusted and value == option.value)
 
     def _decide(self, condition: Option) -> Decision | None:
+        self.budget.charge(LOOKUP if condition.key in _OF_FILES else 0, condition.path, condition.line)
         return decide(condition, self.around, self._value, self._variable)
 
     def _declare(self, option: Option) -> None:
@@ -226,16 +232,17 @@ class Process:
 
     def _run_custom(self, option: Option) -> None:
         """Apply at once what a declared option stands for (``uwsgi_opt_custom``)."""
-        if option.value.count(" ") >= _MAX_ARGUMENTS:
-            raise _error(option, "this declared option has too many arguments", "give it fewer")
-        for derived in _filled_in(self._custom[option.key], option, self._budget):
-            self._budget.option(derived)
+        for derived in _filled_in(self._custom[option.key], option, self.budget):
+            self.budget.option(derived)
             self._entries.append(_Entry(derived, done=True))
             self._manage(derived)
 
 
 def _filled_in(template: str, option: Option, budget: Budget) -> Iterator[Option]:
     """Yield the options of a declared option's template, with the words of its value in place of ``$1`` and so on."""
+    if option.value.count(" ") >= _MAX_ARGUMENTS:
+        raise _error(option, "this declared option has too many arguments", "give it fewer")
+    budget.charge(len(template) + STEP * template.count(";"), option.path, option.line)
     words = [word for word in option.value.split(" ") if word] if option.value else [""]
     for item in template.split(";"):
         key, equals, value = item.partition("=")

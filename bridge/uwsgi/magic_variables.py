@@ -9,10 +9,11 @@ import os.path
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bridge.uwsgi.budget import STEP, Budget
 from bridge.uwsgi.options import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 MAX_BYTES = 4 * 1024 * 1024
 """Bytes that a config may have after replacement: a file of nothing but ``%p`` would grow a thousandfold."""
@@ -28,12 +29,12 @@ class Substituted:
     """The text that uWSGI parses, and for each of its lines the line of the file."""
 
     data: bytes
-    lines: tuple[int, ...]
+    lines: Sequence[int]
 
     @property
     def moved(self) -> bool:
         """Whether any line has another number in the file."""
-        return self.lines != tuple(range(1, len(self.lines) + 1))
+        return not isinstance(self.lines, range)
 
     def line(self, number: int) -> int:
         """Return the line of the file for a line of the text; both count from 1."""
@@ -85,13 +86,14 @@ def table(
     return values
 
 
-def substitute(data: bytes, values: Mapping[str, str], *, path: str) -> Substituted:
+def substitute(data: bytes, values: Mapping[str, str], *, path: str, budget: Budget | None = None) -> Substituted:
     """Return ``data`` with each ``%x`` replaced; UNKNOWN variables without a value stay as they are.
 
     ``magic_sub`` removes ``%`` with any other character after it, even the end of a line: its table has no value there.
     """
+    budget = budget or Budget()
     if b"%" not in data:
-        return Substituted(data, tuple(range(1, data.count(b"\n") + 2)))
+        return Substituted(data, range(1, data.count(b"\n") + 2))
     pieces: list[bytes] = []
     lines = [1]
     line, position, size = 1, 0, 0
@@ -104,7 +106,9 @@ def substitute(data: bytes, values: Mapping[str, str], *, path: str) -> Substitu
         pieces.append(literal)
         size += len(literal)
         if percent < 0:
-            return Substituted(b"".join(pieces), tuple(lines))
+            is_moved = lines != list(range(1, len(lines) + 1))
+            return Substituted(b"".join(pieces), tuple(lines) if is_moved else range(1, len(lines) + 1))
+        budget.charge(STEP, path, line)
         variable = chr(data[percent + 1]) if percent + 1 < len(data) else ""
         keep = variable in UNKNOWN and variable not in values
         value = data[percent : percent + 2] if keep else os.fsencode(values.get(variable, ""))

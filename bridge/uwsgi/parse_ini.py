@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from bridge.uwsgi.budget import MAX_OPTIONS, STEP, Budget, too_many
 from bridge.uwsgi.options import Option
 
 _BLANK = " \t\r"
 
 
-def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
+def parse(text: str, *, path: str, section: str = "uwsgi", budget: Budget | None = None) -> list[Option]:
     """Return the options of every ``[section]`` in ``text``, in order.
 
     core/ini.c, ``uwsgi_ini_config``: only a line that begins with ``;`` or ``#`` is a comment. A line never continues
@@ -15,9 +16,11 @@ def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
     last character of a section header, whatever it is, so ``[uwsgi] ; main`` is another section. No text is invalid,
     and a missing section has no options.
     """
-    options = []
+    budget = budget or Budget()
+    options: list[Option] = []
     current = ""
     for line, written in enumerate(text.split("\n"), start=1):
+        budget.charge(len(written) + STEP, path, line)
         stripped = written.strip(_BLANK)
         if not stripped or stripped[0] in ";#":
             continue
@@ -25,5 +28,7 @@ def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
             current = stripped[1:-1]
         elif current == section:
             key, _, value = stripped.partition("=")
+            if len(options) == MAX_OPTIONS:
+                raise too_many(path, line)
             options.append(Option(key.rstrip(_BLANK), value.lstrip(_BLANK), path, line))
     return options

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from bridge.uwsgi.budget import TOKEN as TOKEN_COST
+from bridge.uwsgi.budget import Budget
 from bridge.uwsgi.options import ConfigError, Option
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 _MAX_DEPTH = 100
 _TOKEN = re.compile(
     r"""(?P<blank>[ \t\n\v\f\r]+|/\*.*?\*/|//[^\n]*)"""
-    r"""|(?P<string>"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")"""
+    r"""|(?P<string>"(?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+")"""
     r"""|(?P<number>-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)"""
     r"""|(?P<word>true|false|null)"""
     r"""|(?P<mark>[{}\[\],:])""",
@@ -43,7 +45,7 @@ class _Object(NamedTuple):
 _Value: TypeAlias = "_Scalar | _Object | list[_Value]"
 
 
-def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
+def parse(text: str, *, path: str, section: str = "uwsgi", budget: Budget | None = None) -> list[Option]:
     """Return the options of the object ``section``, with the line of each value.
 
     core/json.c, ``uwsgi_json_config``: numbers stay as written, true is 1, false and null are 0. A list repeats its
@@ -53,7 +55,9 @@ def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
         text.encode()
     except UnicodeEncodeError:
         raise ConfigError("this is not UTF-8 text", path, None, "uWSGI reads JSON in UTF-8") from None
-    reader = _Reader(text, path)
+    if text.startswith("\ufeff"):
+        raise ConfigError("it begins with a byte order mark", path, 1, "save it as UTF-8 without a byte order mark")
+    reader = _Reader(text, path, budget or Budget())
     root = reader.value(0)
     reader.expect_end()
     members = _member(root, section)
@@ -75,14 +79,16 @@ def _member(root: _Value, name: str) -> _Value | None:
 class _Reader:
     """Reads values from the tokens of a text; each token has its line."""
 
-    def __init__(self, text: str, path: str) -> None:
+    def __init__(self, text: str, path: str, budget: Budget) -> None:
         self._path = path
+        self._budget = budget
         self._line = 1
         self._tokens = self._scan(text)
 
     def _scan(self, text: str) -> Iterator[_Token]:
         position = 0
         while position < len(text):
+            self._budget.charge(TOKEN_COST, self._path, self._line)
             match = _TOKEN.match(text, position)
             if match is None or match.lastgroup is None:
                 raise self._error()

@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bridge.uwsgi.budget import TOKEN, Budget
 from bridge.uwsgi.build import joins_cdata
 from bridge.uwsgi.options import ConfigError, Option
 
@@ -29,7 +30,9 @@ class _Node:
     children: list[_Node] = field(default_factory=list)
 
 
-def parse(text: str, *, path: str, section: str = "uwsgi", program: str = "") -> list[Option]:
+def parse(
+    text: str, *, path: str, section: str = "uwsgi", budget: Budget | None = None, program: str = ""
+) -> list[Option]:
     """Return the options of the ``<uwsgi>`` element, with the line of each start tag.
 
     core/xmlconf.c, ``uwsgi_xml_config``: an element is an option. Its value is its first child with all blanks, or 1
@@ -38,7 +41,7 @@ def parse(text: str, *, path: str, section: str = "uwsgi", program: str = "") ->
     entities can read files and fill memory, and any encoding but UTF-8. ``program`` is the uWSGI that will read it.
     """
     asked = None if section == "uwsgi" else section
-    root = _tree(text, path, program)
+    root = _tree(text, path, _Builder(path, 4 * len(text), program, budget or Budget()))
     if root.content != "uwsgi":
         root = _uwsgi_in(root, asked, path)
     return [option for node in root.children if _wanted(node, asked) for option in _options(node, path)]
@@ -91,13 +94,12 @@ def _app(node: _Node, path: str) -> Iterator[Option]:
         yield Option("app", "", path, node.line)
 
 
-def _tree(text: str, path: str, program: str) -> _Node:
+def _tree(text: str, path: str, builder: _Builder) -> _Node:
     # Imported here because most vassals are ini files, and these modules load slowly.
     from xml.parsers.expat import ExpatError
 
     from defusedxml.common import DefusedXmlException
 
-    builder = _Builder(path, 4 * len(text), program)
     try:
         builder.expat.Parse(text, True)
     except ExpatError as error:
@@ -113,11 +115,12 @@ def _tree(text: str, path: str, program: str) -> _Node:
 class _Builder:
     """Builds the nodes that uWSGI uses, with the expat parser that defusedxml has secured."""
 
-    def __init__(self, path: str, size: int, program: str) -> None:
+    def __init__(self, path: str, size: int, program: str, budget: Budget) -> None:
         from defusedxml.ElementTree import DefusedXMLParser
 
         self._path = path
         self._program = program
+        self._budget = budget
         self.document = _Node("document", 1)
         self._open = [self.document]
         self._in_cdata = False
@@ -145,11 +148,13 @@ class _Builder:
         return joins_cdata(self._program)
 
     def _add(self, node: _Node) -> None:
+        self._budget.charge(TOKEN, self._path, node.line)
         # Text, comments and instructions outside the root element are ignored.
         if node.kind == "element" or len(self._open) > 1:
             self._open[-1].children.append(node)
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._budget.charge(TOKEN * len(attributes), self._path, self.line)
         node = _Node("element", self.line, _local(name), attributes=attributes)
         if len(self._open) > _MAX_DEPTH:
             raise ConfigError("this is nested too deep", self._path, node.line, _HINT)
@@ -173,6 +178,7 @@ class _Builder:
         siblings = self._open[-1].children
         if not siblings or siblings[-1].kind != kind:
             self._add(_Node(kind, self.line))
+        self._budget.charge(len(siblings[-1].content) + len(text) + TOKEN, self._path, self.line)
         siblings[-1].content += text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bridge.uwsgi.budget import TOKEN, Budget
 from bridge.uwsgi.options import ConfigError, Option
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ _STATES = {
 }
 _MAX_DEPTH = 100
 """Limit of nested brackets: for every token, libyaml's scanner visits all open ones."""
+_SLOW = 500
+"""The cost of one character where PyYAML is built without libyaml."""
 _FLOW_DEPTH = {
     **dict.fromkeys(("FlowSequenceStartToken", "FlowMappingStartToken"), 1),
     **dict.fromkeys(("FlowSequenceEndToken", "FlowMappingEndToken"), -1),
@@ -25,7 +28,7 @@ _FLOW_DEPTH = {
 _HINT = "uWSGI reads a mapping named uwsgi of names to plain values or lists of them"
 
 
-def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
+def parse(text: str, *, path: str, section: str = "uwsgi", budget: Budget | None = None) -> list[Option]:
     """Return the options of the block mapping ``section``.
 
     It goes through libyaml's tokens exactly as ``uwsgi_yaml_config`` does. So scalars stay as written (``yes`` is
@@ -36,7 +39,7 @@ def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
     depth = 0
     key: str | None = None
     state = ""
-    for name, token in _tokens(text, path):
+    for name, token in _tokens(text, path, budget or Budget()):
         if name == "ScalarToken":
             if not state:
                 return options
@@ -60,14 +63,18 @@ def parse(text: str, *, path: str, section: str = "uwsgi") -> list[Option]:
     return options
 
 
-def _tokens(text: str, path: str) -> Iterator[tuple[str, Any]]:
+def _tokens(text: str, path: str, budget: Budget) -> Iterator[tuple[str, Any]]:
     import yaml
 
     # With libyaml, PyYAML has the same scanner as uWSGI, which is fast even on hostile input.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    if loader is yaml.SafeLoader:
+        # The scanner in Python goes through the text a character at a time.
+        budget.charge(_SLOW * len(text), path, 1)
     try:
         depth = 0
         for token in yaml.scan(text, Loader=loader):
+            budget.charge(TOKEN, path, token.start_mark.line + 1)
             name = type(token).__name__
             depth += _FLOW_DEPTH.get(name, 0)
             if depth > _MAX_DEPTH:

@@ -1,4 +1,4 @@
-"""Expands placeholders in values, ``%(name)`` and ``$(NAME)``, and bounds the cost of hostile ones.
+"""Expands placeholders in values, ``%(name)`` and ``$(NAME)``. All that they cost is charged to a budget.
 
 core/utils.c, ``uwsgi_apply_config_pass``; core/config.c, ``uwsgi_manage_placeholder``.
 """
@@ -8,51 +8,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from bridge.uwsgi.options import ConfigError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bridge.uwsgi.budget import Budget
     from bridge.uwsgi.options import Option
 
-MAX_OPTIONS = 10_000
-MAX_TEXT = 4 * 1024 * 1024
-MAX_WORK = 50_000_000
-_STEP = 50
-"""The fixed cost of one search, in the unit of MAX_WORK, which is about one character searched."""
 _INT64 = re.compile(r"[ \t\n\v\f\r]*([+-]?)0*([0-9]*)")
 _INT64_MAX = 2**63 - 1
 _INT64_DIGITS = 19
 _OPERATORS = frozenset("+-*/")
-
-
-class Budget:
-    """Counts the cost of a config, and refuses it beyond the bounds; uWSGI would continue until memory is full."""
-
-    def __init__(self) -> None:
-        self._options = 0
-        self._text = 0
-        self._work = 0
-
-    def option(self, option: Option) -> None:
-        """Count one more option."""
-        self._options += 1
-        self.text(len(option.key) + len(option.value), option)
-        if self._options > MAX_OPTIONS:
-            raise ConfigError("this creates too many options", option.path, option.line, "shorten the loop")
-
-    def text(self, size: int, option: Option) -> None:
-        """Count text before it is made."""
-        self._text += size
-        self.work(size, option)
-        if self._text > MAX_TEXT:
-            raise ConfigError("this creates too much text", option.path, option.line, "use fewer placeholders")
-
-    def work(self, size: int, option: Option) -> None:
-        """Count text before it is searched."""
-        self._work += size + _STEP
-        if self._work > MAX_WORK:
-            raise ConfigError("this takes too long to expand", option.path, option.line, "use fewer placeholders")
 
 
 def substitute(option: Option, text: str, what: str, replacement: str | None, budget: Budget) -> str:
@@ -117,6 +82,7 @@ def calculate(option: Option, text: str, lookup: Callable[[str], str | None], bu
     """
     if " " not in text:
         return lookup(text)
+    budget.work(len(text), option)
     current: str | None = None
     operator = ""
     for word in text.split(" "):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import re
 import stat
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from bridge.host.found_file import FoundFile, NotAFileError
 from bridge.uwsgi import magic_variables, parse_ini, parse_json, parse_xml, parse_yaml
+from bridge.uwsgi.budget import LOOKUP, Budget
 from bridge.uwsgi.conditions import Surroundings
+from bridge.uwsgi.ignored import explain
 from bridge.uwsgi.interpreter import Process
-from bridge.uwsgi.options import COMMAND_LINE, Config, ConfigError, Option
+from bridge.uwsgi.options import COMMAND_LINE, Config, ConfigError, Option, Remark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
 MAX_BYTES = 1024 * 1024
 _MAX_FILES = 100
 """Files that one config may include in all; a loop can name many."""
+_MAX_TESTED = 1000
+"""Files that its conditions may ask about."""
+
+_INCLUDED = "the file it includes cannot be read"
 
 Parser: TypeAlias = "Callable[..., list[Option]]"
 _PARSERS: dict[str, Parser] = {
@@ -49,31 +56,33 @@ class ProcessView:
     """
     after: Sequence[tuple[str, str]] = ()
     """Options with their values behind the config."""
+    tenant: int | None = None
+    """In tyrant mode, the user as whom it runs: what that user may not read is not read."""
     program: str = ""
     """The path of the uWSGI program; builds differ, and without it the oldest is assumed."""
 
 
-def read(path: str, view: ProcessView, *, max_bytes: int = MAX_BYTES) -> Config:
-    """Read a config as that uWSGI process would, and return its options.
+def read(path: str, view: ProcessView, *, section: str = "uwsgi", max_bytes: int = MAX_BYTES) -> Config:
+    """Read a section of a config as that uWSGI process would, and return its options.
 
-    The extension of each file decides its format; without a known one it is ini. Conditions on files are evaluated as
-    root.
+    The extension of each file decides its format; without a known one it is ini.
 
     Raises:
         ConfigError: uWSGI would not start with it, or it exceeds a bound of the bridge.
     """
-    return _Reading(path, view, max_bytes).config()
+    return _Reading(_Section(path, section), view, max_bytes).config()
 
 
-def _parse(data: bytes, parser: Parser, path: str, values: Mapping[str, str]) -> list[Option]:
+def _parse(data: bytes, parser: Parser, path: str, values: Mapping[str, str], budget: Budget) -> list[Option]:
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         raise ConfigError("it has a NUL byte", path, line, "a config is plain text")
     if any("\0" in value for value in values.values()):
         raise ConfigError("its magic variables have a NUL byte", path)
-    text = magic_variables.substitute(data, values, path=path)
+    text = magic_variables.substitute(data, values, path=path, budget=budget)
+    decoded = text.data.decode("utf-8", "surrogateescape")
     try:
-        options = parser(text.data.decode("utf-8", "surrogateescape"), path=path)
+        options = parser(decoded, path=path, budget=budget)
     except ConfigError as error:
         line_written = text.line(error.line) if error.line is not None else None
         raise ConfigError(error.message, path, line_written, error.hint) from None
@@ -82,41 +91,44 @@ def _parse(data: bytes, parser: Parser, path: str, values: Mapping[str, str]) ->
     return [Option(o.key, o.value, path, text.line(o.line)) for o in options]
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(NamedTuple):
     data: bytes
-    status: os.stat_result
     real: str
     """Its path without symlinks."""
 
-    @property
-    def owner(self) -> int:
-        """The uid of its owner."""
-        return self.status.st_uid
+
+class _Section(NamedTuple):
+    """A section of a file, as uWSGI is given it by ``PATH:SECTION``."""
+
+    path: str
+    section: str = "uwsgi"
 
 
 class _Reading:
     """Reads one vassal's config and its includes, which have ``max_bytes`` together."""
 
-    def __init__(self, path: str, view: ProcessView, max_bytes: int) -> None:
-        self._path = path
+    def __init__(self, config: _Section, view: ProcessView, max_bytes: int) -> None:
+        self._config = config
         self._view = view
-        self._cwd = view.cwd if view.cwd is not None else os.path.dirname(os.path.abspath(path))
+        self._cwd = view.cwd if view.cwd is not None else os.path.dirname(os.path.abspath(config.path))
         self._left = max_bytes
         self._files = 0
+        self._budget = Budget()
         self._host = os.uname().nodename
         here = {"v": view.cwd} if view.cwd is not None else {}
         self._known = {"h": self._host, "k": _processors(), **here}
         self._first: dict[str, str] | None = None
         self._owner = -1
         self._asked: dict[str, None] = {}
-        self._last_ini = path
+        self._tested: dict[str, int | None] = {}
+        self._remarks: dict[Remark, None] = {}
+        self._last_ini = config.path
 
     def config(self) -> Config:
         """Read the config with the options around it, and interpret them."""
-        file = self._open(self._path, self._path, None)
-        self._owner = file.owner
-        kind = _SUFFIXES.get(self._path.rpartition(".")[2].lower(), "ini")
+        path = self._config.path
+        file = self._open_config()
+        kind = _SUFFIXES.get(path.rpartition(".")[2].lower(), "ini")
         around = Surroundings(
             environ=self._view.environ,
             login=self._view.login,
@@ -127,33 +139,40 @@ class _Reading:
             load=self._load,
             text=self._text,
         )
-        process = Process(around)
+        process = Process(around, self._budget)
         process.environment()
         # Files included in front of the config have no first config yet.
         self._first = dict.fromkeys(magic_variables.UPPER, "")
         process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in self._view.before)
         self._first = None
-        process.config(kind, self._path)
-        process.add(self._parsed(file, kind, self._path, "uwsgi"))
+        process.config(kind, path if self._config.section == "uwsgi" else ":".join(self._config))
+        process.add(self._parsed(file, kind, self._config))
         process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in self._view.after)
-        return Config(self._path, tuple(process.finish()), tuple(process.unread), tuple(self._asked))
+        options = tuple(process.finish())
+        return Config(path, options, tuple(process.unread), tuple(self._asked), tuple(self._remarks))
 
-    def _parsed(self, file: _File, kind: str, path: str, section: str) -> list[Option]:
-        absolute = os.path.join(self._cwd, path)
+    def _parsed(self, file: _File, kind: str, source: _Section) -> list[Option]:
+        absolute = os.path.join(self._cwd, source.path)
         try:
             status = os.lstat(absolute)
         except OSError as error:
-            raise ConfigError(f"cannot be read: {error.strerror}", path) from None
-        source = magic_variables.Source(
-            filename=path,
+            raise ConfigError(f"cannot be read: {error.strerror}", source.path) from None
+        described = magic_variables.Source(
+            filename=source.path,
             real=absolute if stat.S_ISLNK(status.st_mode) else file.real,
-            section="" if section == "uwsgi" else section,
+            section="" if source.section == "uwsgi" else source.section,
             inode=status.st_ino,
         )
-        values = magic_variables.table(source, known=self._known, first=self._first)
+        values = magic_variables.table(described, known=self._known, first=self._first)
         self._first = self._first or values
         builds = {"program": self._view.program} if kind == "xml" else {}
-        return _parse(file.data, functools.partial(_PARSERS[kind], section=section, **builds), path, values)
+        parser = functools.partial(_PARSERS[kind], section=source.section, **builds)
+        options = _parse(file.data, parser, source.path, values, self._budget)
+        if not options:
+            text = file.data.decode("utf-8", "surrogateescape")
+            if remark := explain(text, kind, path=source.path, section=source.section):
+                self._remarks[remark] = None
+        return options
 
     def _load(self, option: Option) -> list[Option] | None:
         """Read what an option includes, or return None if it is no file that the vassal's owner could read.
@@ -170,71 +189,85 @@ class _Reading:
             name = self._last_ini
         if not name:
             return None
-        self._count(option)
-        file = self._open(os.path.join(self._cwd, name), option.path, option.line)
-        if not self._may_read(option, file):
+        if (file := self._open_included(name, option)) is None:
             return None
         if kind == "ini":
             self._last_ini = name
-        return self._parsed(file, kind, name, section or "uwsgi")
+        return self._parsed(file, kind, _Section(name, section or "uwsgi"))
 
     def _text(self, option: Option, name: str) -> str | None:
         """Read the file of an ``@(name)``, or return None as :meth:`_load` does (``uwsgi_at_file_read``)."""
         if not name or name == "-" or "://" in name:
             return None
-        self._count(option)
-        file = self._open(os.path.join(self._cwd, name), option.path, option.line)
         # Even in an option of the admin's, an earlier ``@(file)`` may have brought a tenant's text.
-        if not self._may_read(replace(option, trusted=False), file):
+        if (file := self._open_included(name, replace(option, trusted=False))) is None:
             return None
         self._asked[os.path.join(self._cwd, name)] = None
         text = file.data.partition(b"\0")[0] if b"\0" in file.data else re.sub(rb"[\r\n]\Z", b"", file.data)
         return text.decode("utf-8", "surrogateescape")
 
-    def _may_read(self, option: Option, file: _File) -> bool:
-        # The owner of the vassal's config counts, not that of an included file in between.
-        own = file.owner == self._owner or option.trusted
-        return own or (file.owner == 0 and _public(file.status, file.real))
-
-    def _count(self, option: Option) -> None:
-        self._files += 1
-        if self._files > _MAX_FILES:
-            raise ConfigError("the config includes too many files", option.path, option.line, "include fewer")
-
     def _at(self, name: str) -> int | None:
         if not name:
             return None
         path = os.path.join(self._cwd, name)
-        self._asked[path] = None
-        try:
-            return os.stat(path).st_mode
-        except (OSError, ValueError):
-            return None
+        if path not in self._tested:
+            if len(self._tested) == _MAX_TESTED:
+                raise ConfigError("its conditions ask about too many files", self._config.path, None, "ask about fewer")
+            self._asked[path] = None
+            try:
+                with FoundFile(path, user=_other(self._view.tenant)) as found:
+                    self._tested[path] = found.status.st_mode
+            except (OSError, ValueError):
+                self._tested[path] = None
+        return self._tested[path]
 
-    def _open(self, name: str, path: str, line: int | None) -> _File:
-        what = "cannot be read" if line is None else "the file it includes cannot be read"
+    def _open_config(self) -> _File:
+        path = self._config.path
         try:
-            file = self._read(name)
-        except OSError as error:
-            hint = "uWSGI would not start either"
-            raise ConfigError(f"{what}: {error.strerror}", path, line, hint) from None
-        except ValueError as error:
-            raise ConfigError(f"{what}: {error}", path, line, "a config is a short plain file") from None
-        self._left -= len(file.data)
-        return file
+            with FoundFile(path) as found:
+                tenant = self._view.tenant
+                self._owner = found.status.st_uid if tenant is None else tenant
+                if tenant is not None and not found.may_be_read_by(tenant):
+                    raise PermissionError(errno.EACCES, f"uid {tenant}, as whom it would run, may not read it")
+                return self._read(found)
+        except (OSError, ValueError) as error:
+            raise _unreadable("cannot be read", error, path, None) from None
 
-    def _read(self, name: str) -> _File:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        with open(descriptor, "rb") as stream:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ValueError("not a regular file")
-            data = stream.read(self._left + 1)
-            if len(data) > self._left:
-                raise ValueError("too long")
-            # The kernel's path of the opened file: nobody can replace a symlink between the check and the use.
-            real = os.readlink(f"/proc/self/fd/{descriptor}")
-        return _File(data, status, real)
+    def _open_included(self, name: str, option: Option) -> _File | None:
+        """Read a file that an option names. None: the owner of the vassal's config could not, or may not, read it.
+
+        The owner of the vassal's config counts, not that of an included file in between.
+        """
+        self._files += 1
+        self._budget.charge(LOOKUP, option.path, option.line)
+        if self._files > _MAX_FILES:
+            raise ConfigError("the config includes too many files", option.path, option.line, "include fewer")
+        user = None if option.trusted else _other(self._owner)
+        try:
+            with FoundFile(os.path.join(self._cwd, name), user=user) as found:
+                if not option.trusted and not _is_for(self._owner, found):
+                    return None
+                return self._read(found)
+        except PermissionError as error:
+            if user is not None:
+                return None
+            raise _unreadable(_INCLUDED, error, option.path, option.line) from None
+        except (OSError, ValueError) as error:
+            raise _unreadable(_INCLUDED, error, option.path, option.line) from None
+
+    def _read(self, found: FoundFile) -> _File:
+        data = found.read(self._left)
+        if len(data) > self._left:
+            raise NotAFileError(errno.EFBIG, "it is too long")
+        self._left -= len(data)
+        return _File(data, found.real)
+
+
+def _unreadable(what: str, error: OSError | ValueError, path: str, line: int | None) -> ConfigError:
+    if isinstance(error, NotAFileError):
+        return ConfigError(f"{what}: {error.strerror}", path, line, "a config is a short plain file")
+    why = error.strerror if isinstance(error, OSError) else str(error)
+    return ConfigError(f"{what}: {why}", path, line, "uWSGI would not start either")
 
 
 @functools.cache
@@ -243,11 +276,12 @@ def _processors() -> str:
     return str(os.cpu_count() or 1)
 
 
-def _public(status: os.stat_result, real: str) -> bool:
-    """Return whether everybody can read a file, by its mode and by the modes of its folders."""
-    if not status.st_mode & stat.S_IROTH:
-        return False
-    try:
-        return all(parent.stat().st_mode & stat.S_IXOTH for parent in Path(real).parents)
-    except OSError:
-        return False
+def _is_for(owner: int, found: FoundFile) -> bool:
+    """Tell whether a file is the owner's, or root's for everybody."""
+    status = found.status
+    return status.st_uid == owner or (status.st_uid == 0 and bool(status.st_mode & stat.S_IROTH))
+
+
+def _other(user: int | None) -> int | None:
+    """Return a user whose rights are less than this process's. None: they are not."""
+    return None if user in {0, os.geteuid()} else user

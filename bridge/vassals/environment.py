@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bridge.model.vassal import SpawnSpec
-    from bridge.systemd.manager import Manager
+    from bridge.systemd.protocol import Manager
 
 _RANDOM = ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")
 """Variables that have another value at each start."""

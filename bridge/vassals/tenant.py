@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import printable
-from bridge.host.files import read_regular
+from bridge.host.files import read_foreign
 from bridge.host.path_security import PathSecurity, Trust
 from bridge.host.users import group_id, groups_of, user_id, user_name
 from bridge.model.address import AbstractAddress, InetAddress
@@ -87,7 +86,7 @@ class TenantBoundary:
         if access.user and user_id(access.user) != tenant.uid:
             return Refusal(
                 f"gives the socket to {printable(access.user)}, and a tenant may give it only to himself",
-                "leave the user out: chown-socket = :GROUP",
+                f"name the tenant as the user: chown-socket = {printable(user_name(tenant.uid))}:GROUP",
             )
         group = group_id(access.group) if access.group else tenant.gid
         if group in {tenant.gid, *self.groups, *groups_of(tenant.uid)}:
@@ -121,7 +120,7 @@ def read_rule(path: str, tenant: Owner | None, *, max_bytes: int) -> bytes:
         FileError: it cannot be read.
     """
     owners = frozenset[int]() if tenant is None else frozenset({0, tenant.uid})
-    return read_regular(path, max_bytes=max_bytes, owners=owners)
+    return read_foreign(path, max_bytes=max_bytes, owners=owners)
 
 
 def start_check(config: str, *, nofollow: bool) -> tuple[str, ...]:
@@ -168,7 +167,6 @@ def _trust(directory: str, tenant: Owner) -> Trust:
     return Trust(uid, info.st_gid if is_group else 0)
 
 
-@cache
 def _first_unprivileged_port() -> int:
     """Return the first port that needs no privilege (ip(7), ``ip_unprivileged_port_start``)."""
     try:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 from . import soak
 from .bridge import VASSALS, WATCH, Bridge
-from .machine import HERE, Machine, MachineError
+from .container import HERE
+from .machine import Machine, MachineError
 from .process import Lines, kill
 from .snapshot import Seen, walk
 from .suite import PYTHON
@@ -151,7 +152,7 @@ class Attack:
 
     # What the tenants do, as themselves
 
-    def mallory(self, script: str, *arguments: str, timeout: float = 120.0) -> str:
+    def mallory(self, script: str, *arguments: str, timeout: float = soak.times(120)) -> str:
         """Run a Python script as mallory to its end; return what it printed."""
         return self.machine.run(PYTHON, "-c", script, *arguments, user=MALLORY, timeout=timeout).stdout
 
@@ -245,7 +246,7 @@ class Attack:
         if path.startswith(f"{SOCKETS}/{UIDS[MALLORY]}/"):
             return all(self._is_his_socket(side) for side in sides)
         if any(fnmatchcase(path, pattern) for pattern in BRIDGES) and f"/{UIDS[VICTIM]}/" not in path:
-            return all(side.uid == side.gid == 0 and not side.mode & 0o022 or side.kind == "l" for side in sides)
+            return all((side.uid == side.gid == 0 and not side.mode & 0o022) or side.kind == "l" for side in sides)
         folder = known.get(path.rpartition("/")[0] or "/")
         may_write = folder is not None and (folder.uid == UIDS[MALLORY] or bool(folder.mode & 0o002))
         return may_write and all(side.uid == UIDS[MALLORY] for side in sides)

@@ -66,7 +66,7 @@ def walk(root: str, is_left_out: Callable[[str], bool], opens: Callable[[str], b
 def main() -> None:
     """Read the roots from the arguments, and the paths to leave out from standard input, one a line."""
     left_out = set(sys.stdin.read().split("\n"))
-    found = {}
+    found: dict[str, Seen] = {}
     for root in sys.argv[1:]:
         found.update(walk(root, left_out.__contains__, lambda _path: True))
     json.dump(found, sys.stdout)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .attack import EVIL, LOOT, MALLORY, ROUNDS, UIDS, VASSALS, VICTIM, config, make_attack
+from .attack import EVIL, LOOT, MALLORY, ROUNDS, UIDS, VICTIM, config, make_attack
+from .bridge import VASSALS
 from .process import Lines, kill
 from .suite import PYTHON
 
@@ -144,6 +146,7 @@ for number in range(int(count)):
 """
 
 
+@pytest.mark.soak
 def test_a_rule_file_of_his_that_comes_and_goes(always: Attack) -> None:
     with always.held():
         rule = f"{always.path(VICTIM, always.site)}.socket"
@@ -198,6 +201,7 @@ def deadline(seconds: float = 60) -> float:
     return time.monotonic() + seconds
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "way", ["created", "held open", "rename", "link", "no rule", "touched", "flips", "the victim's"]
 )
@@ -333,7 +337,7 @@ def test_a_link_to_a_file_that_the_victim_does_not_serve(attack: Attack, has_rul
     machine.run("ln", "-s", "/home/victim", "/tmp/folder", user=MALLORY)
     with attack.held():
         for number, steps in enumerate(LINKS.values()):
-            for link, target in zip(steps, steps[1:], strict=False):
+            for link, target in pairwise(steps):
                 machine.run("ln", "-sfn", target, link, user=MALLORY)
             path = attack.path(MALLORY, f"link{number}.ini")
             if has_rule:
@@ -348,6 +352,7 @@ def test_a_link_to_a_file_that_the_victim_does_not_serve(attack: Attack, has_rul
         assert units_of(attack, VICTIM) == {attack.path(VICTIM, attack.site)}
 
 
+@pytest.mark.soak
 def test_a_link_that_flips_between_his_file_and_the_victims(attack: Attack) -> None:
     attack.put(VICTIM, PRIVATE, "\n".join([*RUNS_EVIL, ""]))
     own = "/home/mallory/own.ini"

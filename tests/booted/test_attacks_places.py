@@ -95,11 +95,13 @@ def remove_many(attack: Attack, names: dict[str, str]) -> None:
 # A1: he becomes the owner of a file of root's
 
 
+@pytest.mark.soak
 def test_a_folder_that_is_made_while_the_bridge_looks(attack: Attack) -> None:
     with attack.held():
         attack.mallory(SWAP_SOCKET, attack.folder(MALLORY), BAIT, str(ROUNDS), *STICKY)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("attack", ["shared"], indirect=True)
 @pytest.mark.parametrize("parent", ["/home/mallory", f"{OWN}/../../../tmp", f"{OWN}/below"])
 def test_a_folder_of_his_own_or_below_his_sockets(attack: Attack, parent: str) -> None:
@@ -107,6 +109,7 @@ def test_a_folder_of_his_own_or_below_his_sockets(attack: Attack, parent: str) -
         attack.mallory(SWAP_SOCKET, attack.folder(MALLORY), BAIT, str(ROUNDS), parent)
 
 
+@pytest.mark.soak
 def test_a_link_that_flips_between_his_folder_and_roots(attack: Attack) -> None:
     with attack.held():
         link = "/tmp/flips"

@@ -12,10 +12,13 @@ import os
 import select
 import sys
 import time
+from typing import TYPE_CHECKING
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from client import request
+if TYPE_CHECKING:
+    from .client import request
+else:
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from client import request
 
 INTERVAL = 0.1
 TIMEOUT = 5.0

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import struct
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
+from io import StringIO
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from jeepney import DBusAddress, new_signal
 
+from bridge.cli import output
 from bridge.config.emperor_ini import read_emperor_ini
 from bridge.config.settings import Settings, merge, read_toml
 from bridge.diagnostics import BridgeError, Diagnostic, printable
@@ -59,7 +63,9 @@ if TYPE_CHECKING:
 
     from bridge.model.address import Address
     from bridge.model.vassal import ResolvedVassal, Vassal
-    from bridge.monitors.base import FileMonitor
+    from bridge.monitors.base import Monitor
+    from bridge.reconcile.actual import ActualState
+    from bridge.reconcile.steps import Plan
 
     from .strategies import Value
 
@@ -67,6 +73,9 @@ LONGEST = 5.0
 """Seconds of the processor's time that one input may take; most take a thousandth."""
 PROBLEM_MAX = 10_000
 """Characters of one problem as it is printed."""
+UNITS = frozenset({"Slice", "WantedBy", "OnFailure", "PartOf", "Wants", "Requires", "After", "Before"})
+"""Directives that name units, here those of the bridge that a vassal is assigned to by its label."""
+BRIDGES = re.compile(r"vassals[-@0-9a-z]*\.(slice|target|service)")
 UNITS_KEPT = 40
 rendered: list[dict[str, str]] = []
 """The units of the last hostile vassals, for systemd's own judgement."""
@@ -117,6 +126,7 @@ def check_problem(problem: Diagnostic | ConfigError | BridgeError) -> None:
         problem = Diagnostic(code="x", path=problem.path, line=problem.line, message=problem.message, hint=problem.hint)
     if isinstance(problem, BridgeError):
         problem = problem.diagnostic
+    assert problem.code != "internal", problem.message
     text = str(problem)
     assert text.isprintable(), f"it would reach a terminal: {text!r}"
     assert len(text) <= PROBLEM_MAX, f"a problem of {len(text)} characters: {text[:200]}…"
@@ -186,7 +196,7 @@ def serve(home: Path, value: Value) -> None:
     """Do what a run does for the vassals of one folder, as far as their units' texts."""
     given = {name: tuple(one) if isinstance(one, list) else one for name, one in value["settings"].items()}
     settings = merge([{"emperor_on_demand_extension": ".socket", "binary_path": "/bin/true", **given}])
-    monitor: FileMonitor = (
+    monitor: Monitor = (
         GlobMonitor(f"{home.parent}/*/*", settings) if value["glob"] else DirectoryMonitor(str(home), settings)
     )
     report = monitor.report()
@@ -216,7 +226,7 @@ def check_units(vassal: Vassal, result: Resolution | Diagnostic, value: Value) -
     try:
         texts = render(resolved, context())
     except EscapeError as error:
-        assert str(error).isprintable()
+        check_problem(Diagnostic(code="unit-value", message=str(error)))
         return
     except BridgeError as error:
         raise AssertionError(f"a template of the bridge's own is at fault: {error}") from error
@@ -225,8 +235,20 @@ def check_units(vassal: Vassal, result: Resolution | Diagnostic, value: Value) -
         assert len(unit) <= 255
         assert is_bridge_name(unit)
         compare(text, other, resolved)
+    check_printed(texts)
     rendered.append(texts)
     del rendered[:-UNITS_KEPT]
+
+
+def check_printed(texts: dict[str, str]) -> None:
+    """Assert that `render` and `sync --dry-run` print nothing that a terminal obeys."""
+    plan = cast("Plan", SimpleNamespace(write=texts, remove=(), stop=tuple(texts), start=tuple(texts), reload=()))
+    with redirect_stdout(StringIO()) as printed:
+        output.print_units(texts)
+        output.print_diff(plan, cast("ActualState", SimpleNamespace(files={})))
+    lines = printed.getvalue().split("\n")
+    assert all(line.isprintable() for line in lines), "it would reach a terminal"
+    assert len(lines) <= 4 * sum(text.count("\n") + 5 for text in texts.values())
 
 
 def twin(resolved: ResolvedVassal) -> ResolvedVassal:
@@ -235,14 +257,12 @@ def twin(resolved: ResolvedVassal) -> ResolvedVassal:
     def words(given: tuple[str, ...]) -> tuple[str, ...]:
         return tuple("/bin/x" if not number else "w" for number, _ in enumerate(given))
 
-    vassal, spawn = resolved.vassal, resolved.spawn
+    spawn, owner = resolved.spawn, resolved.vassal.config.owner
+    vassal = replace(resolved.vassal, name="t.ini", config=ConfigFile("/v/t.ini", owner), monitor="m", label="t")
     address = harmless_address(resolved.address)
     return replace(
         resolved,
-        vassal=replace(
-            vassal, name="t.ini", config=ConfigFile("/v/t.ini", vassal.config.owner), monitor="m", directory="/v", label="t",
-            origin="",
-        ),
+        vassal=replace(vassal, directory="/v", origin=""),
         address=address,
         canonical_address=address,
         access=SocketAccess(mode="0660", user=resolved.access.user and "u", group=resolved.access.group and "g"),
@@ -282,7 +302,9 @@ def compare(text: str, other: str, resolved: ResolvedVassal) -> None:
             check_words(line.value, benign.value, known)
         elif line.key == "Environment":
             assert [expand_specifiers(word) for word in split_words(line.value)] in [[one] for one in known], line
-        elif line.key not in {"Slice", "WantedBy", "CapabilityBoundingSet", "SocketMode"}:
+        elif line.key in UNITS:
+            assert BRIDGES.fullmatch(line.value), line
+        elif line.key not in {"CapabilityBoundingSet", "SocketMode"}:
             assert expand_specifiers(line.value).removeprefix("-") in known, line
 
 

@@ -16,7 +16,7 @@ from . import strategies
 from .properties import CHECKS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from hypothesis.strategies import SearchStrategy
 
@@ -46,15 +46,17 @@ class Tried:
 
     seed: int = field(default_factory=lambda: random.SystemRandom().randrange(2**32))
     counts: dict[str, int] = field(default_factory=dict)
+    failing: dict[str, Value] = field(default_factory=dict)
+    """The last input of each kind that failed."""
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {count:,}" for name, count in sorted(self.counts.items()))
         return f"fuzzing tried {sum(self.counts.values()):,} inputs ({parts}); seed {self.seed}"
 
 
-def share(name: str, seconds: float) -> float:
-    """Return the seconds for one kind of inputs."""
-    return seconds * WEIGHTS.get(name, 1) / sum(WEIGHTS.get(one, 1) for one in CHECKS)
+def share(name: str, seconds: float, names: Collection[str] = CHECKS.keys()) -> float:
+    """Return the seconds for one kind of inputs of these."""
+    return seconds * WEIGHTS.get(name, 1) / sum(WEIGHTS.get(one, 1) for one in names)
 
 
 def fuzz(name: str, seconds: float, tried: Tried) -> None:
@@ -68,10 +70,9 @@ def fuzz(name: str, seconds: float, tried: Tried) -> None:
         try:
             check(value)
         except BaseException:
-            failing[:] = [value]
+            tried.failing[name] = value
             raise
 
-    failing: list[Value] = []
     while time.monotonic() < until:
         run = given(STRATEGIES[name])(try_one)
         run = settings(
@@ -84,8 +85,8 @@ def fuzz(name: str, seconds: float, tried: Tried) -> None:
         try:
             seed(tried.seed + batch)(run)()
         except BaseException as error:
-            if failing:
-                error.add_note(f"the input, for tests/fuzz/cases/{name}: {as_case(failing[0])}")
+            if name in tried.failing:
+                error.add_note(f"the input, for tests/fuzz/cases/{name}: {as_case(tried.failing[name])}")
                 error.add_note(f"seed {tried.seed}, batch {batch}")
             raise
         batch += 1

@@ -1,4 +1,4 @@
-"""Hostile inputs, for `make test` and `make fuzz` alike. Each is a value that JSON can hold, so that it can become a case.
+"""Hostile inputs, for `make test` and `make fuzz` alike. Each is a value that JSON can hold, to become a case.
 
 Bytes that are not UTF-8 stand in texts as Python's surrogate escapes.
 """
@@ -16,7 +16,7 @@ from bridge.uwsgi import option_tables, socket_options
 
 Value = Any
 
-AWKWARD = " %$\"'\\\n\t\r\x01\x1b\x7f;#-@.{}[]()=:/,~|&<>!*?é\x85\x9b\u2028\u202e\u200b\ufeff\udc80\udcff𝒳"
+AWKWARD = " %$\"'\\\n\t\r\x01\x1b\x7f;#-@.{}[]()=:/,~|&<>!*?é\x85\x9b\u2028\u202e\u200b\ufeff\udc80\udcff\U0001d4b3"
 """What syntaxes, terminals and file systems take for something else."""
 INJECTIONS = (
     *("\n[Service]\nExecStart=/bin/sh\n", "\r[Service]\rUser=root\r", "\\\nUser=root", "a\\", "%h/%n", "${HOME} $HOME"),
@@ -88,7 +88,7 @@ ADDRESSES = st.one_of(
                 "/proc/self/fd/0",
                 "/" + "x" * 107,
                 "/tmp/x/d/name",
-                "１:２",
+                "\uff11:\uff12",
                 ":٣",
                 "/a\\",
             ),
@@ -192,30 +192,36 @@ def as_json(options: list[tuple[str, str]]) -> str:
 
 WRITERS = {"ini": ini, "xml": xml, "yaml": yaml, "json": as_json}
 FRAGMENTS = {
-    "ini": ("[uwsgi]\n", "[part]\n", "[", "]", "=", ";", "#", "\\\n", "\n", "end =\n", "for = 1 2\n", "if-env = A\n"),
-    "xml": ("<uwsgi>", "</uwsgi>", "<a/>", "<![CDATA[", "]]>", "<!--", "-->", "<?x y?>", "&lt;", "&#0;", "&x;")
-    + ("<!DOCTYPE a [<!ENTITY x 'y'>]>", "<app mountpoint='/'>", "</app>", " id='part'", "<uwsgi id='x'>", "<a", ">"),
-    "yaml": ("uwsgi:\n", "  a: b\n", "  - x\n", "[", "]", "{", "}", ": ", "- ", "&a ", "*a ", "!!str ", "|\n", "'", '"')
-    + ("---\n", "...\n", "? ", "\t", "%YAML 1.1\n", "<<: ", "!<x> "),
+    "ini": (
+        *("[uwsgi]\n", "[part]\n", "[", "]", "=", ";", "#", "\\\n", "\n", "end =\n", "for = 1 2\n", "if-env = A\n"),
+        *("[uWSGI]\n", "\ufeff", "if-not-env = A\n", "inherit = a.ini\n"),
+    ),
+    "xml": (
+        *(
+            "<uwsgi>",
+            "</uwsgi>",
+            "<a/>",
+            "<![CDATA[",
+            "]]>",
+            "<!--",
+            "-->",
+            "<?x y?>",
+            "&lt;",
+            "&#0;",
+            "&x;",
+            "<a",
+            ">",
+        ),
+        *("<!DOCTYPE a [<!ENTITY x 'y'>]>", "<app mountpoint='/'>", "</app>", " id='part'", "<uwsgi id='x'>"),
+    ),
+    "yaml": (
+        *("uwsgi:\n", "  a: b\n", "  - x\n", "[", "]", "{", "}", ": ", "- ", "&a ", "*a ", "!!str ", "|\n", "'", '"'),
+        *("---\n", "...\n", "? ", "\t", "%YAML 1.1\n", "<<: ", "!<x> "),
+    ),
     "json": (
-        "{",
-        "}",
-        "[",
-        "]",
-        ":",
-        ",",
-        '"uwsgi"',
-        '"a"',
-        "1",
-        "-0.5e9",
-        "true",
-        "null",
-        "/*",
-        "*/",
-        "//",
-        '"\\ud800"',
-    )
-    + ('"\\u0000"', "\ufeff", "NaN"),
+        *("{", "}", "[", "]", ":", ",", '"uwsgi"', '"a"', "1", "-0.5e9", "true", "null", "/*", "*/", "//"),
+        *('"\\ud800"', '"\\u0000"', "\ufeff", "NaN"),
+    ),
 }
 
 
@@ -285,14 +291,17 @@ def config(draw: st.DrawFn) -> Value:
     }
 
 
+VARIABLES = st.builds("{}={}".format, st.sampled_from(["A", "UWSGI_VASSAL_B", "a b"]), TEXT)
 SETTINGS_VALUES = st.fixed_dictionaries({}, optional={
     "emperor_tyrant": st.booleans(),
     "emperor_tyrant_nofollow": st.booleans(),
     "emperor_tyrant_initgroups": st.booleans(),
+    "tenant_socket_directory": st.lists(st.sampled_from(["/run", "/tmp", "relative", "/"]) | TEXT, max_size=2),
+    "tenant_socket_groups": st.lists(st.sampled_from(["www-data", "0", "no-such-group"]) | TEXT, max_size=2),
     "uid": st.sampled_from(["", "0", "www-data", "65534", "nobody"]) | TEXT,
     "gid": st.sampled_from(["", "0", "www-data", "65534"]) | TEXT,
     "emperor_cap": st.sampled_from(["", "setuid,setgid", "KILL", " , "]) | TEXT,
-    "env": st.lists(st.builds("{}={}".format, st.sampled_from(["A", "UWSGI_VASSAL_B", "a b"]), TEXT) | TEXT, max_size=3),
+    "env": st.lists(VARIABLES | TEXT, max_size=3),
     "vassals_set": st.lists(TEXT | VALUES, max_size=2),
     "vassals_inherit": st.lists(st.sampled_from(FILES) | TEXT, max_size=2),
     "vassals_include_before": st.lists(st.sampled_from(FILES) | TEXT, max_size=1),
@@ -313,11 +322,11 @@ RULES = st.one_of(
     st.just("x" * 5000),
     st.none(),
 )
+HARMLESS = ("chmod-socket", "chown-socket", "listen", "chdir", "env", "a", "logto", "mount", "plugin", "daemonize")
 PLAIN_TEXTS = st.one_of(
     st.just("[uwsgi]\nmaster = true\n"),
     OPTIONS.map(lambda options: ini([(key, value) for key, value in options if key in HARMLESS])),
 )
-HARMLESS = ("chmod-socket", "chown-socket", "listen", "chdir", "env", "a", "logto", "mount", "plugin", "daemonize")
 
 
 @st.composite
@@ -342,7 +351,7 @@ TOML_VALUES = st.recursive(
 )
 SETTING_NAMES = st.sampled_from([
     *("emperor", "emperor-ini", "emperor-throttle", "emperor-max-throttle", "emperor-tyrant", "uid", "env", "chdir"),
-    *("emperor-on-demand-extension", "emperor-on-demand-ext", "emperor_tyrant", "binary-path", "vassals-set", "unknown"),
+    *("emperor-on-demand-extension", "emperor-on-demand-ext", "emperor_tyrant", "binary-path", "vassals-set", "x"),
 ])  # fmt: skip
 
 
@@ -404,7 +413,9 @@ ENTRIES = st.lists(
         "MESSAGE_ID": st.sampled_from(sorted(SystemdMessage)),
         "UNIT": UNIT_NAMES,
         "more": st.dictionaries(
-            FIELDS, TEXT | st.sampled_from(["0", "9", "exited", "killed", "ExecStart", "-1", "²", "9" * 30, "٣"]), max_size=5
+            FIELDS,
+            TEXT | st.sampled_from(["0", "9", "exited", "killed", "ExecStart", "-1", "²", "9" * 30, "٣"]),
+            max_size=5,
         ),
         "written": st.integers(0, 2**64 - 1),
     }),

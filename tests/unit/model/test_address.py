@@ -62,8 +62,11 @@ def test_forms(text: str, meant: Address, written: str) -> None:
     ("text", "why", "hint"),
     [
         ("9000", "is a number", "write :9000"),
-        ("/run/", "ends in a slash", "not its folder"),
-        ("sub/", "ends in a slash", "not its folder"),
+        ("/run/", "names a folder", "not its folder"),
+        ("sub/", "names a folder", "not its folder"),
+        ("/.", "names a folder", "not its folder"),
+        ("/run/..", "names a folder", "not its folder"),
+        (".", "names a folder", "not its folder"),
         ("/" + "a" * 107, "has 108 bytes", "shorter"),
         ("/" + "é" * 54, "has 109 bytes", "shorter"),
         ("@", "names no abstract socket", "@NAME"),

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from bridge.config.paths import Paths
     from bridge.model.vassal import ResolvedVassal
     from bridge.reconcile.actual import ActualState
-    from bridge.reconcile.plan import Plan
     from bridge.reconcile.run import PlannedRun
+    from bridge.reconcile.steps import Plan
 
 OTHER = "/etc/other.toml"
 
@@ -329,7 +329,7 @@ def test_what_one_has_the_other_does_not_get(sites: tuple[Site, Site]) -> None:
     planned = try_sync(usual)
     assert planned.plan.is_empty
     assert {(d.vassal, d.code) for d in planned.diagnostics} == {
-        ("b.ini", "name-conflict"), ("c.ini", "address-occupied"),
+        ("b.ini", "name-conflict"), ("c.ini", "address-conflict"),
     }  # fmt: skip
     assert other.sync().plan.is_empty
 
@@ -385,7 +385,8 @@ def test_a_daemon_takes_no_address_of_another_configuration(sites: tuple[Site, S
         with reconciler.hold():
             planned = reconciler.plan(usual.manager, replace(options, scope=scope))
         assert planned.plan.is_empty
-        assert [d.code for d in planned.diagnostics] == ["address-conflict" if is_down else "address-occupied"]
+        assert [d.code for d in planned.diagnostics] == ["address-conflict"]
+        assert f"b.ini of {other.paths.configuration}" in planned.diagnostics[0].message
 
 
 def test_a_daemon_beside_another_configuration_still_runs_for_single_vassals(sites: tuple[Site, Site]) -> None:
@@ -399,3 +400,27 @@ def test_a_daemon_beside_another_configuration_still_runs_for_single_vassals(sit
             planned = reconciler.plan(usual.manager, replace(options, scope=scope))
         assert planned.scope == scope
         assert verbs(planned) == {"a.ini": Verb.CHANGED, "c.ini": Verb.ADDED}
+
+
+def test_a_sync_beside_another_configuration_processes_only_what_changed(sites: tuple[Site, Site]) -> None:
+    usual, other = sites
+    usual.sync()
+    for name in ("new", "newer"):
+        assert usual.sync().scope == Scope.of(())
+        assert other.sync().scope == Scope.of(())
+        # What is new of the other one is looked at once.
+        other.write(name, name)
+        other.sync()
+        assert usual.sync().scope.is_all
+        (other.folder / f"{name}.ini").unlink()
+        other.sync()
+        assert usual.sync().plan.is_empty
+
+
+def test_whose_units_they_are_is_known_from_their_marks(sites: tuple[Site, Site]) -> None:
+    for site, foreign in zip(sites, ({"b", "always"}, {"a"}), strict=True):
+        directory = UnitDirectory(site.paths)
+        assert {label for label in ("a", "b", "always") if directory.is_foreign(label)} == foreign
+        assert directory.is_foreign("none")
+        (Path(site.paths.unit_directory) / "vassal-made-by-hand.service").write_text("[Service]\n")
+        assert not directory.is_foreign("made-by-hand")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config.settings import Settings
-from bridge.diagnostics import BridgeError
+from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.change import Verb
 from bridge.model.unit_names import COMMON, TARGET
 from bridge.reconcile.run import RunOptions, Scope
@@ -56,7 +56,7 @@ def run(site: Site, reconciler: Reconciler, **options: Any) -> PlannedRun:
     site.manager.calls.clear()
     with reconciler.hold():
         planned = reconciler.plan(site.manager, RunOptions(leave_stopped=True, **options))
-        assert reconciler.apply(site.manager, planned) == ()
+        assert reconciler.apply(site.manager, planned)[1] == ()
     return planned
 
 
@@ -205,7 +205,7 @@ def test_what_an_admin_stopped_is_noted_before_anything_is_done(site: Site, daem
     site.write("b", "elsewhere")
 
     def refuse(units: Collection[str], **_: object) -> None:
-        raise InterruptedError(units)
+        raise BridgeError(Diagnostic(code="manager", message=f"systemd refuses StopUnit of {sorted(units)}"))
 
     stop, site.manager.stop = site.manager.stop, refuse  # type: ignore[method-assign]
     with pytest.raises(BridgeError):
@@ -247,7 +247,7 @@ def test_who_failed_is_noted_by_key(site: Site, daemon: Reconciler) -> None:
     for keys in ({moved}, {other}):
         with daemon.hold():
             planned = daemon.plan(site.manager, RunOptions(scope=Scope.of(keys), leave_stopped=True))
-            (problem,) = daemon.apply(site.manager, planned)
+            _, (problem,) = daemon.apply(site.manager, planned)
         assert (problem.code, {problem.key}) == ("not-listening", keys)
     assert daemon._state.last_run().failed == {moved, other}
     assert not daemon.cache.records[moved].is_clean
@@ -316,7 +316,7 @@ def test_what_is_installed_is_known_without_any_monitor(site: Site) -> None:
 def remove(site: Site) -> PlannedRun:
     with site.reconciler() as reconciler, reconciler.hold():
         planned = reconciler.plan_removal(site.manager)
-        assert reconciler.apply(site.manager, planned) == ()
+        assert reconciler.apply(site.manager, planned)[1] == ()
         reconciler.forget()
     return planned
 

@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bridge.model.change import Verb
 from bridge.model.unit_names import COMMON, TARGET, vassal_unit
+from bridge.reconcile.conflicts import find_conflicts
 from bridge.units.marker import FORMAT
 from tests.unit.build import DEAD, LISTENING, RUNNING, InterruptedRunError, World, make_desired, make_resolved, texts_of
 from tests.unit.reconcile.test_plan import admissible, wishes
@@ -20,7 +21,7 @@ from tests.unit.reconcile.test_plan import admissible, wishes
 if TYPE_CHECKING:
     from bridge.model.vassal import ResolvedVassal
     from bridge.reconcile.desired import Desired
-    from bridge.reconcile.plan import Plan
+    from bridge.reconcile.steps import Plan
 
 ON_DEMAND = make_resolved("a.ini", "/run/a")
 MOVED = make_resolved("a.ini", "/run/b")
@@ -243,6 +244,8 @@ def test_every_interruption_of_an_upgrade(before: Desired, desired: Desired, wok
             start.connect(f"vassal-{label}.service")
     age(start)
     desired = admissible(desired)
+    # Which of two rivals is served depends on how far the last run came: the one with units keeps the address.
+    assume(not find_conflicts(desired, World().observe()).rejections)
     expected = labels(start.plan(desired))
     seen = assert_every_interruption_ends_alike(start, desired)
     assert {parts[0] for unit in seen if (parts := vassal_unit(unit))} <= expected

@@ -1,7 +1,4 @@
-"""systemd's quoting: unit names against the machine's own systemd-escape, words against a parser of systemd.syntax(7).
-
-The parser here shares nothing with the bridge: it reads, where the bridge writes.
-"""
+"""systemd's quoting: unit names against the machine's systemd-escape, words by a reader of systemd.syntax(7)."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.model.unit_names import EscapeError, path_label, unit_label
 from bridge.units.quoting import argument, value, word
+from tests.fuzz.syntax import expand_specifiers, expand_variables, split_words
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TEXT = st.text(CHARACTERS)
@@ -23,54 +21,6 @@ ANY = TEXT | AWKWARD
 NAMES = st.binary(min_size=1, max_size=40).filter(lambda raw: b"\0" not in raw).map(os.fsdecode)
 PART = st.binary(min_size=1, max_size=12).filter(lambda raw: not set(raw) & set(b"\0/") and raw not in {b".", b".."})
 PATHS = st.lists(PART, max_size=4).map(lambda parts: os.fsdecode(b"/" + b"/".join(parts)))
-
-
-_SIMPLE = {
-    "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v",
-    "\\": "\\", '"': '"', "'": "'", "s": " ",
-}  # fmt: skip
-_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{3})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
-
-
-def unescape(match: re.Match[str]) -> str:
-    hexadecimal, octal, short, long, simple = match.groups()
-    if simple is not None:
-        return _SIMPLE[simple]
-    return chr(int(octal, 8) if octal else int(hexadecimal or short or long, 16))
-
-
-def split_words(line: str) -> list[str]:
-    """Split a setting's value as systemd.syntax(7), "QUOTING", says."""
-    words: list[str] = []
-    at = 0
-    while True:
-        while at < len(line) and line[at] in " \t\n\r":
-            at += 1
-        if at == len(line):
-            return words
-        if line[at] in "\"'":
-            end = re.compile(rf"(?:[^\\{line[at]}]|\\.)*", re.DOTALL).match(line, at + 1)
-            assert end is not None
-            raw, at = end[0], end.end() + 1
-            assert line[at - 1 : at] == line[end.start() - 1], "the quote is not closed"
-        else:
-            bare = re.compile(r"(?:[^\\\s\"']|\\.)+", re.DOTALL).match(line, at)
-            assert bare is not None
-            raw, at = bare[0], bare.end()
-        assert at == len(line) or line[at] in " \t\n\r", "a quoted word must end with its quote"
-        words.append(_ESCAPE.sub(unescape, raw))
-
-
-def expand_specifiers(text: str) -> str:
-    """Expand ``%%``; any other specifier would put something else in its place."""
-    assert re.fullmatch(r"(?:[^%]|%%)*", text, re.DOTALL), f"a specifier in {text!r}"
-    return text.replace("%%", "%")
-
-
-def expand_variables(text: str) -> str:
-    """Expand ``$$`` as systemd.service(5), "COMMAND LINES", says; nothing may be taken for a variable."""
-    assert re.fullmatch(r"(?:[^$]|\$\$)*", text, re.DOTALL), f"a variable in {text!r}"
-    return text.replace("$$", "$")
 
 
 def fits_one_line(text: str) -> bool:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.uwsgi import magic_variables, parse_ini
+from bridge.uwsgi.budget import MAX_OPTIONS, MAX_TEXT
 from bridge.uwsgi.conditions import Surroundings
 from bridge.uwsgi.interpreter import Process
 from bridge.uwsgi.options import Config, ConfigError, Option
-from bridge.uwsgi.placeholders import MAX_OPTIONS, MAX_TEXT
 from bridge.uwsgi.socket_options import sockets
 
 if TYPE_CHECKING:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.uwsgi import reader
 from bridge.uwsgi.options import Config, ConfigError
 from bridge.uwsgi.reader import ProcessView, read
 
@@ -126,7 +128,7 @@ def test_include_of_something_else_names_the_line(tmp_path: Path) -> None:
         assert (caught.value.path, caught.value.line) == (str(path), 2)
 
 
-def rejection(path: Path | str, **more: int) -> ConfigError:
+def rejection(path: Path | str, **more: Any) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
         read(str(path), VIEW, **more)
     return caught.value
@@ -182,14 +184,14 @@ ESCAPES: dict[str, tuple[dict[str, str], list[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize("way", ESCAPES)
-def test_no_tenant_has_a_secret_read(tmp_path: Path, way: str) -> None:
+def test_no_tenant_has_a_secret_read(open_folder: Path, way: str) -> None:
     """The bridge is root: what it reads for a tenant the tenant must be able to read."""
     files, after = ESCAPES[way]
-    secret = tmp_path / "root" / "secret.ini"
+    secret = open_folder / "root" / "secret.ini"
     secret.parent.mkdir(mode=0o700)
     secret.write_text("[uwsgi]\nprocname = secret\n", "utf-8")
     secret.chmod(0o600)
-    folder = tmp_path / "tenant"
+    folder = open_folder / "tenant"
     folder.mkdir()
     for name, text in files.items():
         path = folder / name
@@ -200,36 +202,114 @@ def test_no_tenant_has_a_secret_read(tmp_path: Path, way: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["@(secret)", "@(own)", "@(link)"])
-def test_no_tenant_has_a_secret_put_into_a_value(tmp_path: Path, value: str) -> None:
-    write(tmp_path / "secret", "hush\n").chmod(0o600)
-    (tmp_path / "link").symlink_to("secret")
+def test_no_tenant_has_a_secret_put_into_a_value(open_folder: Path, value: str) -> None:
+    write(open_folder / "secret", "hush\n").chmod(0o600)
+    (open_folder / "link").symlink_to("secret")
     for name, text in (("own", "@(secret)"), ("app.ini", f"[uwsgi]\nsocket = {value}\n")):
-        os.chown(write(tmp_path / name, text), TENANT, TENANT)
-    config = read(str(tmp_path / "app.ini"), ProcessView(environ={}, cwd=str(tmp_path), before=[("set", f"x={value}")]))
+        os.chown(write(open_folder / name, text), TENANT, TENANT)
+    config = read(
+        str(open_folder / "app.ini"), ProcessView(environ={}, cwd=str(open_folder), before=[("set", f"x={value}")])
+    )
     assert not any("hush" in option.value for option in config.options)
     assert "socket" in {option.key for option in config.unread}
 
 
-def test_what_everybody_may_read_is_put_into_a_value(tmp_path: Path) -> None:
-    # A folder of pytest's is for one user only, and so not public.
+def test_what_everybody_may_read_is_put_into_a_value(open_folder: Path) -> None:
     app = write(
-        tmp_path / "app.ini", "[uwsgi]\nsocket = @(own)\nhost = @(/etc/passwd)\nstdin = @(-)\nx = @(exec://id)\n"
+        open_folder / "app.ini", "[uwsgi]\nsocket = @(own)\nhost = @(/etc/passwd)\nstdin = @(-)\nx = @(exec://id)\n"
     )
-    for path in (app, write(tmp_path / "own", ":3031\n")):
+    for path in (app, write(open_folder / "own", ":3031\n")):
         os.chown(path, TENANT, TENANT)
-    config = read(str(app), ProcessView(environ={}, cwd=str(tmp_path)))
+    config = read(str(app), ProcessView(environ={}, cwd=str(open_folder)))
     assert [option.value for option in config.all("socket")] == [":3031"]
     assert "root:" in next(config.all("host")).value
     assert {option.key for option in config.unread} == {"stdin", "x"}
-    assert config.asked == (str(tmp_path / "own"), "/etc/passwd")
+    assert config.asked == (str(open_folder / "own"), "/etc/passwd")
 
 
-def test_the_admins_templates_are_read(tmp_path: Path) -> None:
-    template = tmp_path / "template.ini"
+def test_the_admins_templates_are_read(open_folder: Path) -> None:
+    template = open_folder / "template.ini"
     template.write_text("[uwsgi]\nprocname = template\n", "utf-8")
     template.chmod(0o600)
-    config = tmp_path / "app.ini"
+    config = open_folder / "app.ini"
     config.write_text("[uwsgi]\n", "utf-8")
     os.chown(config, TENANT, TENANT)
-    found = read(str(config), ProcessView(environ={}, cwd=str(tmp_path), before=[("inherit", str(template))]))
+    found = read(str(config), ProcessView(environ={}, cwd=str(open_folder), before=[("inherit", str(template))]))
     assert [option.value for option in found.options if option.key == "procname"] == ["template"]
+
+
+PLACES = [
+    "/proc/kmsg",
+    "/proc/self/environ",
+    "/proc/version",
+    "/sys/kernel/notes",
+    "/dev/zero",
+    "/dev/kmsg",
+    "/etc",
+    "fifo",
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("option", ["ini = {}", "include = {}.ini", "json = {}", "xml = {}", "yaml = {}", "a = @({})"])
+def test_what_is_no_file_is_refused_unopened(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch, place: str, option: str
+) -> None:
+    if not os.path.lexists(place) and place != "fifo":
+        pytest.skip(f"there is no {place}")
+    os.mkfifo(open_folder / "fifo")
+    (open_folder / "place").symlink_to(place)
+    (open_folder / "place.ini").symlink_to(place)
+    opened: list[str] = []
+    real_open = os.open
+
+    def noted(path: str, flags: int, *args: int, **kwargs: int) -> int:
+        if not flags & os.O_PATH:
+            opened.append(os.readlink(path))
+        return real_open(path, flags, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", noted)
+    for owner in (0, TENANT):
+        path = write(open_folder / "v.ini", f"[uwsgi]\n{option.format('place')}\n", owner=owner)
+        opened.clear()
+        # A tenant's link of the kernel's is followed no further: what it leads to is not known.
+        with contextlib.suppress(ConfigError):
+            assert len(read(str(path), VIEW).unread) == 1
+        assert opened == [str(path)]
+
+
+def test_a_config_that_is_no_file_is_refused_unopened(open_folder: Path) -> None:
+    for place in ("/proc/version", "/sys/kernel/notes", "/dev/zero"):
+        link = open_folder / "v.ini"
+        link.symlink_to(place)
+        assert rejection(link).message.startswith("cannot be read: it is ")
+        link.unlink()
+
+
+@pytest.mark.parametrize("option", ["ini = {}", "a = @({})", "if-exists = {}\na = 1\nendif"])
+def test_a_tenant_cannot_ask_what_others_hide(open_folder: Path, option: str) -> None:
+    closed = open_folder / "closed"
+    closed.mkdir(mode=0o700)
+    write(closed / "there.ini", "[uwsgi]\n" + "x" * 2_000_000, owner=TENANT)
+    found = []
+    for name in ("there.ini", "missing.ini"):
+        path = write(open_folder / "v.ini", f"[uwsgi]\n{option.format(f'closed/{name}')}\n", owner=TENANT)
+        config = read(str(path), ProcessView(environ={}, tenant=TENANT))
+        found.append([o.key for o in (*config.options, *config.unread)])
+    assert found[0] == found[1]
+
+
+def test_a_config_that_its_tenant_may_not_read(open_folder: Path) -> None:
+    path = write(open_folder / "v.ini", "[uwsgi]\na = 1\n", owner=TENANT + 1, mode=0o600)
+    with pytest.raises(ConfigError, match=f"uid {TENANT}, as whom it would run, may not read it"):
+        read(str(path), ProcessView(environ={}, tenant=TENANT))
+    path.chmod(0o644)
+    assert [o.key for o in read(str(path), ProcessView(environ={}, tenant=TENANT)).options] == ["a"]
+
+
+def test_conditions_ask_about_a_bounded_number_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_MAX_TESTED", 3)
+    path = write(tmp_path / "v.ini", "[uwsgi]\nfor = 1 2 3\nendfor\n" + "if-exists = a\nb = 1\nendif\n" * 9)
+    assert len(read(str(path), VIEW).asked) == 1
+    path = write(tmp_path / "v.ini", "[uwsgi]\n" + "".join(f"if-dir = {n}\nendif\n" for n in range(4)))
+    assert "too many files" in rejection(path).message

@@ -120,6 +120,16 @@ def test_changes_and_events_are_reported_under_the_vassals_name(notifier: Notifi
     assert journal.take() == ["app.ini: added", "app.ini: starting", "app.ini: running", "other: starting"]
 
 
+def test_events_of_another_configurations_vassals_are_not_reported(journal: Journal, tracker: FakeTracker) -> None:
+    del tracker
+    notifier = Notifier(user_manager=False, pause=lambda _: None, is_foreign={"other", "gone"}.__contains__)
+    notifier.done(planned({"app": "app.ini"}, removed={"gone": "gone.ini"}), ())
+    for label in ("app", "other", "new", "gone"):
+        notifier.unit_changed(change(f"vassal-{label}.service", Event.RUNNING))
+    # Its own units may be gone when their end is reported.
+    assert journal.take() == ["app.ini: running", "new: running", "gone.ini: running"]
+
+
 def test_a_journal_that_refuses_an_event_stops_nothing(notifier: Notifier, journal: Journal) -> None:
     journal.fails = True
     notifier.unit_changed(change("vassal-app.service", Event.STARTING))
