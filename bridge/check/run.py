@@ -21,6 +21,7 @@ from bridge.check.lint import (
     lint,
 )
 from bridge.check.nginx import CONFIGS, find_passes
+from bridge.check.obstacles import Obstacles
 from bridge.host.files import read_text
 from bridge.host.listeners import make_canonical_address
 from bridge.host.users import spellings
@@ -48,10 +49,13 @@ def check_vassals(
     read = [(one, configs[one.vassal.key]) for one in resolved]
     # A wrapper is not uWSGI: it may not know --help, and might start something.
     options = KnownOptions("" if defaults.settings.emperor_wrapper else defaults.program)
+    obstacles = Obstacles(paths.unit_path, of_many=True)
     for one, config in read:
         yield from lint(one, config, spellings)
         yield from find_removed_folders(one, directories)
         yield from find_other_protocol(one, config, passes)
+        for obstacle in obstacles.of(one.vassal.service, drop_ins_only=True):
+            yield obstacle.problem(one.vassal)
         if one.spawn.tenant is not None:
             yield from find_open_config(one.vassal, _modes(one.vassal.config.path))
         if known := options.known(config):

@@ -15,7 +15,7 @@ from bridge import __version__
 from bridge.cli.options import settings_options
 from bridge.cli.session import connected_reconciler, disable_garbage_collection, open_reconciler, print_waiting
 from bridge.config.load import load_invocation
-from bridge.diagnostics import BridgeError, Diagnostic, count, errors, printable
+from bridge.diagnostics import BridgeError, Diagnostic, bounded, count, errors, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,7 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
     if not dry_run and (changes or done.new):
         from bridge.lifecycle.journal import tell_run
 
-        tell_run(changes, done.new, user_manager=invocation.paths.user_manager)
+        tell_run(changes, bounded(done.new), user_manager=invocation.paths.user_manager)
     if as_json:
         output.print_json(
             {
@@ -73,7 +73,7 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
         output.print_changes(changes, planned=dry_run)
         if dry_run:
             output.print_diff(done.planned.plan, done.planned.actual)
-        output.print_diagnostics(done.new)
+        output.print_diagnostics(bounded(done.new))
         summary = output.summary(changes, done.diagnostics, done.planned.vassals, places=done.places)
         output.print_line(summary + output.repeated(done.repeated))
     _exit_on_errors(done.diagnostics)
@@ -131,7 +131,8 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
     invocation = load_invocation(given, needs_vassals=False)
     # A bar would be drawn over the table that changes.
     with connected_reconciler(invocation, shows_progress=not follow) as (manager, reconciler):
-        read = partial(read_status, manager, reconciler, user_manager=invocation.paths.user_manager)
+        paths = invocation.paths
+        read = partial(read_status, manager, reconciler, user_manager=paths.user_manager, unit_path=paths.unit_path)
         if follow:
             from bridge.cli.follow import follow as follow_changes
 
@@ -223,6 +224,7 @@ def retry(*, vassal: str, **given: Any) -> None:
 @settings_options
 def watch(**given: Any) -> None:
     """Keep systemd in line with the vassals, and write their events to the journal, until stopped."""
+    from bridge.check.obstacles import Obstacles
     from bridge.model.unit_names import PREFIX
     from bridge.state.pauses import PauseNotes
     from bridge.systemd.manager import connected
@@ -242,6 +244,7 @@ def watch(**given: Any) -> None:
         user_manager=paths.user_manager,
         pause=lambda label: notes.pause(f"{PREFIX}{label}.service"),
         is_foreign=UnitDirectory(paths).is_foreign,
+        obstacle=Obstacles(paths.unit_path).first,
     )
     with connected(paths) as manager:
         Daemon(manager, load_config, notifier).run()
@@ -256,7 +259,7 @@ def main() -> None:
     try:
         cli.main(standalone_mode=True)
     except BridgeError as error:
-        sys.stderr.write(f"{error.diagnostic}\n")
+        sys.stderr.write(f"{error}\n")
         sys.exit(2 if error.diagnostic.code in {"settings", "no-vassals", "monitor-unknown"} else 1)
     except BrokenPipeError:
         # The reader closed the pipe. Python must not write to it again at exit either.

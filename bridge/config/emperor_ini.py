@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from bridge.config.emperor_values import take_value
 from bridge.config.settings import NAMES
 from bridge.diagnostics import BridgeError, Diagnostic, Severity, printable
-from bridge.uwsgi.options import ConfigError, is_on
+from bridge.uwsgi.options import ConfigError
 from bridge.uwsgi.reader import ProcessView, read
 
 if TYPE_CHECKING:
-    from bridge.config.settings import Setting
     from bridge.uwsgi.options import Config, Option
 
-_DIGITS = 9
+_SHOWN = 40
+"""Characters of a value that a message shows."""
 _NOTHING = "nothing: no Emperor runs any more"
 _OF_THE_BRIDGE = "systemd: see emperor-bridge.service"
-_JOURNAL = "the journal: journalctl VASSAL=NAME, or -u of the vassal's unit"
+_JOURNAL = "the journal: journalctl _UID=0 VASSAL=NAME, or -u of the vassal's unit"
 _PER_VASSAL = "a line in the vassals' configs, or vassals-set"
 _REPLACED = {
     **dict.fromkeys(("emperor-freq",), "inotify: changes are seen at once"),
@@ -62,17 +63,21 @@ _HOOKS = ("hook-", "exec-", "call-", "mount-", "umount-")
 class EmperorIni:
     """What an Emperor's config says to the bridge."""
 
+    path: str = ""
+    """The path of its file."""
     values: dict[str, Any]
     """Settings by the names of their fields."""
     without_effect: tuple[Diagnostic, ...] = ()
     """A warning for each option that has no effect here; it says what replaces the option."""
     undecided: tuple[Diagnostic, ...] = ()
     """A warning for each option whose condition, include or value only a running uWSGI can know."""
+    doubtful: tuple[Diagnostic, ...] = ()
+    """A warning for each value that is not taken, or not as it is meant, and for each file without options."""
 
     @property
     def notices(self) -> tuple[Diagnostic, ...]:
         """Return all warnings."""
-        return (*self.without_effect, *self.undecided)
+        return (*self.doubtful, *self.without_effect, *self.undecided)
 
     @property
     def brief_notices(self) -> tuple[Diagnostic, ...]:
@@ -81,63 +86,57 @@ class EmperorIni:
         for notice in self.without_effect:
             by_file.setdefault(notice.path, []).append(notice)
         counted = (notices[0] if len(notices) == 1 else _counted(notices) for notices in by_file.values())
-        return (*counted, *self.undecided)
+        return (*self.doubtful, *counted, *self.undecided)
 
 
-def read_emperor_ini(path: str) -> EmperorIni:
-    """Read an Emperor's own config.
+def read_emperor_ini(named: str) -> EmperorIni:
+    """Read an Emperor's own config; it is named as for uWSGI, by ``FILE`` or ``FILE:SECTION``.
 
     Raises:
-        BridgeError: the file cannot be read as a uWSGI config, or gives a setting a value it cannot have.
+        BridgeError: the file cannot be read as a uWSGI config.
     """
+    path, section = _split(named)
     try:
-        config = read(path, ProcessView(environ=os.environ, program=shutil.which("uwsgi") or ""))
+        config = read(path, ProcessView(environ=os.environ, program=shutil.which("uwsgi") or ""), section=section)
     except ConfigError as error:
         raise BridgeError(
             Diagnostic(code="emperor-ini", path=error.path, line=error.line, message=error.message, hint=error.hint)
         ) from error
-    return interpret(config)
+    return replace(interpret(config), path=path)
+
+
+def _split(named: str) -> tuple[str, str]:
+    """Split ``FILE:SECTION`` at the last colon, as uWSGI does. A file whose whole name has a colon counts first."""
+    path, colon, section = named.rpartition(":")
+    return (named, "uwsgi") if not colon or not path or os.path.exists(named) else (path, section or "uwsgi")
 
 
 def interpret(config: Config) -> EmperorIni:
-    """Separate an Emperor's options into settings and those that have no effect here.
-
-    Raises:
-        BridgeError: a setting has a value it cannot have.
-    """
+    """Separate an Emperor's options into settings and those that have no effect here."""
     values: dict[str, Any] = {}
     unknown: dict[str, Option] = {}
+    doubtful = [_warning((r.path, r.line), r.message, r.hint, code="config-empty") for r in config.remarks]
     # A name that is set only for use as a placeholder is no option. uWSGI ignores names that it does not know.
     for option in config.options:
-        if setting := NAMES.get(option.key):
-            value = _value(setting, option)
-            values[setting.field] = (*values.get(setting.field, ()), value) if setting.multiple else value
-        else:
+        if (setting := NAMES.get(option.key)) is None:
             unknown.setdefault(option.key, option)
+            continue
+        value, doubt = take_value(setting, option.value)
+        if doubt:
+            what = f"{setting.name} = {printable(option.value[:_SHOWN])} {doubt.message}"
+            doubtful.append(_warning((option.path, option.line), what, doubt.hint, code="emperor-value"))
+        if value is None:
+            # In uWSGI the last one counts, and here it is the default.
+            if not setting.multiple:
+                values.pop(setting.field, None)
+        else:
+            values[setting.field] = (*values.get(setting.field, ()), value) if setting.multiple else value
     return EmperorIni(
         values=values,
         without_effect=tuple(_without_effect(option) for option in unknown.values()),
         undecided=tuple(_undecided(option) for option in config.unread),
+        doubtful=tuple(doubtful),
     )
-
-
-def _value(setting: Setting, option: Option) -> str | int | bool:
-    if setting.flag:
-        return is_on(option.value)
-    if not setting.number:
-        return option.value
-    text = option.value
-    if not (text.isascii() and text.isdecimal()) or not 1 <= len(text) <= _DIGITS or int(text) < 1:
-        raise BridgeError(
-            Diagnostic(
-                code="emperor-ini",
-                path=option.path,
-                line=option.line,
-                message=f"{setting.name} must be a whole number from 1, not {text[:40]!r}",
-                hint=f"write {setting.name} = 1000",
-            )
-        )
-    return int(text)
 
 
 def _without_effect(option: Option) -> Diagnostic:
@@ -147,21 +146,23 @@ def _without_effect(option: Option) -> Diagnostic:
         hint = "vassals-start-hook, vassals-stop-hook, or ExecStartPre= in a drop-in of the vassal's service"
     else:
         hint = "it was for the Emperor's own process; if vassals need it, use vassals-set"
-    return _warning(option.path, option.line, f"{printable(option.key)} has no effect here", hint)
+    return _warning(
+        (option.path, option.line), f"{printable(option.key)} has no effect here", hint, code="emperor-option"
+    )
 
 
 def _undecided(option: Option) -> Diagnostic:
     what = f"{printable(option.key)} = {printable(option.value)}"
     why = "depends on what only a running uWSGI knows, so it has no effect here"
-    return _warning(option.path, option.line, f"{what} {why}", "write the settings without condition or @(file)")
+    hint = "write the settings without condition or @(file)"
+    return _warning((option.path, option.line), f"{what} {why}", hint, code="emperor-option")
 
 
 def _counted(notices: list[Diagnostic]) -> Diagnostic:
     message = f"{len(notices)} options have no effect here"
-    return _warning(notices[0].path, None, message, "emperor-bridge check lists them")
+    return _warning((notices[0].path, None), message, "emperor-bridge check lists them", code="emperor-option")
 
 
-def _warning(path: str | None, line: int | None, message: str, hint: str) -> Diagnostic:
-    return Diagnostic(
-        code="emperor-option", path=path, line=line, message=message, hint=hint, severity=Severity.WARNING
-    )
+def _warning(at: tuple[str | None, int | None], message: str, hint: str, *, code: str) -> Diagnostic:
+    path, line = at
+    return Diagnostic(code=code, path=path, line=line, message=message, hint=hint, severity=Severity.WARNING)

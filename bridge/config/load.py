@@ -74,21 +74,20 @@ def load_invocation(
     if looks_for_emperor and not ini and not paths.user_manager and not any(layer.get("emperor") for layer in layers):
         found = next((usual for usual in USUAL_EMPEROR_INIS if _may_exist(usual)), None)
     emperor_ini = None
-    if ini := ini or found:
+    if named := ini or found:
         from bridge.config.emperor_ini import read_emperor_ini
 
-        emperor_ini = read_emperor_ini(ini)
+        emperor_ini = read_emperor_ini(named)
         layers.append(emperor_ini.values)
     settings = merge(layers)
     if needs_vassals and not settings.emperor:
-        raise BridgeError(
-            Diagnostic(
-                code="no-vassals",
-                message="nothing says where the vassals are",
-                hint=f'give --emperor DIRECTORY, or write emperor = "DIRECTORY" into {path}',
-            )
+        problem = Diagnostic(
+            code="no-vassals",
+            message="nothing says where the vassals are",
+            hint=f'give --emperor DIRECTORY, or write emperor = "DIRECTORY" into {path}',
         )
-    files = (path, *((ini,) if ini else ()), *paths.templates[:-1])
+        raise BridgeError(problem, *(emperor_ini.doubtful if emperor_ini else ()))
+    files = (path, *((emperor_ini.path,) if emperor_ini else ()), *paths.templates[:-1])
     return Invocation(
         paths=paths,
         settings=settings,

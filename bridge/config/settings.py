@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
+import re
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -179,40 +178,52 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
     """Read a bridge.toml; return its values and the path of the emperor.ini that it names, if any.
 
     Raises:
-        BridgeError: it cannot be read, is not TOML, or has an unknown name or a value of the wrong type.
+        BridgeError: it cannot be read, is not TOML, or has unknown names or values of the wrong type.
     """
+    import tomllib
+
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        table = tomllib.loads(text)
     except OSError as error:
-        raise _bad(path, f"the configuration cannot be read: {error.strerror}", "correct --config") from error
+        hint = "correct --config"
+        raise BridgeError(_bad(path, None, f"the configuration cannot be read: {error.strerror}", hint)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _bad(path, f"this is not TOML: {error}", "see https://toml.io") from error
+        raise BridgeError(_bad(path, None, f"this is not TOML: {error}", "see https://toml.io")) from error
+    ini = table.pop(_INI_FILE, None)
     values: dict[str, Any] = {}
-    ini: str | None = None
+    problems = []
+    if not isinstance(ini, str | None):
+        problems.append(_bad(path, _line(text, _INI_FILE), f"{_INI_FILE} must be text", f'write {_INI_FILE} = "…"'))
     for name, given in table.items():
-        if name == _INI_FILE:
-            if not isinstance(given, str):
-                raise _bad(path, f"{name} must be text", f'write {name} = "…"')
-            ini = given
-            continue
         setting = NAMES.get(name)
-        if setting is None:
-            close = get_close_matches(name, [*NAMES, _INI_FILE], n=1)
-            raise _bad(
-                path,
-                f"there is no setting {name!r}",
-                f"did you mean {close[0]!r}?" if close else "emperor-bridge sync --help lists them all",
-            )
-        texts = given if setting.multiple and isinstance(given, list) else [given]
-        if not all(_fits(setting, text) for text in texts):
-            kind, example = _KINDS[setting.flag, setting.number]
-            raise _bad(
-                path,
-                f"{name} must be {kind}{' or a list of texts' if setting.multiple else ''}",
-                f"write {name} = {example}",
-            )
-        values[setting.field] = tuple(texts) if setting.multiple else texts[0]
+        texts = given if setting and setting.multiple and isinstance(given, list) else [given]
+        if setting is None or not all(_fits(setting, text) for text in texts):
+            problems.append(_bad(path, _line(text, name), *_what_is_wrong(name, setting)))
+        else:
+            values[setting.field] = tuple(texts) if setting.multiple else texts[0]
+    if problems:
+        raise BridgeError(*problems)
     return values, ini
+
+
+def _what_is_wrong(name: str, setting: Setting | None) -> tuple[str, str]:
+    """Return what is wrong with a name, or with the value of a setting, and what to write."""
+    if setting is None:
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, [*NAMES, _INI_FILE], n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "emperor-bridge sync --help lists them all"
+        return f"there is no setting {name!r}", hint
+    kind, example = _KINDS[setting.flag, setting.number]
+    several = " or a list of texts" if setting.multiple else ""
+    return f"{name} must be {kind}{several}", f"write {name} = {example}"
+
+
+def _line(text: str, name: str) -> int | None:
+    """Return the first line that begins with this name."""
+    found = re.search(rf"""^[ \t]*\[*[ \t]*['"]?{re.escape(name)}['"]?[ \t]*[=.\]]""", text, re.MULTILINE)
+    return text.count("\n", 0, found.start()) + 1 if found else None
 
 
 def _fits(setting: Setting, given: object) -> bool:
@@ -223,5 +234,5 @@ def _fits(setting: Setting, given: object) -> bool:
     return isinstance(given, str)
 
 
-def _bad(path: Path, message: str, hint: str) -> BridgeError:
-    return BridgeError(Diagnostic(code="settings", path=str(path), message=message, hint=hint))
+def _bad(path: Path, line: int | None, message: str, hint: str) -> Diagnostic:
+    return Diagnostic(code="settings", path=str(path), line=line, message=message, hint=hint)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 EVERYTHING = "*"
 """Instead of a name: all names in a folder."""
+FILES = "*/"
+"""The same, where no folder that appears matters: nothing in it would be found."""
 
 
 class WatchList:
@@ -45,6 +47,10 @@ class WatchList:
         """Watch all files of a folder, whether it exists or not."""
         self.names.setdefault(self.folder(path), set()).add(EVERYTHING)
 
+    def files(self, path: str) -> None:
+        """Watch all files of a folder, and nothing in folders inside of it."""
+        self.names.setdefault(self.folder(path), set()).add(FILES)
+
     def folder(self, path: str) -> str:
         """Watch the path of a folder; return that path without symlinks."""
         try:
@@ -58,4 +64,9 @@ class WatchList:
 
 def of_interest(names: Iterable[str], name: str) -> bool:
     """Tell whether ``name`` is watched in a folder that is watched for ``names``."""
+    return name in names or EVERYTHING in names or FILES in names
+
+
+def leads_on(names: Iterable[str], name: str) -> bool:
+    """Tell whether a folder of this name may have in it what is watched, so that its coming or going matters."""
     return name in names or EVERYTHING in names

@@ -5,13 +5,16 @@ Pure. How a run ends, and what follows:
 ==================================  ================  =================================================
 main process                        event             then
 ==================================  ================  =================================================
-exits with 0 by itself, when ready  ``idle-exit``     listening: started by the next connection
+exits with 0 by itself              ``idle-exit``     listening: started by the next connection
 ends after the manager stopped it   ``stopped``       as the manager was told
 exits with 26 (UWSGI_EXILE_CODE)    ``exiled``        down until its config changes, or ``retry``
 other status or a signal            ``crashed``       ``throttled``, then listening, its queue kept
-any end before it was ready         ``failed-start``  ``throttled``, then listening, its queue kept
+another end before it was ready     ``failed-start``  ``throttled``, then listening, its queue kept
 killed by the OOM killer            ``oom-killed``    ``throttled``, then listening, its queue kept
 ==================================  ================  =================================================
+
+A vassal whose ``$NOTIFY_SOCKET`` a chroot or a wrapper hides never says that it is ready. The manager then calls its
+exit with 0 a failure (``protocol``). It is none.
 """
 
 from __future__ import annotations
@@ -167,6 +170,8 @@ class Ending:
             return Event.STOPPED
         if self.status == EXILE:
             return Event.EXILED
+        if self._was_mute:
+            return Event.IDLE_EXIT
         if self.result == "success":
             return Event.IDLE_EXIT if self.status == 0 else Event.STOPPED
         return Event.CRASHED if self.was_ready else Event.FAILED_START
@@ -177,7 +182,8 @@ class Ending:
         if self.event is Event.STOPPED and self.result == "success":
             return "stopped by systemd" if self.was_stopped else f"ended by itself: {self._process}"
         if self.event is Event.IDLE_EXIT:
-            return "exited by itself with status 0"
+            said = ", and had never said that it was ready" if self._was_mute else ""
+            return f"exited by itself with status 0{said}"
         if self.event is Event.EXILED:
             return f"asked not to be started again: {self._process}"
         reason = self._late if self.result == "timeout" else _RESULTS.get(self.result)
@@ -196,6 +202,11 @@ class Ending:
         elif self.killed_by is not None:
             fields |= {"EXIT_CODE": "killed", "EXIT_STATUS": str(self.killed_by)}
         return fields
+
+    @property
+    def _was_mute(self) -> bool:
+        """Whether it exited with 0 and had not told the manager that it was ready."""
+        return self.result == "protocol" and not self.status and self.killed_by is None
 
     @property
     def _late(self) -> str:
@@ -220,7 +231,6 @@ def explain(result: str) -> str:
 
 
 _RESULTS = {
-    "protocol": "ended before it said that it was ready",
     "timeout": "took too long",
     "core-dump": "crashed with a core dump",
     "watchdog": "did not notify its watchdog in time",

@@ -112,6 +112,10 @@ class _Record:
             case SystemdMessage.OUT_OF_MEMORY:
                 self.out_of_memory = True
                 self._fail(entry, "oom-kill")
+            case SystemdMessage.FAILURE if entry.result == "protocol" and self.process is None:
+                # It exited with 0, and could not tell systemd that it was ready.
+                self.idle_at = entry.at
+                self._begin(is_ready=False)
             case SystemdMessage.FAILURE:
                 self._fail(entry, entry.result)
                 self._begin(is_ready=False)

@@ -19,7 +19,7 @@ IDENTIFIER = "emperor-bridge"
 
 
 def tell(event: LifecycleEvent, *, vassal: str, user_manager: bool) -> None:
-    """Write an event of a vassal's lifecycle as one entry, which ``journalctl VASSAL=NAME`` shows.
+    """Write an event of a vassal's lifecycle as one entry, which ``journalctl _UID=0 VASSAL=NAME`` shows.
 
     Values may be any text: sd_journal_sendv(3), which receives them, interprets nothing.
 

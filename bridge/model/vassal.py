@@ -109,6 +109,7 @@ class Vassal(UnitNames):
             vassal=self.name,
             key=self.key,
             config=self.config.path,
+            owner=self.config.owner.uid,
             path=path or self.origin or self.config.path,
             line=line,
             message=message,

@@ -143,7 +143,7 @@ class FileMonitor:
     def _about(self, path: str, problem: Diagnostic) -> Diagnostic:
         from dataclasses import replace
 
-        return replace(problem, key=self._key(path), vassal=self._name(path))
+        return replace(problem, key=self._key(path), vassal=self._name(path), owner=_owner_of(path))
 
 
 def examine(config: str, vassal_of: Callable[[str, Owner], Vassal], settings: Settings) -> Vassal | Diagnostic | None:
@@ -179,6 +179,13 @@ def _check_links(config: str, owner: int) -> None:
     """Refuse a neighbour's symlink: in tyrant mode it would run the owner's config at the neighbour's command."""
     if uids := link_owners(config) - {0, owner}:
         raise ForeignLinkError(f"uid {min(uids)} made a symlink that leads to it, and it belongs to uid {owner}")
+
+
+def _owner_of(path: str) -> int | None:
+    try:
+        return os.lstat(path).st_uid
+    except OSError:
+        return None
 
 
 def _is_there(path: str) -> bool:

@@ -47,7 +47,7 @@ class DirectoryMonitor(FileMonitor):
 
     def watch(self, watch_list: WatchList) -> None:
         """Watch the way to the directory, and all that is in it."""
-        watch_list.contents(self.directory)
+        watch_list.files(self.directory)
 
     def _list(self) -> list[str]:
         return [f"{self._folder}/{name}" for name in sorted(os.listdir(self.directory))]

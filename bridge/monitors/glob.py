@@ -79,7 +79,10 @@ class GlobMonitor(FileMonitor):
             watch_list.contents(patterns.first_folder(self.pattern))
             return
         for folder in found.folders:
-            watch_list.contents(folder)
+            if self.holds(f"{folder}/file"):
+                watch_list.files(folder)
+            if len(folder.split("/")) < self.pattern.count("/"):
+                watch_list.contents(folder)
         for path in (*found.files, self.pattern):
             watch_list.file(path)
 

@@ -6,19 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.host.files import is_socket
 from bridge.host.listeners import listening
-from bridge.model.address import UnixAddress, collision_key
+from bridge.model.address import collision_key
 from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of
-from bridge.model.vassal import Mode
 from bridge.progress import no_progress, stage
+from bridge.reconcile.outcome import OutcomeCheck
 from bridge.reconcile.stops import Stopper
 from bridge.state.lock import NOTHING, Pending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable
 
-    from bridge.model.unit import UnitState
     from bridge.model.vassal import ResolvedVassal
     from bridge.progress import Progress
     from bridge.reconcile.steps import Plan
@@ -103,9 +101,17 @@ class PlanExecutor:
         services = [unit for unit in plan.start if unit.endswith(".service") and label_of(unit) not in late]
         patience = SERVICE_PATIENCE if self.waits_for_late else BRIEF_PATIENCE
         self.manager.start(services, timeout=patience, progress=stage(self.progress, "starting vassals"))
-        if plan.reload:
-            self.manager.reload_units(plan.reload)
+        self._reload(plan.reload)
         return late
+
+    def _reload(self, services: Collection[str]) -> None:
+        states = self.manager.units(services) if services else {}
+        # A chroot or a wrapper can hide $NOTIFY_SOCKET from uWSGI. Such a vassal works, and is "starting" for ever.
+        mute = {unit for unit in services if unit in states and states[unit].active == "activating"}
+        if ready := [unit for unit in services if unit not in mute]:
+            self.manager.reload_units(ready)
+        if mute:
+            self.manager.hang_up(sorted(mute))
 
     def retry(self, services: Iterable[str]) -> None:
         """End the pauses of services that failed: connections that wait for them are served at once.
@@ -118,25 +124,14 @@ class PlanExecutor:
                 self.pauses.forget(services)
             except OSError as error:
                 raise BridgeError(_unwritable(error)) from error
+            # Of a service that has failed already, systemd does not report that it could not be started.
+            self.manager.reset_failed(services)
             pauses = [pause_of(service) for service in services]
             self.manager.stop(pauses, timeout=SERVICE_PATIENCE, progress=stage(self.progress, "ending pauses"))
 
     def check(self, accepted: Iterable[ResolvedVassal], *, down: Collection[str] = ()) -> list[Diagnostic]:
-        """Check that every accepted vassal listens, or runs; return what is wrong, in systemd's own words.
-
-        ``down`` are labels of vassals that are meant to be down.
-        """
-        accepted = list(accepted)
-        states = self.manager.units([u for s in accepted for u in (s.vassal.service, s.vassal.socket)])
-        problems = []
-        for resolved in accepted:
-            if resolved.vassal.label in down:
-                continue
-            unit = resolved.vassal.socket if resolved.mode is Mode.ON_DEMAND else resolved.vassal.service
-            if reason := self._trouble(resolved, unit, states):
-                code = "not-listening" if resolved.mode is Mode.ON_DEMAND else "not-running"
-                problems.append(resolved.vassal.problem(code, reason, f"see: journalctl -u '{unit}'"))
-        return problems
+        """Check the outcome: see :class:`bridge.reconcile.outcome.OutcomeCheck`."""
+        return OutcomeCheck(self.manager, self.reason).check(accepted, down)
 
     def _forget_failures(self, over: set[str]) -> None:
         if over:
@@ -214,25 +209,6 @@ class PlanExecutor:
     def _start(self, sockets: list[str]) -> None:
         patience = _patience(len(sockets))
         self.manager.start(sockets, timeout=patience, progress=stage(self.progress, "starting sockets"))
-
-    def _trouble(self, resolved: ResolvedVassal, unit: str, states: Mapping[str, UnitState]) -> str:
-        state = states.get(unit)
-        if state is None or state.load in {"bad-setting", "error", "not-found"}:
-            error = self.manager.properties([unit], "Unit", "LoadError").get(unit, ("", ""))
-            return f"systemd cannot load {unit}: {error[1] or 'it is not there'}"
-        if resolved.mode is Mode.ALWAYS:
-            broken = state.is_down or state.sub.startswith("auto-restart")
-            return f"it does not run: {self._why(unit, state)}" if broken else ""
-        if state.active != "active":
-            return f"its socket {resolved.address} does not listen: {self._why(unit, state)}"
-        if isinstance(resolved.address, UnixAddress) and not is_socket(resolved.address.path):
-            return f"its socket file {resolved.address} is gone, though systemd still listens on it"
-        return ""
-
-    def _why(self, unit: str, state: UnitState) -> str:
-        kind = "Socket" if unit.endswith(".socket") else "Service"
-        result = self.manager.properties([unit], kind, "Result").get(unit, state.sub)
-        return self.reason(unit) or f"systemd says {result}"
 
 
 def _unheard(manager: Manager, accepted: Iterable[ResolvedVassal]) -> list[ResolvedVassal]:

@@ -127,7 +127,7 @@ def records_of(planned: PlannedRun, problems: Iterable[Diagnostic], unit_directo
     records: dict[str, CachedVassal] = {}
     for resolved in planned.conflicts.accepted:
         vassal = resolved.vassal
-        is_clean = vassal.key not in troubled and vassal.label not in meant_down | planned.late
+        is_clean = vassal.key not in troubled and vassal.label not in meant_down
         records[vassal.key] = CachedVassal(
             name=vassal.name,
             config=vassal.config.path,

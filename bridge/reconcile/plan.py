@@ -9,7 +9,7 @@ from bridge.model.change import Change, Verb
 from bridge.model.unit import Ownership
 from bridge.model.unit_names import COMMON, SUB_SLICE, TARGET, link_path
 from bridge.model.vassal import Mode
-from bridge.reconcile.drift import Drift
+from bridge.reconcile.findings import Drift
 from bridge.reconcile.steps import Plan
 from bridge.units.differences import needs_restart
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bridge.model.unit import InstalledVassal
     from bridge.model.vassal import ResolvedVassal, Vassal
     from bridge.reconcile.actual import ActualState
-    from bridge.reconcile.conflicts import ConflictResult
+    from bridge.reconcile.findings import ConflictResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,8 +131,10 @@ class _Draft:
         changed = {unit: text for unit, text in texts.items() if not self._is_written(unit, text)}
         restarting = {unit for unit in changed if self._needs_restart(unit, changed[unit])}
         touched = {*restarting, *obsolete} | (self.drift.interrupted & {vassal.service, vassal.socket})
-        lost = vassal.label in self.drift.sockets_lost
-        # A socket cannot restart under its service: then both are stopped first.
+        # A socket cannot start while its service runs: then both are stopped first. So "systemctl restart" of it fails.
+        runs = installed is not None and resolved.mode is Mode.ON_DEMAND and not actual.state(vassal.service).is_down
+        is_cut_off = runs and self._is_to_start(resolved, vassal.socket, touched)
+        lost = is_cut_off or vassal.label in self.drift.sockets_lost
         both = [vassal.service, vassal.socket] if vassal.socket in touched or lost else []
         stop = [unit for unit in both if not actual.state(unit).is_down]
         renew = [vassal.service] if installed and touched and not both else []

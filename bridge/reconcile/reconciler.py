@@ -1,29 +1,27 @@
-"""Plan and apply: the code path shared by check, sync, --dry-run and watch."""
+"""Plan and apply: the code path shared by check, sync, --dry-run and watch.
+
+What only a run with something to do needs is imported when it is needed.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bridge.model.change import Change, Verb
-from bridge.model.unit_names import EscapeError, label_of
+from bridge.model.unit_names import label_of
 from bridge.model.vassal import names_of
 from bridge.monitors import open_monitors
 from bridge.progress import stage
 from bridge.reconcile import incremental
-from bridge.reconcile.apply import SERVICE_PATIENCE, PlanExecutor
-from bridge.reconcile.conflicts import ConflictResult
+from bridge.reconcile.actual import ActualState
 from bridge.reconcile.desired import Desired
-from bridge.reconcile.drift import Drift
-from bridge.reconcile.plan import plan_removal
-from bridge.reconcile.planner import Planner
 from bridge.reconcile.run import Assessment, PlannedRun, RunContext, RunOptions, Scope
 from bridge.reconcile.run_state import RunState
 from bridge.reconcile.stops import LateVassal, LateVassals, unkillable
 from bridge.state.pauses import PauseNotes
-from bridge.systemd.journal import failure_reason
 from bridge.units.directory import UnitDirectory
-from bridge.vassals.resolve import unwritable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,10 +31,14 @@ if TYPE_CHECKING:
     from bridge.config.settings import Settings
     from bridge.diagnostics import Diagnostic
     from bridge.progress import Progress
+    from bridge.reconcile.apply import PlanExecutor
+    from bridge.reconcile.planner import Planner
     from bridge.state.cache import VassalCache
     from bridge.systemd.protocol import Manager
 
 _ANY = RunOptions()
+_PATIENCE = 10.0
+"""Seconds to wait for vassals that are retried; a slow one goes on starting."""
 
 
 class Reconciler:
@@ -50,20 +52,26 @@ class Reconciler:
         """
         self.monitors = open_monitors(settings)
         self._paths = paths
+        self._settings = settings
         self._progress = progress
         self._directory = UnitDirectory(paths)
         self._pauses = PauseNotes(paths.pauses)
         self._state = RunState(paths, settings)
         self._late = LateVassals()
         self.late: dict[str, LateVassal] = {}
-        """The vassals that have not ended, by key. Whoever does not wait for them runs for them again."""
-        self._planner = Planner(
-            paths=paths,
-            settings=settings,
+        """The vassals that have not ended, by key, if nobody waited for them: another run must take them up."""
+
+    @cached_property
+    def _planner(self) -> Planner:
+        from bridge.reconcile.planner import Planner
+
+        return Planner(
+            paths=self._paths,
+            settings=self._settings,
             monitors=self.monitors,
             directory=self._directory,
             pauses=self._pauses,
-            progress=progress,
+            progress=self._progress,
         )
 
     @property
@@ -105,7 +113,11 @@ class Reconciler:
                 planned = self._planner.plan_scope(manager, seen, scope, self.cache)
         elif is_usual and (found := self._changed(manager)) is not None:
             changed, cache, digests = found
-            planned = self._planner.plan_scope(manager, replace(context, digests=digests), changed, cache)
+            context_of_changed = replace(context, digests=digests)
+            if changed.keys:
+                planned = self._planner.plan_scope(manager, context_of_changed, changed, cache)
+            else:
+                planned = PlannedRun.of_nothing(context_of_changed, cache.served(()))
             if planned is not None:
                 self._state.cache = cache
         return planned or self._planner.plan_all(manager, context)
@@ -119,14 +131,16 @@ class Reconciler:
         if planned.scope.is_all:
             self._directory.clean()
         last = self._state.begin(planned)
-        executor = self._executor(manager, waits_for_late=planned.context.waits_for_late)
-        left = self._state.carried(planned)
-        if not planned.plan.is_empty:
-            left = executor.apply(planned.plan, planned.actual.files, planned.conflicts.accepted, left)
-        self._late.retain(set(map(label_of, left.restart)))
-        done = replace(planned, late=frozenset(self._late.due))
-        problems = tuple(executor.check(planned.conflicts.accepted, down=planned.meant_down | done.late))
-        problems += unkillable(done, self._late.killed)
+        left, done = self._state.carried(planned), planned
+        problems: tuple[Diagnostic, ...] = ()
+        if planned.scope.keys != frozenset():
+            executor = self._executor(manager, waits_for_late=planned.context.waits_for_late)
+            if not planned.plan.is_empty:
+                left = executor.apply(planned.plan, planned.actual.files, planned.conflicts.accepted, left)
+            self._late.retain(set(map(label_of, left.restart)))
+            done = replace(planned, late=frozenset(self._late.due))
+            checked = executor.check(done.conflicts.accepted, down=done.meant_down)
+            problems = (*checked, *unkillable(done, self._late.killed))
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)
         return done, problems
@@ -139,6 +153,9 @@ class Reconciler:
         """
         if (found := self._changed(manager)) is not None:
             scope, cache, _ = found
+            if not scope.keys:
+                actual = ActualState(installed=cache.installed(()), states=manager.units())
+                return Assessment(desired=Desired(), actual=actual)
             if (assessment := self._planner.assess_scope(manager, scope, cache)) is not None:
                 return assessment
         return self._planner.assess(manager)
@@ -150,7 +167,7 @@ class Reconciler:
             BridgeError: a directory or the manager cannot be read.
         """
         actual = self._planner.reader().read_all(manager)
-        return Assessment(desired=Desired(), actual=actual, conflicts=ConflictResult(accepted=()))
+        return Assessment(desired=Desired(), actual=actual)
 
     def plan_removal(self, manager: Manager) -> PlannedRun:
         """Plan to remove everything the bridge made under this configuration, and nothing else.
@@ -158,21 +175,12 @@ class Reconciler:
         Raises:
             BridgeError: a directory or the manager cannot be read.
         """
+        from bridge.reconcile.plan import plan_removal
+        from bridge.reconcile.slices import running_members
+
         actual = self._planner.reader().read_all(manager)
-        slices = [unit for unit in actual.states if unit.endswith(".slice")]
-        members: dict[str, list[str]] = manager.properties(slices, "Unit", "SliceOf")
-        others = sorted({unit for units in members.values() for unit in units} - actual.states.keys())
-        down = {unit for unit, state in actual.states.items() if state.is_down}
-        down |= {u for u, active in manager.properties(others, "Unit", "ActiveState").items() if active == "inactive"}
-        running = {unit: set(units) - down for unit, units in members.items()}
-        return PlannedRun(
-            desired=Desired(),
-            actual=actual,
-            conflicts=ConflictResult(accepted=()),
-            drift=Drift(),
-            plan=plan_removal(actual, running, boot_link=self._planner.boot_link),
-            context=RunContext(is_removal=True),
-        )
+        plan = plan_removal(actual, running_members(actual, manager), boot_link=self._planner.boot_link)
+        return PlannedRun(desired=Desired(), actual=actual, plan=plan, context=RunContext(is_removal=True))
 
     def forget(self) -> None:
         """Remove what runs have left, after a removal was applied, or where a killed one left it.
@@ -192,17 +200,9 @@ class Reconciler:
         Raises:
             BridgeError: the settings or the templates cannot be used.
         """
-        desired = self._planner.loader(self._planner.reader()).load(Scope.all())
-        chosen = [one for one in desired.resolved if wanted in names_of(one.vassal)]
-        rejected = {one.vassal.key for one in desired.rejections if wanted in names_of(one.vassal)}
-        texts: dict[str, str] = {}
-        problems = [d for d in desired.diagnostics if d.key in rejected]
-        for resolved in chosen:
-            try:
-                texts |= self._planner.render(resolved)
-            except EscapeError as error:
-                problems.append(unwritable(resolved.vassal, error))
-        return texts, tuple(problems)
+        from bridge.reconcile.render_named import render_named
+
+        return render_named(self._planner, wanted)
 
     def retry(self, manager: Manager, wanted: str) -> list[Change]:
         """Try vassals at once that pause after a failure, or that asked not to be started; return what was done.
@@ -216,7 +216,7 @@ class Reconciler:
         self._executor(manager).retry(services)
         down = [unit for one in chosen if actual.state(unit := one.primary_unit).is_down]
         manager.reset_failed(services)
-        manager.start(down, timeout=SERVICE_PATIENCE, progress=stage(self._progress, "starting"))
+        manager.start(down, timeout=_PATIENCE, progress=stage(self._progress, "starting"))
         return [Change.of(installed, Verb.RETRIED) for installed in chosen]
 
     def _changed(self, manager: Manager) -> tuple[Scope, VassalCache, Mapping[str, int]] | None:
@@ -228,6 +228,9 @@ class Reconciler:
         return None if scope is None else (scope, cache, digests)
 
     def _executor(self, manager: Manager, *, waits_for_late: bool = True) -> PlanExecutor:
+        from bridge.reconcile.apply import PlanExecutor
+        from bridge.systemd.journal import failure_reason
+
         return PlanExecutor(
             directory=self._directory,
             pauses=self._pauses,

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bridge.model.unit_names import label_of
+from bridge.reconcile.actual import ActualState
+from bridge.reconcile.desired import Desired
+from bridge.reconcile.findings import ConflictResult, Drift
+from bridge.reconcile.steps import Plan
 from bridge.state.last_run import LastRun
 from bridge.state.lock import NOTHING, Pending
 
@@ -16,11 +20,6 @@ if TYPE_CHECKING:
     from bridge.diagnostics import Diagnostic
     from bridge.model.change import Change
     from bridge.model.vassal import RejectedVassal
-    from bridge.reconcile.actual import ActualState
-    from bridge.reconcile.conflicts import ConflictResult
-    from bridge.reconcile.desired import Desired
-    from bridge.reconcile.drift import Drift
-    from bridge.reconcile.steps import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ class Assessment:
 
     desired: Desired
     actual: ActualState
-    conflicts: ConflictResult
+    conflicts: ConflictResult = field(default_factory=ConflictResult)
 
     @property
     def rejections(self) -> tuple[RejectedVassal, ...]:
@@ -124,14 +123,19 @@ class Assessment:
 class PlannedRun(Assessment):
     """A plan, and all that it was made from."""
 
-    drift: Drift
-    plan: Plan
+    drift: Drift = field(default_factory=Drift)
+    plan: Plan = field(default_factory=Plan)
     context: RunContext
     scope: Scope = Scope()
     others: Counter[tuple[str, int | None]] = field(default_factory=Counter)
     """How many vassals outside the scope have units, by monitor and tenant."""
     late: frozenset[str] = frozenset()
     """Labels of vassals that have not ended, once the plan is applied: what it says of them is left to another run."""
+
+    @classmethod
+    def of_nothing(cls, context: RunContext, others: Counter[tuple[str, int | None]]) -> PlannedRun:
+        """Return the plan of a run with no vassal in scope."""
+        return cls(desired=Desired(), actual=ActualState(), context=context, scope=Scope.of(()), others=others)
 
     @property
     def vassals(self) -> int:
@@ -140,8 +144,8 @@ class PlannedRun(Assessment):
 
     @property
     def meant_down(self) -> frozenset[str]:
-        """Labels of vassals that are down because they, or an admin, want it so."""
-        return frozenset(
+        """Labels of vassals that are down because they, or an admin, want it so, or because another run starts them."""
+        return self.late | frozenset(
             label
             for label, installed in self.actual.installed.items()
             if (label in self.drift.exiled or installed.primary_unit in self.drift.stopped_by_admin)

@@ -1,7 +1,8 @@
 """The pause notes: what a vassal's service wrote about its pause after a failure, or about its exile.
 
 The script ``vassals-pause`` (templates/vassals-pause.j2) writes them, one file for each service: the seconds of the
-pause, or the word ``exile`` after an exit with code 26.
+pause, or the word ``exile`` after an exit with code 26. The second line has the ids of the runs that it follows
+(``InvocationID``). The script ``vassals-brake`` does the same where systemd could not run the first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from bridge.model.unit_names import vassal_unit
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_NOTE_MAX = 64
+_NOTE_MAX = 512
 _EXILE = b"exile"
 
 
@@ -53,9 +54,10 @@ class PauseNotes:
             OSError: the file system refuses.
         """
         for service in services:
-            remove_if_there(f"{self._folder}/{service}")
+            for note in (service, f"{service}.ends"):
+                remove_if_there(f"{self._folder}/{note}")
         with suppress(OSError):
             os.rmdir(self._folder)
 
     def _read(self, service: str) -> bytes:
-        return read_regular(f"{self._folder}/{service}", max_bytes=_NOTE_MAX)
+        return read_regular(f"{self._folder}/{service}", max_bytes=_NOTE_MAX).partition(b"\n")[0]

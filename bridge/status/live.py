@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bridge.lifecycle.history import UNKNOWN, advance
 from bridge.lifecycle.tracker import LifecycleTracker
 from bridge.model.unit import UnitState
-from bridge.model.unit_names import PREFIX, vassal_unit
+from bridge.model.unit_names import PAUSE_PREFIX, PREFIX, vassal_unit
 from bridge.status.table import State, with_history, with_unit_state
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class LiveStatus:
 
     def _apply(self, change: UnitChange) -> list[LifecycleEvent]:
         """Update the row that a change of a unit is about, and return the vassal's events."""
-        if (parts := vassal_unit(change.unit)) is None:
+        if (parts := vassal_unit(change.unit.removeprefix(PAUSE_PREFIX))) is None:
             return []
         service = f"{PREFIX}{parts[0]}.service"
         self._note_values(service, change)
@@ -103,7 +103,7 @@ class LiveStatus:
 
     def _note_values(self, service: str, change: UnitChange) -> None:
         values = change.values
-        if isinstance(pid := values.get("MainPID"), int):
+        if isinstance(pid := values.get("MainPID"), int) and not change.unit.startswith(PAUSE_PREFIX):
             self._pids[service] = pid
         if change.interface == "Unit":
             self._states[change.unit] = UnitState(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bridge.check.obstacles import Obstacles
 from bridge.lifecycle.history import read_histories
-from bridge.status.table import table
+from bridge.status.table import State, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,9 @@ class StatusReport:
     diagnostics: Sequence[Diagnostic] = ()
 
 
-def read_status(manager: SystemdManager, reconciler: Reconciler, *, user_manager: bool) -> StatusReport:
+def read_status(
+    manager: SystemdManager, reconciler: Reconciler, *, user_manager: bool, unit_path: Sequence[str] = ()
+) -> StatusReport:
     """Read the state of all vassals. If the settings name no monitor, these are the installed ones.
 
     Raises:
@@ -37,9 +40,18 @@ def read_status(manager: SystemdManager, reconciler: Reconciler, *, user_manager
     """
     assessment = reconciler.assess(manager) if reconciler.monitors else reconciler.observe(manager)
     histories = read_histories(user_manager=user_manager)
+    obstacles = Obstacles(unit_path, of_many=True)
     return StatusReport(
-        rows=table(assessment, manager, histories),
+        rows=[_with_obstacle(row, obstacles) for row in table(assessment, manager, histories)],
         states=dict(assessment.actual.states),
         histories=histories,
         diagnostics=assessment.diagnostics,
     )
+
+
+def _with_obstacle(row: Row, obstacles: Obstacles) -> Row:
+    """Return a row that says why systemd cannot start the vassal, if a drop-in or a failure gives cause to look."""
+    if row.problem or row.unit is None or row.state is State.RUNNING:
+        return row
+    found = next(obstacles.of(row.unit, drop_ins_only=row.state is not State.FAILED), None)
+    return row if found is None else replace(row, problem=f"systemd cannot start it: {found}")

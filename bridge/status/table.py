@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bridge.diagnostics import errors
 from bridge.model.address import UnixAddress
+from bridge.model.unit_names import pause_of
 from bridge.model.vassal import Mode
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Row:
     since: str | None = None
     """When it entered this state, in ISO 8601."""
     problem: str | None = None
-    """Why its config in its present form is not in force."""
+    """Why its config in its present form is not in force, or why systemd cannot start it."""
     last_wake: str | None = None
     """When it last became ready, since boot."""
     last_idle_exit: str | None = None
@@ -113,7 +114,7 @@ def _installed_rows(
             unit=installed.service,
             socket=str(installed.address) if installed.address else None,
             mode=Mode.ON_DEMAND if installed.address else Mode.ALWAYS,
-            state=_state(actual.states.get(decisive[label])),
+            state=_state_of(installed.service, decisive[label], actual.states),
             pid=pids.get(installed.service) or None,
             since=_iso(since.get(decisive[label])),
             problem=reasons.get(installed.key),
@@ -185,7 +186,7 @@ def with_unit_state(
     unit = _decisive_unit(service, states, waits=row.socket is not None)
     return replace(
         row,
-        state=_state(states.get(unit)),
+        state=_state_of(service, unit, states),
         since=_iso(since[unit]) if unit in since else row.since,
         pid=pids.get(service, row.pid) or None,
     )
@@ -196,6 +197,17 @@ def _decisive_unit(service: str, states: Mapping[str, UnitState], *, waits: bool
     state = states.get(service)
     is_up = state is not None and not state.is_down
     return service if is_up or not waits else f"{service.removesuffix('.service')}.socket"
+
+
+def _state_of(service: str, decisive: str, states: Mapping[str, UnitState]) -> State:
+    pause = states.get(pause_of(service)) if service else None
+    if pause is not None and not pause.is_down:
+        return State.FAILED
+    found = states.get(decisive)
+    if decisive != service and found is not None and (found.active, found.sub) == ("active", "running"):
+        # Its socket has woken it, and what it is ordered after is still starting.
+        return State.STARTING
+    return _state(found)
 
 
 def _state(state: UnitState | None) -> State:

@@ -11,7 +11,7 @@ from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, 
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.systemd.dbus_parser import Reader
+from bridge.systemd.dbus_parser import SKIPPED, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -26,6 +26,8 @@ CALL_TIMEOUT = 300.0
 """Seconds that a call may take; a daemon-reload of many units takes long."""
 TICK = 1.0
 """Seconds after which somebody who waits is asked whether he has something else to do."""
+SKIP_TIME = 0.05
+"""Seconds for which signals are dropped at one go, though the time to wait is over."""
 
 
 class CallError(Exception):
@@ -125,8 +127,7 @@ class Bus:
 
     def fileno(self) -> int:
         """Return the file descriptor that becomes readable when a message arrives."""
-        descriptor: int = self._connection.sock.fileno()
-        return descriptor
+        return int(self._connection.sock.fileno())
 
     def while_waiting(self, call: Callable[[], None]) -> None:
         """Have ``call`` called at least once in ``TICK`` seconds while a call or a signal is awaited."""
@@ -138,9 +139,8 @@ class Bus:
 
     def take_signals(self) -> list[tuple[str, str, tuple[Any, ...]]]:
         """Return the signals that have been read already."""
-        taken = list(self._signals)
-        self._signals.clear()
-        return taken
+        taken, self._signals = self._signals, deque()
+        return list(taken)
 
     def subscribe(self, interface: str, signal: str, *, below: str) -> None:
         """Subscribe to a signal of all objects below a path.
@@ -227,12 +227,17 @@ class Bus:
             self._waiting()
             left = max(0.0, deadline - time.monotonic())
             try:
-                return self._connection.receive(timeout=min(left, TICK))
+                message = self._connection.receive(timeout=min(left, TICK))
             except TimeoutError:
                 if left <= TICK:
                     return None
             except OSError as error:
                 raise CallError("broken", f"the connection to D-Bus broke: {error}") from error
+            else:
+                if message is not SKIPPED:
+                    return message
+                if time.monotonic() > deadline + SKIP_TIME:
+                    return None
 
 
 def _rule(service: str, interface: str, signal: str, unit: str) -> MatchRule:

@@ -29,6 +29,10 @@ _ALIGNMENTS = {**{kind: number.size for kind, number in _NUMBERS.items()}, **dic
 _ALIGNMENTS |= {"g": 1, "v": 1, "(": 8, "{": 8}
 
 
+SKIPPED = Message(None, ())
+"""Stands for a signal that was dropped, so that whoever reads can look at the time."""
+
+
 class Reader(Parser):  # type: ignore[misc]  # jeepney has no types
     """A parser of messages that decodes only the properties in ``wanted`` of a ``PropertiesChanged``."""
 
@@ -40,10 +44,10 @@ class Reader(Parser):  # type: ignore[misc]  # jeepney has no types
         """Object paths whose signals are dropped undecoded."""
 
     def get_next_message(self) -> Message | None:
-        """Return the next message, or None if its data is not complete."""
-        while (raw := self._next_raw()) is not None and self.muted and signal_path(raw) in self.muted:
-            pass
-        return None if raw is None else self._decoded(raw)
+        """Return the next message, ``SKIPPED`` for a muted one, or None if its data is not complete."""
+        if (raw := self._next_raw()) is None:
+            return None
+        return SKIPPED if self.muted and signal_path(raw) in self.muted else self._decoded(raw)
 
     def _next_raw(self) -> bytes | None:
         if self.next_msg_size is None and self.buf.bytes_buffered >= 16:

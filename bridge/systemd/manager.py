@@ -6,13 +6,14 @@ import signal
 from collections import deque
 from contextlib import contextmanager
 from functools import cache
+from signal import SIGHUP
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
-from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.unit import WATCHED_PROPERTIES, UnitChange, UnitState
 from bridge.model.unit_names import PAUSE_PREFIX
 from bridge.systemd.bus import Bus, CallError
+from bridge.systemd.call_errors import call_errors as _call_errors
 from bridge.systemd.flood import FloodGate
 from bridge.systemd.jobs import JobBatches
 from bridge.systemd.object_paths import ROOT as _ROOT
@@ -29,8 +30,6 @@ _SERVICE = "org.freedesktop.systemd1"
 _MANAGER = f"{_SERVICE}.Manager"
 _UNIT = f"{_SERVICE}.Unit"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
-_UNKNOWN = "org.freedesktop.DBus.Error.ServiceUnknown"
-_SPAWN = "org.freedesktop.DBus.Error.Spawn."
 _PATTERNS = ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"]
 _BY_NAME_MAX = 64
 """Units to list by name; beyond that by pattern: the manager compares each name with each of its units."""
@@ -147,6 +146,10 @@ class SystemdManager:
         answers = self._bus.call_many((_ROOT, _MANAGER, "ReloadUnit", "ss", (unit, "replace")) for unit in units)
         return {unit: str(a) for unit, a in zip(units, answers, strict=True) if isinstance(a, CallError)}
 
+    def hang_up(self, units: Collection[str]) -> None:
+        """Send SIGHUP to the main processes of services; the error for one that has none is ignored."""
+        self._bus.call_many((_ROOT, _MANAGER, "KillUnit", "ssi", (unit, "main", SIGHUP)) for unit in units)
+
     def reset_failed(self, units: Collection[str]) -> None:
         """Reset the failed state of units; the error for a unit that is not loaded is ignored."""
         self._bus.call_many((_ROOT, _MANAGER, "ResetFailedUnit", "s", (unit,)) for unit in units)
@@ -228,28 +231,6 @@ def _part_to_keep(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...
 def _state(load: str, active: str, sub: str) -> UnitState:
     """Return a state; thousands of units share the few objects."""
     return UnitState(load=load, active=active, sub=sub)
-
-
-@contextmanager
-def _call_errors(method: str) -> Iterator[None]:
-    """Convert a ``CallError`` into a ``BridgeError`` that names the method."""
-    try:
-        yield
-    except CallError as error:
-        raise _bridge_error(method, error) from error
-
-
-def _bridge_error(method: str, error: CallError) -> BridgeError:
-    if error.name == _UNKNOWN or error.name.startswith(_SPAWN):
-        return BridgeError(
-            Diagnostic(
-                code="no-manager",
-                message=f"systemd cannot be reached over D-Bus: {error}",
-                hint="D-Bus answers, but systemd does not: the host must run it",
-            )
-        )
-    hint = "run as root, or use --user" if "AccessDenied" in error.name or "InteractiveAuth" in error.name else ""
-    return BridgeError(Diagnostic(code="manager", message=f"systemd refuses {method}: {error}", hint=hint))
 
 
 @contextmanager

@@ -44,6 +44,9 @@ class Manager(Protocol):
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
         """Queue the reload of running services; return the manager's error for each that it refuses."""
 
+    def hang_up(self, units: Collection[str]) -> None:
+        """Send SIGHUP to the main processes of services that the manager cannot reload, because they start."""
+
     def reset_failed(self, units: Collection[str]) -> None:
         """Reset the failed state of units."""
 

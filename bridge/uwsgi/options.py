@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +36,17 @@ class Option:
     """The line in that file, counted from 1."""
     trusted: bool = False
     """Whether the admin wrote all of its value; no owner of a file can set this."""
+    condition: Option | None = None
+    """The condition in whose body it, or the option that includes it, stands."""
+
+
+class Remark(NamedTuple):
+    """What uWSGI accepts without a word and an admin does not mean, in words for the admin."""
+
+    message: str
+    hint: str
+    path: str
+    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,8 @@ class Config:
     """
     asked: tuple[str, ...] = ()
     """Further files that it depends on: those of ``@(file)``, and those that its conditions test."""
+    remarks: tuple[Remark, ...] = ()
+    """Why files have no options that are meant to have some."""
 
     def all(self, *keys: str) -> Iterator[Option]:
         """Yield the options with one of these names, in order."""

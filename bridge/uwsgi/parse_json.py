@@ -55,6 +55,8 @@ def parse(text: str, *, path: str, section: str = "uwsgi", budget: Budget | None
         text.encode()
     except UnicodeEncodeError:
         raise ConfigError("this is not UTF-8 text", path, None, "uWSGI reads JSON in UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise ConfigError("it begins with a byte order mark", path, 1, "save it as UTF-8 without a byte order mark")
     reader = _Reader(text, path, budget or Budget())
     root = reader.value(0)
     reader.expect_end()

@@ -14,8 +14,9 @@ from bridge.host.found_file import FoundFile, NotAFileError
 from bridge.uwsgi import magic_variables, parse_ini, parse_json, parse_xml, parse_yaml
 from bridge.uwsgi.budget import LOOKUP, Budget
 from bridge.uwsgi.conditions import Surroundings
+from bridge.uwsgi.ignored import explain
 from bridge.uwsgi.interpreter import Process
-from bridge.uwsgi.options import COMMAND_LINE, Config, ConfigError, Option
+from bridge.uwsgi.options import COMMAND_LINE, Config, ConfigError, Option, Remark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,15 +62,15 @@ class ProcessView:
     """The path of the uWSGI program; builds differ, and without it the oldest is assumed."""
 
 
-def read(path: str, view: ProcessView, *, max_bytes: int = MAX_BYTES) -> Config:
-    """Read a config as that uWSGI process would, and return its options.
+def read(path: str, view: ProcessView, *, section: str = "uwsgi", max_bytes: int = MAX_BYTES) -> Config:
+    """Read a section of a config as that uWSGI process would, and return its options.
 
     The extension of each file decides its format; without a known one it is ini.
 
     Raises:
         ConfigError: uWSGI would not start with it, or it exceeds a bound of the bridge.
     """
-    return _Reading(_Section(path), view, max_bytes).config()
+    return _Reading(_Section(path, section), view, max_bytes).config()
 
 
 def _parse(data: bytes, parser: Parser, path: str, values: Mapping[str, str], budget: Budget) -> list[Option]:
@@ -120,6 +121,7 @@ class _Reading:
         self._owner = -1
         self._asked: dict[str, None] = {}
         self._tested: dict[str, int | None] = {}
+        self._remarks: dict[Remark, None] = {}
         self._last_ini = config.path
 
     def config(self) -> Config:
@@ -143,10 +145,11 @@ class _Reading:
         self._first = dict.fromkeys(magic_variables.UPPER, "")
         process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in self._view.before)
         self._first = None
-        process.config(kind, path)
+        process.config(kind, path if self._config.section == "uwsgi" else ":".join(self._config))
         process.add(self._parsed(file, kind, self._config))
         process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in self._view.after)
-        return Config(path, tuple(process.finish()), tuple(process.unread), tuple(self._asked))
+        options = tuple(process.finish())
+        return Config(path, options, tuple(process.unread), tuple(self._asked), tuple(self._remarks))
 
     def _parsed(self, file: _File, kind: str, source: _Section) -> list[Option]:
         absolute = os.path.join(self._cwd, source.path)
@@ -164,7 +167,12 @@ class _Reading:
         self._first = self._first or values
         builds = {"program": self._view.program} if kind == "xml" else {}
         parser = functools.partial(_PARSERS[kind], section=source.section, **builds)
-        return _parse(file.data, parser, source.path, values, self._budget)
+        options = _parse(file.data, parser, source.path, values, self._budget)
+        if not options:
+            text = file.data.decode("utf-8", "surrogateescape")
+            if remark := explain(text, kind, path=source.path, section=source.section):
+                self._remarks[remark] = None
+        return options
 
     def _load(self, option: Option) -> list[Option] | None:
         """Read what an option includes, or return None if it is no file that the vassal's owner could read.

@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.model.unit import InstalledVassal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from bridge.model.unit import InstalledVassal
     from bridge.model.vassal import ResolvedVassal, Vassal
 
 _MACHINE = (BridgeError, MemoryError)
@@ -72,9 +72,12 @@ class _OneVassal:
         if not isinstance(error, Exception) or isinstance(error, _MACHINE):
             return False
         vassal = self._vassal
-        config = vassal.config if isinstance(vassal.config, str) else vassal.config.path
+        if isinstance(vassal, InstalledVassal):
+            config, owner = vassal.config, vassal.tenant
+        else:
+            config, owner = vassal.config.path, vassal.config.owner.uid
         problem = internal_problem(error, config)
-        self._guard.problems[vassal.key] = replace(problem, key=vassal.key, vassal=vassal.name)
+        self._guard.problems[vassal.key] = replace(problem, key=vassal.key, vassal=vassal.name, owner=owner)
         return True
 
 

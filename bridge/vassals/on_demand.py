@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,10 +19,14 @@ from bridge.diagnostics import BridgeError, Diagnostic, Severity, printable
 from bridge.host.files import FileError, ForeignFileError
 from bridge.host.links import link_targets
 from bridge.host.process import CommandError, output_of
+from bridge.host.users import find_login, user_name
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit_names import EscapeError
 from bridge.units.quoting import value
+from bridge.vassals.address_hints import MistakeFinder
 from bridge.vassals.guard import Guard
+from bridge.vassals.patience import Patience
+from bridge.vassals.shell_syntax import shell_hint
 from bridge.vassals.tenant import read_rule
 
 if TYPE_CHECKING:
@@ -37,6 +42,10 @@ EXEC_TIMEOUT = 10.0
 """Seconds one run of the command may take."""
 EXEC_OUTPUT_MAX = 4096
 """Bytes the command may print."""
+_SHOWN = 120
+"""Characters of an address that a message shows."""
+_PATIENCE = Patience()
+"""With the commands for tenants' vassals. Whoever made them slow is remembered from run to run."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -69,7 +78,8 @@ def rule_in_force(settings: Settings) -> Callable[[Vassal], RuleResult]:
     if rule.kind is RuleKind.DIRECTORY:
         return partial(_by_directory, rule.value)
     if rule.kind is RuleKind.EXEC:
-        return partial(_by_exec, _split(rule.value))
+        patience = _PATIENCE if settings.emperor_tyrant else None
+        return partial(_by_exec, _split(rule.value), shell_hint(rule.value), patience)
     return _no_rule
 
 
@@ -129,22 +139,37 @@ def _foreign_rule(vassal: Vassal, path: str, whose: str) -> Diagnostic:
 
 
 def _by_directory(directory: str, vassal: Vassal) -> RuleResult:
+    if mistake := _finder(vassal, "").find(directory):
+        hint = f"write emperor-on-demand-directory = {printable(mistake.meant)}" if mistake.meant else "write a path"
+        return _reject(vassal, f"emperor-on-demand-directory {printable(directory)!r} {mistake.message}", hint)
     result = _address_of(f"{directory.rstrip('/')}/{vassal.stem}.socket", vassal, vassal.config.path)
     return replace(result, is_admins=True)
 
 
-def _by_exec(command: tuple[str, ...], vassal: Vassal) -> RuleResult:
-    try:
-        raw = output_of(
-            (*command, vassal.config.path), timeout=EXEC_TIMEOUT, max_bytes=EXEC_OUTPUT_MAX, cwd=vassal.directory
+def _by_exec(command: tuple[str, ...], hint: str, patience: Patience | None, vassal: Vassal) -> RuleResult:
+    limit = EXEC_TIMEOUT if patience is None else min(EXEC_TIMEOUT, patience.limit(vassal.config.owner.uid))
+    if not limit:
+        return _reject(
+            vassal,
+            "the on-demand command took too long for vassals of this owner, so it is not run for this one now",
+            "see why it waits; it is run again some minutes later",
         )
+    began = time.monotonic()
+    try:
+        raw = output_of((*command, vassal.config.path), timeout=limit, max_bytes=EXEC_OUTPUT_MAX, cwd=vassal.directory)
     except CommandError as error:
         return _reject(
             vassal,
             f"the on-demand command {shlex.join(command)} {error}",
-            "run it by hand with the config as its argument",
+            hint or "run it by hand with the config as its argument",
         )
-    return _result(raw, vassal, vassal.config.path)
+    finally:
+        if patience is not None:
+            patience.charge(vassal.config.owner.uid, time.monotonic() - began)
+    result = _result(raw, vassal, vassal.config.path)
+    if hint and result.is_invalid:
+        return replace(result, diagnostics=tuple(replace(one, hint=hint) for one in result.diagnostics))
+    return result
 
 
 def _result(raw: bytes, vassal: Vassal, source: str) -> RuleResult:
@@ -166,7 +191,7 @@ def _result(raw: bytes, vassal: Vassal, source: str) -> RuleResult:
             "write a plain address on one line",
             (source, 1),
         )
-    result = _address_of(text, vassal, source) if text else RuleResult()
+    result = _address_of(text, vassal, source, _finder(vassal, source)) if text else RuleResult()
     if newline and tail.strip() and not result.is_invalid:
         more = vassal.problem(
             "rule-more-lines",
@@ -179,8 +204,11 @@ def _result(raw: bytes, vassal: Vassal, source: str) -> RuleResult:
     return result
 
 
-def _address_of(text: str, vassal: Vassal, source: str) -> RuleResult:
+def _address_of(text: str, vassal: Vassal, source: str, finder: MistakeFinder | None = None) -> RuleResult:
     line = None if source == vassal.config.path else 1
+    if finder and (mistake := finder.find(text)):
+        hint = f"write {printable(mistake.meant)}" if mistake.meant else "write the address alone, as in /run/app.sock"
+        return _reject(vassal, f"{printable(text[:_SHOWN])!r} {mistake.message}", hint, (source, line))
     try:
         address = parse_address(text, base=vassal.directory)
         value(str(address))
@@ -189,6 +217,15 @@ def _address_of(text: str, vassal: Vassal, source: str) -> RuleResult:
     except EscapeError as error:
         return _reject(vassal, f"the socket address cannot be used: {error}", "choose another name", (source, line))
     return RuleResult(address=address)
+
+
+def _finder(vassal: Vassal, source: str) -> MistakeFinder:
+    return MistakeFinder(user_name(vassal.config.owner.uid), _home, is_printed=source == vassal.config.path)
+
+
+def _home(user: str) -> str | None:
+    login = find_login(user)
+    return login.home if login else None
 
 
 def _reject(vassal: Vassal, message: str, hint: str, at: tuple[str | None, int | None] = (None, None)) -> RuleResult:

@@ -4,36 +4,34 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import Diagnostic, printable
+from bridge.diagnostics import Diagnostic, Severity, printable
 from bridge.host.links import link_targets
-from bridge.host.users import missing_owner
 from bridge.model.unit_names import EscapeError
-from bridge.model.vassal import ResolvedVassal, SocketAccess
+from bridge.model.vassal import ResolvedVassal
 from bridge.units.quoting import argument, value, word
 from bridge.uwsgi.options import ConfigError
 from bridge.uwsgi.reader import ProcessView, read
 from bridge.vassals.daemonize import find_daemonize, find_first_start, in_service
 from bridge.vassals.own_socket import find_own_socket
+from bridge.vassals.socket_access import find_access
 from bridge.vassals.spawn import spawn_spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bridge.model.address import Address
-    from bridge.model.vassal import SpawnSpec, Vassal
-    from bridge.uwsgi.options import Config, Option
+    from bridge.model.vassal import SocketAccess, SpawnSpec, Vassal
+    from bridge.uwsgi.options import Config
     from bridge.vassals.environment import Environments
     from bridge.vassals.on_demand import RuleResult
     from bridge.vassals.spawn import SpawnDefaults
     from bridge.vassals.tenant import TenantBoundary
 
 _BACKLOG = re.compile(r"[1-9][0-9]{0,6}")
-_MODE = re.compile(r"[0-7]{3}")
-_OWNER = re.compile(r"[A-Za-z0-9_.-]*(:[A-Za-z0-9_.-]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,8 @@ class Resolution:
 
     resolved: ResolvedVassal
     config: Config
+    diagnostics: tuple[Diagnostic, ...] = ()
+    """Warnings on the config."""
 
 
 def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolution | Diagnostic:
@@ -69,7 +69,7 @@ def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolu
     problem = _find_address_problem(config, vassal, rule, context)
     if problem := problem or _find_unwritable(vassal, spawn):
         return problem
-    access = _access(config, vassal, SocketAccess(user=spawn.user, group=spawn.group))
+    access = find_access(config, vassal, spawn, address)
     if isinstance(access, Diagnostic):
         return access
     if address and (problem := _find_access_problem(config, vassal, access, context)):
@@ -83,7 +83,11 @@ def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolu
         backlog=_backlog(config),
         sources=_sources(vassal, config, rule),
     )
-    return Resolution(resolved, config)
+    remarks = (
+        vassal.problem("config-empty", r.message, r.hint, at=(r.path, r.line), severity=Severity.WARNING)
+        for r in config.remarks
+    )
+    return Resolution(resolved, config, tuple(remarks))
 
 
 def _read(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -> tuple[Config, SpawnSpec] | Diagnostic:
@@ -177,26 +181,3 @@ def _sources(vassal: Vassal, config: Config, rule: RuleResult) -> tuple[str, ...
 def _backlog(config: Config) -> int | None:
     option = config.last("listen")
     return int(option.value) if option and _BACKLOG.fullmatch(option.value) else None
-
-
-def _access(config: Config, vassal: Vassal, access: SocketAccess) -> SocketAccess | Diagnostic:
-    """Read who may connect from ``chmod-socket`` and ``chown-socket`` (core/uwsgi.c); ``access`` is it without them."""
-
-    def bad(option: Option, message: str, hint: str) -> Diagnostic:
-        return vassal.problem("socket-access", f"{option.key} {message}", hint, at=(option.path, option.line))
-
-    if chmod := config.last("chmod-socket", "chmod"):
-        # The bare option of a command line, an XML or a JSON config is a 1. Anything but three digits, uWSGI exits on.
-        mode = "666" if chmod.value == "1" else chmod.value
-        if not _MODE.fullmatch(mode):
-            return bad(chmod, f"is no file mode: {printable(chmod.value)!r}", "write 660 or 666")
-        access = replace(access, mode="0" + mode)
-    if chown := config.last("chown-socket", "chown"):
-        if not chown.value or not _OWNER.fullmatch(chown.value):
-            return bad(chown, f"is no owner: {printable(chown.value)!r}", "write USER:GROUP")
-        user, _, group = chown.value.partition(":")
-        # systemd would find out only once the old socket is gone.
-        if missing := missing_owner(user, group):
-            return bad(chown, f"names {missing}, which is not there", "make it, or name another")
-        access = replace(access, user=user or access.user, group=group or access.group)
-    return access

@@ -86,7 +86,7 @@ class TenantBoundary:
         if access.user and user_id(access.user) != tenant.uid:
             return Refusal(
                 f"gives the socket to {printable(access.user)}, and a tenant may give it only to himself",
-                "leave the user out: chown-socket = :GROUP",
+                f"name the tenant as the user: chown-socket = {printable(user_name(tenant.uid))}:GROUP",
             )
         group = group_id(access.group) if access.group else tenant.gid
         if group in {tenant.gid, *self.groups, *groups_of(tenant.uid)}:

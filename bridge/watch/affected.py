@@ -36,6 +36,12 @@ def scope_of(paths: Iterable[str], cache: VassalCache, monitors: Sequence[Monito
         return Scope.all()
 
 
+def known_scope(paths: Iterable[str], cache: VassalCache, monitors: Sequence[Monitor], settings: Settings) -> Scope:
+    """Return the vassals at those of the paths that can affect only these."""
+    scopes = [scope_of([path], cache, monitors, settings) for path in paths]
+    return Scope.of(frozenset().union(*(one.keys for one in scopes if one.keys is not None)))
+
+
 def _scope_of(paths: Iterable[str], cache: VassalCache, monitors: Sequence[Monitor], extension: str) -> Scope:
     affected: set[str] = set()
     for path in paths:

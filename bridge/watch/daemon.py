@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.diagnostics import BridgeError, Diagnostic, errors
 from bridge.reconcile.run import RunOptions, Scope
 from bridge.vassals.guard import internal_problem, is_unexpected
-from bridge.watch.affected import scope_of
+from bridge.watch.affected import known_scope, scope_of
 from bridge.watch.configuration import Configuration
 from bridge.watch.inotify import FileWatch
 from bridge.watch.late import LateRuns
 from bridge.watch.sd_notify import ServiceState
 from bridge.watch.sources import FileSource, SignalSource, UnitSource, wait
-from bridge.watch.timing import Backoff, Debounce
+from bridge.watch.timing import Backoff, Debounce, WholeRuns
 from bridge.watch.watch_list import WatchedPaths
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Daemon:
         self._service = ServiceState()
         self._debounce = Debounce()
         self._backoff = Backoff()
+        self._whole_runs = WholeRuns()
         self._files = FileWatch()
         loaded = self._configuration.current
         self._paths = WatchedPaths(loaded.reconciler.monitors, loaded.settings, loaded.configuration)
@@ -109,12 +111,13 @@ class Daemon:
             is_retry = self._backoff.take()
             if is_retry or self._debounce.is_due():
                 self._work(is_retry=is_retry)
-            elif late := self._late.take():
-                self._try(Scope.of(late))
+            if self._whole_runs.take():
+                self._try(Scope.all())
+            self._try(Scope.of(self._late.take()))
         self._service.stopping()
 
     def _next_time(self) -> float | None:
-        timed = (self._debounce, self._backoff, self._service, self._notifier, self._late)
+        timed = (self._debounce, self._backoff, self._service, self._notifier, self._late, self._whole_runs)
         return min((due for one in timed if (due := one.due()) is not None), default=None)
 
     def _request_reload(self) -> None:
@@ -123,18 +126,24 @@ class Daemon:
 
     def _work(self, *, is_retry: bool) -> None:
         """Reconcile the vassals that the burst of changes can affect; all of them for a retry or after a reload."""
-        paths = self._debounce.take()
+        known, paths = self._debounce.known, self._debounce.take()
         if self._is_reload_requested or self._configuration.is_outdated():
             self._is_reload_requested = False
             self._reload()
-            paths = None
+            is_retry = True
+        self._try(Scope.all() if is_retry else self._scope(known, paths))
+
+    def _scope(self, known: frozenset[str], paths: frozenset[str] | None) -> Scope:
         loaded = self._configuration.current
-        scope = Scope.all()
-        if paths is not None and not is_retry:
-            scope = scope_of(paths, loaded.reconciler.cache, loaded.reconciler.monitors, loaded.settings)
-        self._try(scope)
+        place = (loaded.reconciler.cache, loaded.reconciler.monitors, loaded.settings)
+        scope = Scope.all() if paths is None else scope_of(paths, *place)
+        if scope.is_all and not self._whole_runs.admit():
+            return known_scope(known, *place)
+        return scope
 
     def _try(self, scope: Scope) -> None:
+        if scope.keys == frozenset():
+            return
         try:
             self._attempt(scope)
         except BridgeError as error:
@@ -165,7 +174,8 @@ class Daemon:
         try:
             self._configuration.reload()
         except BridgeError as error:
-            self._notifier.failed(error.diagnostic)
+            for diagnostic in error.diagnostics:
+                self._notifier.failed(diagnostic)
         loaded = self._configuration.current
         self._paths.configure(loaded.reconciler.monitors, loaded.settings, loaded.configuration)
 
@@ -194,6 +204,7 @@ class Daemon:
             scope=scope, leave_stopped=True, unfinished=frozenset(self._files.open), waits_for_late=False
         )
         with reconciler.hold(alive=self._service.alive):
+            began = time.monotonic()
             planned = reconciler.plan(self._manager, options)
             self._prepare(planned)
             planned, problems = reconciler.apply(self._manager, planned)
@@ -208,7 +219,9 @@ class Daemon:
         self._service.ready()
         for change in changes:
             self._unit_changed(change)
-        return _Outcome(is_ok=not problems, is_whole=planned.scope.is_all, new_folders=new_folders)
+        if planned.scope.is_all:
+            self._whole_runs.ran(time.monotonic() - began)
+        return _Outcome(is_ok=not errors(problems), is_whole=planned.scope.is_all, new_folders=new_folders)
 
     def _prepare(self, planned: PlannedRun) -> None:
         """Follow the units before the first change, and expect the end of those that will be removed."""

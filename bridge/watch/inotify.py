@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from inotify_simple import INotify, flags
 
-from bridge.host.path_watch import of_interest
+from bridge.host.path_watch import leads_on, of_interest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -102,11 +102,11 @@ class FileWatch:
             if event.mask & _GONE:
                 self._forget(event.wd, folder)
                 is_clear = False
-            elif of_interest(self._names.get(folder, ()), event.name):
+            elif of_interest(names := self._names.get(folder, ()), event.name):
                 path = f"{folder.rstrip('/')}/{event.name}"
                 if self._is_finished(path, event.mask) and not is_known(path):
                     paths.add(path)
-                    is_clear = is_clear and not event.mask & flags.ISDIR
+                    is_clear = is_clear and not (event.mask & flags.ISDIR and leads_on(names, event.name))
         return paths if is_clear else None
 
     def resolve(self) -> set[str]:

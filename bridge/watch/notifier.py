@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import count, errors
+from bridge.diagnostics import bounded, count, errors
 from bridge.lifecycle.events import Event, LifecycleEvent
 from bridge.lifecycle.journal import tell, tell_run
 from bridge.lifecycle.tracker import LifecycleTracker
 from bridge.model.change import Change
-from bridge.model.unit_names import PAUSE_PREFIX, label_of, pause_of
+from bridge.model.unit_names import PAUSE_PREFIX, label_of, pause_of, vassal_unit
 from bridge.watch.coalesce import Coalescer
 from bridge.watch.terminal import print_line
 
@@ -33,6 +33,7 @@ class Notifier:
         user_manager: bool,
         pause: Callable[[str], float | None],
         is_foreign: Callable[[str], bool] = lambda _: False,
+        obstacle: Callable[[str], str] = lambda _: "",
     ) -> None:
         """Start with no vassals.
 
@@ -40,13 +41,17 @@ class Notifier:
             user_manager: whether the units are those of a user's service manager.
             pause: returns, by a vassal's label, how many seconds its pause after a failure lasts, if one is known.
             is_foreign: returns, by the label of an unknown vassal, whether its units are not this configuration's.
+            obstacle: returns, by a vassal's service, why systemd cannot start it, or an empty text.
         """
         self._user_manager = user_manager
         self._is_foreign = is_foreign
         self._pause = pause
+        self._obstacle = obstacle
         self._tracker = LifecycleTracker(now=time.monotonic_ns() // 1000)
         self._throttled: dict[str, LifecycleEvent] = {}
         """``throttled`` events by the unit of the pause; each is reported when its pause has begun."""
+        self._pausing: set[str] = set()
+        """The pauses that have begun and have been reported."""
         self._names: dict[str, str] = {}
         """The names of all vassals that have units, by label."""
         self._removed: dict[str, str] = {}
@@ -66,10 +71,7 @@ class Notifier:
     def unit_changed(self, change: UnitChange) -> None:
         """Report the events that follow from a change of a unit."""
         if change.unit.startswith(PAUSE_PREFIX):
-            if (event := self._throttled.pop(change.unit, None)) is not None:
-                if (seconds := self._pause(event.label)) is not None:
-                    event = replace(event, text=f"next attempt in {seconds:g} s")
-                self._report(event)
+            self._pause_changed(change.unit, change.values.get("ActiveState"))
             return
         for event in self._tracker.feed(change.unit, change.interface, change.values):
             if event.event is Event.THROTTLED:
@@ -77,6 +79,28 @@ class Notifier:
                 self._throttled[pause_of(event.unit)] = event
             else:
                 self._report(event)
+
+    def _pause_changed(self, unit: str, active: object) -> None:
+        """Report a pause when it begins. It may follow a failure at which no process of the vassal was started."""
+        event, reason = self._throttled.pop(unit, None), ""
+        if active in {"inactive", "failed"}:
+            self._pausing.discard(unit)
+        elif active is not None and unit not in self._pausing:
+            self._pausing.add(unit)
+            parts = vassal_unit(unit.removeprefix(PAUSE_PREFIX))
+            if event is None and parts and parts[0] in self._names:
+                event = LifecycleEvent(
+                    label=parts[0],
+                    unit=unit.removeprefix(PAUSE_PREFIX),
+                    event=Event.THROTTLED,
+                    text="next attempt after a pause",
+                )
+                # No process of it was started, so nothing else says why.
+                reason = self._obstacle(event.unit)
+        if event is not None:
+            if (seconds := self._pause(event.label)) is not None:
+                event = replace(event, text=f"next attempt in {seconds:g} s")
+            self._report(replace(event, text=f"{event.text}: {reason}") if reason else event)
 
     def done(self, planned: PlannedRun, problems: Iterable[Diagnostic]) -> None:
         """Report what a run changed, and the problems that are new since the run before.
@@ -138,7 +162,7 @@ class Notifier:
     def _report_new(self, problems: Iterable[Diagnostic]) -> None:
         current = frozenset(problems)
         new = sorted(current - self._problems, key=str)
-        for problem in new:
+        for problem in bounded(new):
             # A vassal's problems and its events are counted apart: their keys and labels differ.
             self._entries.add(problem.key, problem) if problem.key else self._tell(problem)
         self._problems = current

@@ -25,9 +25,9 @@ from bridge.model.vassal import (
 )
 from bridge.reconcile.actual import ActualState
 from bridge.reconcile.apply import PlanExecutor
-from bridge.reconcile.conflicts import ConflictResult, find_conflicts
+from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.desired import Desired
-from bridge.reconcile.drift import Drift
+from bridge.reconcile.findings import ConflictResult, Drift
 from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
 from bridge.reconcile.stops import LateVassals
@@ -165,7 +165,10 @@ class World:
     reload_works: bool = True
 
     def __post_init__(self) -> None:
-        self.late = LateVassals(lambda: self.clock)
+        self.late = LateVassals(self.now)
+
+    def now(self) -> float:
+        return self.clock
 
     def observe(self) -> ActualState:
         files = {name: _unit_file(name, text) for name, text in self.files.items() if is_bridge_name(name)}
@@ -387,6 +390,9 @@ class WorldManager:
         self._call("reload", units)
         self._world.outdated = frozenset()
         return {}
+
+    def hang_up(self, units: Collection[str]) -> None:
+        self._call("hang-up", units)
 
     def reset_failed(self, units: Collection[str]) -> None:
         if units:

@@ -150,11 +150,110 @@ def test_what_cannot_be_judged_is_said(tmp_path: Path) -> None:
     assert set(without_effect) == {"if-hostname-match", "emperor"}
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "soon", "1" * 10, ""])
-def test_a_number_that_is_none(tmp_path: Path, given: str) -> None:
-    with pytest.raises(BridgeError, match="whole number from 1") as caught:
-        read(tmp_path, f"[uwsgi]\nemperor-throttle = {given}\n")
-    assert caught.value.diagnostic.line == 2
+def doubts(folder: Path, lines: str) -> tuple[Settings, list[tuple[str, int | None, str, str]]]:
+    """Return the settings, and the code, line, message and hint of each warning about a value."""
+    path = folder / "emperor.ini"
+    path.write_text(f"[uwsgi]\n{lines}\n", "utf-8")
+    found = read_emperor_ini(str(path))
+    assert set(found.doubtful) <= {*found.notices} & {*found.brief_notices}
+    assert {(d.path, d.severity) for d in found.doubtful} <= {(str(path), Severity.WARNING)}
+    return merge([found.values]), [(d.code, d.line, d.message, d.hint) for d in found.doubtful]
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("500", 500),
+        ("500 ; half a second", 500),
+        ("500 # half a second", 500),
+        ("  500  ", 500),
+        ("\x0b500\t", 500),
+        ("+500", 500),
+        ("00000000000000500", 500),
+        ("999999999", 999_999_999),
+    ],
+)
+def test_numbers_that_uwsgi_takes(tmp_path: Path, given: str, taken: int) -> None:
+    settings, warnings = doubts(tmp_path, f"emperor-throttle = {given}")
+    assert (settings.emperor_throttle, warnings) == (taken, [])
+
+
+@pytest.mark.parametrize(
+    ("given", "taken", "why"),
+    [
+        ("0", 1000, "taken as 0"),
+        ("", 1000, "taken as 0"),
+        ("soon", 1000, "taken as 0"),
+        ("0x1F4", 1000, "taken as 0"),
+        ("-1", 1000, "negative"),
+        ("-" + "9" * 5000, 1000, "negative"),
+        ("1" * 10, 1000, "too large"),
+        ("9" * 5000, 1000, "too large"),
+        ("\u0665", 1000, "taken as 0"),
+        ("500ms", 500, "taken as 500"),
+        ("1e3", 1, "taken as 1"),
+        ("2.5", 2, "taken as 2"),
+    ],
+)
+def test_numbers_in_doubt(tmp_path: Path, given: str, taken: int, why: str) -> None:
+    for name in ("emperor-throttle", "emperor-max-throttle"):
+        settings, warnings = doubts(tmp_path, f"emperor = /a\n{name} = 700\n{name} = {given}")
+        default = taken if taken != 1000 or name == "emperor-throttle" else 180_000
+        assert getattr(settings, name.replace("-", "_")) == default
+        assert settings.emperor == ("/a",)
+        ((code, line, message, hint),) = warnings
+        assert (code, line) == ("emperor-value", 4)
+        assert why in message
+        assert len(message) < 200
+        assert f"write {name} = " in hint
+
+
+def test_flags_in_doubt(tmp_path: Path) -> None:
+    settings, warnings = doubts(tmp_path, "emperor-tyrant = false ; not yet\nemperor-nofollow = true # yes")
+    assert settings.emperor_tyrant
+    assert settings.emperor_nofollow
+    ((code, line, message, hint),) = warnings
+    assert (code, line, hint) == ("emperor-value", 2, "write emperor-tyrant = false")
+    assert "turns it on, as in uWSGI" in message
+
+
+def test_values_that_vassals_cannot_have(tmp_path: Path) -> None:
+    settings, warnings = doubts(tmp_path, "env = A=1\nenv = ALONE\nenv = B=2\nemperor-cap = setuid, 7x ,setgid")
+    assert settings.env == ("A=1", "B=2")
+    assert settings.emperor_cap == "setuid,setgid"
+    assert [(code, line) for code, line, _, _ in warnings] == [("emperor-value", 3), ("emperor-value", 5)]
+
+
+def test_all_doubts_are_told_at_once(tmp_path: Path) -> None:
+    lines = "emperor-throttle = 0\nemperor-max-throttle = -1\nemperor-tyrant = no!\nenv = X"
+    _, warnings = doubts(tmp_path, lines)
+    assert [line for _, line, _, _ in warnings] == [2, 3, 5]
+
+
+def test_a_section_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "emperor.ini"
+    path.write_text("[uwsgi]\nemperor = /plain\n[prod]\nemperor = /prod/%x\nini = :more\n[more]\nenv = A=1\n", "utf-8")
+    for named, emperor in (("", "/plain"), (":prod", "/prod/prod"), (":uwsgi", "/plain"), (":", "/plain")):
+        found = read_emperor_ini(f"{path}{named}")
+        assert (found.path, found.values["emperor"]) == (str(path), (emperor,))
+    assert read_emperor_ini(f"{path}:prod").values["env"] == ("A=1",)
+    (doubt,) = read_emperor_ini(f"{path}:none").doubtful
+    assert (doubt.code, doubt.line) == ("config-empty", 2)
+    assert "[none]" in doubt.message
+    # uWSGI cannot read such a file at all.
+    (tmp_path / "a:b.ini").write_text("[uwsgi]\nemperor = /colon\n", "utf-8")
+    assert read_emperor_ini(f"{tmp_path}/a:b.ini").values["emperor"] == ("/colon",)
+
+
+def test_sections_of_other_formats(tmp_path: Path) -> None:
+    texts = {
+        "e.yaml": "uwsgi:\n  emperor: /plain\nprod:\n  emperor: /prod\n",
+        "e.json": '{"uwsgi": {"emperor": "/plain"}, "prod": {"emperor": "/prod"}}',
+        "e.xml": "<uwsgi><emperor id='dev'>/plain</emperor><emperor id='prod'>/prod</emperor></uwsgi>",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, "utf-8")
+        assert read_emperor_ini(f"{tmp_path}/{name}:prod").values["emperor"] == ("/prod",)
 
 
 def test_one_that_is_not_there(tmp_path: Path) -> None:

@@ -97,3 +97,21 @@ def test_the_message_names_the_bridge_toml_in_force(debians: Path) -> None:
     empty.touch()
     with pytest.raises(BridgeError, match=f"into {empty}"):
         load_invocation(given(config=str(empty)))
+
+
+def test_a_section_is_named_on_the_command_line_or_in_bridge_toml(debians: Path) -> None:
+    debians.write_text("[uwsgi]\nemperor = /found\n[prod]\nemperor = /prod\n")
+    invocation = load_invocation(given(emperor_ini=f"{debians}:prod"))
+    assert invocation.settings.emperor == ("/prod",)
+    # What is watched is the file.
+    assert str(debians) in invocation.configuration
+    (debians.parent / "bridge.toml").write_text(f'emperor-ini = "{debians}:prod"\n')
+    assert load_invocation(given()).settings.emperor == ("/prod",)
+
+
+def test_why_an_emperors_config_names_no_vassals(debians: Path) -> None:
+    debians.write_text("[uWSGI]\nemperor = /found\n")
+    with pytest.raises(BridgeError) as caught:
+        load_invocation(given())
+    assert [d.code for d in caught.value.diagnostics] == ["no-vassals", "config-empty"]
+    assert f"{debians}:1: warning: uWSGI looks for [uwsgi]" in str(caught.value)

@@ -82,6 +82,31 @@ def test_what_is_wrong(tmp_path: Path, text: str | bytes, why: str, hint: str) -
     assert hint in found.hint
 
 
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    lines = [
+        "emperor = 5",
+        "# emperer = 1",
+        "emperer = 1",
+        "emperor-throttle = 0",
+        "emperor-tyrant = true",
+        "env = [1]",
+    ]
+    with pytest.raises(BridgeError) as caught:
+        read(tmp_path, "\n".join([*lines, "'uid' = 3", "emperor-ini = 7", "[table]", "x = 1"]))
+    found = {d.line: d.message.split(" must")[0] for d in caught.value.diagnostics}
+    assert found == {
+        1: "emperor",
+        3: "there is no setting 'emperer'",
+        4: "emperor-throttle",
+        6: "env",
+        7: "uid",
+        8: "emperor-ini",
+        9: "there is no setting 'table'",
+    }
+    assert {d.code for d in caught.value.diagnostics} == {"settings"}
+    assert str(caught.value).count("\n") == len(found) - 1
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     for path, why in ((tmp_path, "Is a directory"), (tmp_path / "none", "No such file")):
         with pytest.raises(BridgeError, match=why):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config.settings import Settings
-from bridge.host.path_watch import EVERYTHING, WatchList, of_interest
+from bridge.host.path_watch import EVERYTHING, FILES, WatchList, leads_on, of_interest
 from bridge.monitors import open_monitor
 
 if TYPE_CHECKING:
@@ -53,6 +53,13 @@ def test_a_name_matters_where_it_or_everything_is_watched() -> None:
     assert of_interest({"a"}, "a")
     assert not of_interest({"a"}, "b")
     assert of_interest({EVERYTHING}, "b")
+    assert of_interest({FILES}, "b")
+
+
+def test_a_folder_matters_where_something_in_it_may_be_found() -> None:
+    assert leads_on({"a", FILES}, "a")
+    assert leads_on({EVERYTHING}, "b")
+    assert not leads_on({"a", FILES}, "b")
 
 
 def test_a_pattern_over_several_levels(tmp_path: Path) -> None:
@@ -62,4 +69,4 @@ def test_a_pattern_over_several_levels(tmp_path: Path) -> None:
     open_monitor(f"glob://{tmp_path}/*/conf/*.ini", Settings()).watch(found)
     assert EVERYTHING in found.names[str(tmp_path)]
     assert found.names[f"{tmp_path}/one"] == {"conf"}  # it may come yet
-    assert found.names[f"{tmp_path}/two/conf"] == {EVERYTHING}
+    assert found.names[f"{tmp_path}/two/conf"] == {FILES}

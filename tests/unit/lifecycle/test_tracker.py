@@ -85,11 +85,10 @@ STORIES = {
     ],
     "second: exit 0 before ready": [
         "early starting: woken by a connection",
-        "early failed-start: ended before it said that it was ready (exited with status 0)",
-        "early throttled: next attempt in 4 s", "early waiting: waits for a connection",
+        "early idle-exit: exited by itself with status 0, and had never said that it was ready",
+        "early waiting: waits for a connection",
         "early starting: woken by a connection",
-        "early failed-start: ended before it said that it was ready (exited with status 0)",
-        "early throttled: next attempt in 4 s",
+        "early idle-exit: exited by itself with status 0, and had never said that it was ready",
     ],
     # The kernel's own kills at MemoryMax=64M, recorded on a 6.1 kernel with the memory controller of cgroup v2: of a
     # process that is all of the vassal, of a worker below its master, and of the worker of one that runs always.

@@ -8,7 +8,7 @@ import pytest
 from bridge.config.settings import Settings
 from bridge.diagnostics import BridgeError, Severity
 from bridge.host import patterns
-from bridge.host.path_watch import EVERYTHING, WatchList
+from bridge.host.path_watch import EVERYTHING, FILES, WatchList
 from bridge.model.vassal import ConfigFile, Owner
 from bridge.monitors import open_monitor, open_monitors
 from bridge.monitors.base import Report
@@ -138,7 +138,8 @@ def test_a_pattern_means_what_glob_says(tmp_path: Path) -> None:
     watched = WatchList(lambda _path: None)
     monitor.watch(watched)
     everything = {folder for folder, names in watched.names.items() if EVERYTHING in names}
-    assert everything == {str(tmp_path), f"{tmp_path}/sites"}
+    files = {folder for folder, names in watched.names.items() if FILES in names}
+    assert (everything, files) == ({str(tmp_path)}, {f"{tmp_path}/sites"})
 
 
 def test_a_file_named_as_the_pattern_is_served_alone(tmp_path: Path) -> None:

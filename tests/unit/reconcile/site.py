@@ -78,6 +78,9 @@ class Kernel:
     def kill(self, units: Collection[str]) -> None:
         self.calls += [f"kill {unit}" for unit in units]
 
+    def hang_up(self, units: Collection[str]) -> None:
+        self.calls += [f"hang up {unit}" for unit in units]
+
     def reset_failed(self, units: Collection[str]) -> None:
         del units
 

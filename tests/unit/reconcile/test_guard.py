@@ -11,9 +11,9 @@ import pytest
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.change import Verb
 from bridge.model.vassal import ResolvedVassal, Vassal
-from bridge.reconcile import desired, drift, incremental, planner
-from bridge.reconcile.conflicts import ConflictResult
+from bridge.reconcile import drift, incremental, load, planner
 from bridge.reconcile.desired import Desired
+from bridge.reconcile.findings import ConflictResult
 from bridge.reconcile.run import RunOptions, Scope
 from bridge.vassals import on_demand
 from bridge.vassals.guard import Guard
@@ -101,8 +101,8 @@ def test_an_error_of_any_system_call(site: Site, monkeypatch: pytest.MonkeyPatch
 
 STEPS: list[tuple[Any, str]] = [
     (on_demand, "_by_extension"),
-    (desired, "resolve"),
-    (desired, "link_targets"),
+    (load, "resolve"),
+    (load, "link_targets"),
     (planner, "render"),
     (planner, "find_conflicts"),
     (planner, "occupied_addresses"),
@@ -155,7 +155,7 @@ def test_what_concerns_the_whole_run_ends_it(site: Site, monkeypatch: pytest.Mon
     def fail(*_: object) -> None:
         raise error
 
-    for module, name in ((desired, "resolve"), (planner, "find_conflicts"), (planner, "render")):
+    for module, name in ((load, "resolve"), (planner, "find_conflicts"), (planner, "render")):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, fail)
             with pytest.raises(type(error)):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.model.vassal import ConfigFile, Owner
-from bridge.reconcile.conflicts import ConflictResult, find_conflicts
+from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.plan import gone_vassals
 from tests.unit.build import World, make_desired, make_resolved, plan_for
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bridge.model.vassal import ResolvedVassal
+    from bridge.reconcile.findings import ConflictResult
 
 ALICE, MALLORY = 4001, 4002
 

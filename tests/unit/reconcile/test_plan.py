@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bridge.model.change import Verb
@@ -434,6 +434,8 @@ def test_every_single_interruption_point(before: Desired, desired: Desired) -> N
     start = World()
     start.sync(before)
     desired = admissible(desired)
+    # Which of two rivals is served depends on how far the last run came: the one with units keeps the address.
+    assume(not find_conflicts(desired, World().observe()).rejections)
     whole = deepcopy(start)
     whole.sync(desired)
     for kill in range(200):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from jeepney import DBusAddress, HeaderFields, MessageType, new_method_call, new_signal
 
 from bridge.model.unit import UnitChange
-from bridge.systemd.dbus_parser import Reader, signal_path
+from bridge.systemd.dbus_parser import SKIPPED, Reader, signal_path
 from bridge.systemd.flood import PERIOD, SIGNALS_MAX, FloodGate
 from bridge.systemd.manager import SystemdManager
 from bridge.systemd.object_paths import object_path
@@ -75,6 +75,8 @@ def test_muted_signals_are_skipped_without_decoding(monkeypatch: pytest.MonkeyPa
     wanted = [signal(QUIET), call, signal(LOUD + "x")]
     found = reader.feed(b"".join([signal(LOUD), signal(LOUD), wanted[0], signal(LOUD), wanted[1], wanted[2]]))
     assert decoded == wanted
+    assert [message is SKIPPED for message in found] == [True, True, False, True, False, False]
+    found = [message for message in found if message is not SKIPPED]
     assert [message.header.fields[HeaderFields.path] for message in found] == [
         object_path(QUIET), object_path(LOUD), object_path(LOUD + "x")
     ]  # fmt: skip

@@ -313,3 +313,33 @@ def test_an_invalid_rule_file_has_its_sources(tmp_path: Path) -> None:
 )
 def test_other_rules_read_no_file(settings: Settings) -> None:
     assert ask(settings, make_vassal(folder="/tmp")).sources == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (b'"/run/a.sock"', "write /run/a.sock"),
+        (b"socket = /run/a.sock\n", "write /run/a.sock"),
+        (b"/run/a.sock # the app's\n", "write /run/a.sock"),
+        (b"~/run/a.sock", "write /root/run/a.sock"),
+        (b"$HOME/run/a.sock", "write /root/run/a.sock"),
+        (b"$XDG_RUNTIME_DIR/a.sock", "write the address alone, as in /run/app.sock"),
+    ],
+)
+def test_addresses_written_for_another_reader(tmp_path: Path, content: bytes, hint: str) -> None:
+    found = rule_file(tmp_path, content)
+    rejection(found)
+    assert found.diagnostics[0].hint == hint
+    assert (found.diagnostics[0].path, found.diagnostics[0].line) == (f"{tmp_path}/app.ini.socket", 1)
+
+
+def test_a_command_prints_an_address_for_another_reader(tmp_path: Path) -> None:
+    assert "quotes" in rejection(python(tmp_path, "print('\"/run/a.sock\"')"))
+    assert python(tmp_path, "print('/run/$HOME # 1.sock')").address == UnixAddress("/run/$HOME # 1.sock")
+
+
+def test_a_folder_written_for_a_shell() -> None:
+    for folder, meant in (("~/run", "/root/run"), ("$HOME/run", "/root/run"), ("'/run'", "/run")):
+        found = ask(Settings(emperor_on_demand_directory=folder), make_vassal())
+        assert f"emperor-on-demand-directory {folder!r} has " in rejection(found)
+        assert found.diagnostics[0].hint == f"write emperor-on-demand-directory = {meant}"

@@ -12,7 +12,7 @@ from bridge.monitors.directory import DirectoryMonitor
 from bridge.monitors.glob import GlobMonitor
 from bridge.reconcile.run import Scope
 from bridge.state.cache import VassalCache
-from bridge.watch.affected import scope_of
+from bridge.watch.affected import known_scope, scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -131,3 +131,20 @@ def test_without_the_extension_rule_no_file_is_a_rule_file(settings: Settings) -
 def test_a_file_that_configs_link_to_or_ask_about_affects_all(path: str, included: str) -> None:
     assert folder().scope([path], [included]) == Scope.all()
     assert not folder().scope([path], ["other"]).is_all
+
+
+def test_paths_that_affect_anything_do_not_keep_others_from_being_known() -> None:
+    case = folder()
+    paths = ["/v/a.ini", "/elsewhere/x", "/v/notes.txt"]
+    assert case.scope(paths) == Scope.all()
+    assert known_scope(paths, VassalCache({}), case.monitors, case.settings) == case.keys(["/v/a.ini"])
+    assert known_scope([], VassalCache({}), case.monitors, case.settings) == Scope.of(())
+
+
+@pytest.mark.parametrize("error", [RecursionError(), UnicodeError(), PermissionError()])
+def test_a_path_that_nobody_can_judge_affects_all(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object) -> str:
+        raise error
+
+    monkeypatch.setattr(DirectoryMonitor, "key_at", fail)
+    assert folder().scope(["/v/a.ini"]) == Scope.all()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bridge.host.path_watch import EVERYTHING
+from bridge.host.path_watch import EVERYTHING, FILES
 from bridge.watch.inotify import FileWatch
 
 if TYPE_CHECKING:
@@ -110,4 +110,15 @@ def test_a_folder_that_nobody_can_reach_keeps_no_other_from_being_watched(tmp_pa
     files = FileWatch()
     wanted = {str(tmp_path / odd): {EVERYTHING}, str(tmp_path / "good"): {EVERYTHING}}
     assert files.watch(wanted) == {str(tmp_path / "good")}
+    files.close()
+
+
+@pytest.mark.parametrize(("names", "is_any"), [({FILES}, False), ({EVERYTHING}, True), ({FILES, "sub"}, True)])
+def test_a_folder_that_leads_nowhere_is_one_path_among_others(tmp_path: Path, names: set[str], *, is_any: bool) -> None:
+    files = FileWatch()
+    files.watch({str(tmp_path): names})
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub").rmdir()
+    assert select.select([files], [], [], 5)[0]
+    assert files.changed(lambda _: False) == (None if is_any else {f"{tmp_path}/sub"})
     files.close()

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.watch.timing import BRIEFLY_QUIET, IMPATIENCE, QUIET, RETRY_FIRST, RETRY_LAST, Backoff, Debounce
+from bridge.watch.timing import (
+    ALLOWANCE,
+    BRIEFLY_QUIET,
+    IMPATIENCE,
+    LONGEST,
+    QUIET,
+    RETRY_FIRST,
+    RETRY_LAST,
+    SHARE,
+    Backoff,
+    Debounce,
+    WholeRuns,
+)
 
 BEGIN = 100.0
 
@@ -125,3 +137,48 @@ def test_success_cancels_the_retry_and_resets_the_delay(backoff: Backoff, clock:
     assert backoff.due() is None
     backoff.fail()
     assert backoff.due() == clock.now + RETRY_FIRST
+
+
+def test_runs_of_all_take_a_part_of_the_time(clock: Clock) -> None:
+    runs = WholeRuns(clock)
+    made = 0
+    for _ in range(1000):
+        # Somebody asks for one ten times a second, for a hundred seconds.
+        if runs.take() or runs.admit():
+            runs.ran(0.5)
+            made += 1
+        clock.now += 0.1
+    assert made * 0.5 == pytest.approx(100 * SHARE + ALLOWANCE, rel=0.1)
+
+
+def test_a_run_of_all_is_put_off_and_made(clock: Clock) -> None:
+    runs = WholeRuns(clock)
+    assert runs.admit()
+    runs.ran(ALLOWANCE + 0.1)
+    assert not runs.admit()
+    assert not runs.take()
+    due = runs.due()
+    assert due == pytest.approx(clock.now + 0.1 / SHARE)
+    assert not runs.admit()
+    assert runs.due() == due
+    clock.now = due or 0.0
+    assert runs.take()
+    assert runs.due() is None
+
+
+def test_no_run_is_put_off_for_ever(clock: Clock) -> None:
+    runs = WholeRuns(clock)
+    runs.ran(1000.0)
+    assert not runs.admit()
+    assert runs.due() == clock.now + LONGEST
+    runs.ran(1.0)
+    assert runs.due() is None
+
+
+def test_the_paths_of_a_burst_stay_known_though_any_may_have_changed(clock: Clock) -> None:
+    debounce = Debounce(clock)
+    debounce.touch({"/v/a.ini"})
+    debounce.touch(None)
+    assert debounce.known == {"/v/a.ini"}
+    assert debounce.take() is None
+    assert debounce.known == frozenset()
