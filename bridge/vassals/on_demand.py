@@ -26,6 +26,7 @@ from bridge.units.quoting import value
 from bridge.vassals.address_hints import MistakeFinder
 from bridge.vassals.guard import Guard
 from bridge.vassals.patience import Patience
+from bridge.vassals.shell_syntax import shell_hint
 from bridge.vassals.tenant import read_rule
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ EXEC_TIMEOUT = 10.0
 """Seconds one run of the command may take."""
 EXEC_OUTPUT_MAX = 4096
 """Bytes the command may print."""
-_PATIENCE = Patience()
-"""With the commands for tenants' vassals. Whoever made them slow is remembered from run to run."""
 _SHOWN = 120
 """Characters of an address that a message shows."""
+_PATIENCE = Patience()
+"""With the commands for tenants' vassals. Whoever made them slow is remembered from run to run."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -77,7 +78,8 @@ def rule_in_force(settings: Settings) -> Callable[[Vassal], RuleResult]:
     if rule.kind is RuleKind.DIRECTORY:
         return partial(_by_directory, rule.value)
     if rule.kind is RuleKind.EXEC:
-        return partial(_by_exec, _split(rule.value), _PATIENCE if settings.emperor_tyrant else None)
+        patience = _PATIENCE if settings.emperor_tyrant else None
+        return partial(_by_exec, _split(rule.value), shell_hint(rule.value), patience)
     return _no_rule
 
 
@@ -144,7 +146,7 @@ def _by_directory(directory: str, vassal: Vassal) -> RuleResult:
     return replace(result, is_admins=True)
 
 
-def _by_exec(command: tuple[str, ...], patience: Patience | None, vassal: Vassal) -> RuleResult:
+def _by_exec(command: tuple[str, ...], hint: str, patience: Patience | None, vassal: Vassal) -> RuleResult:
     limit = EXEC_TIMEOUT if patience is None else min(EXEC_TIMEOUT, patience.limit(vassal.config.owner.uid))
     if not limit:
         return _reject(
@@ -159,12 +161,15 @@ def _by_exec(command: tuple[str, ...], patience: Patience | None, vassal: Vassal
         return _reject(
             vassal,
             f"the on-demand command {shlex.join(command)} {error}",
-            "run it by hand with the config as its argument",
+            hint or "run it by hand with the config as its argument",
         )
     finally:
         if patience is not None:
             patience.charge(vassal.config.owner.uid, time.monotonic() - began)
-    return _result(raw, vassal, vassal.config.path)
+    result = _result(raw, vassal, vassal.config.path)
+    if hint and result.is_invalid:
+        return replace(result, diagnostics=tuple(replace(one, hint=hint) for one in result.diagnostics))
+    return result
 
 
 def _result(raw: bytes, vassal: Vassal, source: str) -> RuleResult:
