@@ -20,7 +20,7 @@ from bridge.watch.late import LateRuns
 from bridge.watch.sd_notify import ServiceState
 from bridge.watch.sources import FileSource, SignalSource, UnitSource, wait
 from bridge.watch.timing import Backoff, Debounce, WholeRuns
-from bridge.watch.watch_list import WatchedPaths
+from bridge.watch.watch_list import WatchedPaths, watch_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -249,16 +249,7 @@ class Daemon:
             self._notifier.follow(states())
 
     def _watch(self) -> tuple[set[str], tuple[Diagnostic, ...]]:
-        """Have the kernel watch all paths; return the folders that are new among them, and what failed."""
-        try:
-            return self._files.watch(self._paths.names), ()
-        except OSError as error:
-            problem = Diagnostic(
-                code="watch-limit",
-                message=f"not all folders can be watched: {error.strerror}",
-                hint="raise fs.inotify.max_user_watches",
-            )
-            return set(), (problem,)
+        return watch_all(self._files, self._paths.names)
 
 
 def _give_memory_back() -> None:
