@@ -99,7 +99,7 @@ class Daemon:
             BridgeError: the first run failed, or the connection to the service manager broke.
         """
         self._signals.install()
-        self._watch()
+        watch_all(self._files, self._paths.names)
         if self._configuration.is_outdated():
             # It changed before it was watched.
             self._reload()
@@ -223,7 +223,7 @@ class Daemon:
         # its problems already.
         changes = list(self._manager.changes())
         problems += self._paths.update(planned)
-        new_folders, trouble = self._watch()
+        new_folders, trouble = watch_all(self._files, self._paths.names)
         problems += trouble
         self._notifier.done(planned, problems)
         self._service.status(self._notifier.summary)
@@ -247,9 +247,6 @@ class Daemon:
             self._is_following = True
             self._manager.listen()
             self._notifier.follow(states())
-
-    def _watch(self) -> tuple[set[str], tuple[Diagnostic, ...]]:
-        return watch_all(self._files, self._paths.names)
 
 
 def _give_memory_back() -> None:
