@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from bridge.monitors.base import Monitor
     from bridge.reconcile.desired import Desired
     from bridge.reconcile.run import PlannedRun
-    from bridge.watch.inotify import FileWatch
 
 LINK_FOLDERS = 1000
 """Folders that are watched at most for the symlinks of one owner, who is not root: the kernel has a limit for all."""
@@ -127,19 +126,6 @@ def add_links(watch_list: WatchList, settings: Settings, desired: Desired, guard
                 watch_list.file(path)
                 folders[owner] += len(watch_list.names) - before
     return cut
-
-
-def watch_all(files: FileWatch, names: Mapping[str, set[str]]) -> tuple[set[str], tuple[Diagnostic, ...]]:
-    """Have the kernel watch all these names; return the folders that are new among them, and what failed."""
-    try:
-        return files.watch(names), ()
-    except OSError as error:
-        problem = Diagnostic(
-            code="watch-limit",
-            message=f"not all folders can be watched: {error.strerror}",
-            hint="raise fs.inotify.max_user_watches",
-        )
-        return set(), (problem,)
 
 
 def _unwatched(vassal: Vassal) -> Diagnostic:
