@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bridge.diagnostics import Diagnostic
     from bridge.model.change import Change
     from bridge.reconcile.actual import ActualState
-    from bridge.reconcile.plan import Plan
+    from bridge.reconcile.steps import Plan
     from bridge.status.table import Row
 
 _PATIENCE = 0.5

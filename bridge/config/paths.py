@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from pathlib import Path
 
 from bridge.diagnostics import BridgeError, Diagnostic
 
@@ -100,8 +99,8 @@ def _user_paths(*, runtime: bool) -> Paths:
                 hint="log in, or let root run: loginctl enable-linger USER",
             )
         )
-    config_home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    data_home = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local/share")
+    config_home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    data_home = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     persistent, volatile = f"{config_home}/systemd/user", f"{run}/systemd/user"
     return Paths(
         user_manager=True,
@@ -125,6 +124,6 @@ def _user_paths(*, runtime: bool) -> Paths:
 
 def _shipped_templates() -> str:
     """Return the folder of the bridge's own templates: in the package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    inside = package / "templates"
-    return str(inside if inside.is_dir() else package.parent / "templates")
+    package = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    inside = f"{package}/templates"
+    return inside if os.path.isdir(inside) else f"{os.path.dirname(package)}/templates"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -181,6 +179,8 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
     Raises:
         BridgeError: it cannot be read, is not TOML, or has an unknown name or a value of the wrong type.
     """
+    import tomllib
+
     try:
         table = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -197,6 +197,8 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
             continue
         setting = NAMES.get(name)
         if setting is None:
+            from difflib import get_close_matches
+
             close = get_close_matches(name, [*NAMES, _INI_FILE], n=1)
             raise _bad(
                 path,

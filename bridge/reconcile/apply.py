@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bridge.model.unit import UnitState
     from bridge.model.vassal import ResolvedVassal
     from bridge.progress import Progress
-    from bridge.reconcile.plan import Plan
+    from bridge.reconcile.steps import Plan
     from bridge.state.lock import Lock
     from bridge.state.pauses import PauseNotes
     from bridge.systemd.manager import Manager

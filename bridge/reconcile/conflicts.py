@@ -16,6 +16,7 @@ from bridge.model.address import collision_key, overlaps
 from bridge.model.unit import Ownership
 from bridge.model.unit_names import COMMON
 from bridge.model.vassal import RejectedVassal
+from bridge.reconcile.findings import ConflictResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -28,20 +29,6 @@ if TYPE_CHECKING:
 
 _NAMED = 3
 """Rivals that a message names: a rule that gives 8,000 vassals one address must not fill the journal."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConflictResult:
-    """Which vassals get their units, and whose units stay as they are."""
-
-    accepted: tuple[ResolvedVassal, ...]
-    rejections: tuple[RejectedVassal, ...] = ()
-    """The vassals rejected here, beyond those rejected before."""
-    kept: frozenset[str] = frozenset()
-    """Labels of vassals whose units are left alone."""
-    masked: frozenset[str] = frozenset()
-    """Labels of vassals an admin masked."""
-    diagnostics: tuple[Diagnostic, ...] = ()
 
 
 @dataclass

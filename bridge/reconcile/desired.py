@@ -1,28 +1,16 @@
-"""Load the desired state: ask the monitors, apply the on-demand rule, and read every config."""
+"""The desired state: what monitors, rules and configs ask for."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import Diagnostic
-from bridge.host.links import link_targets
-from bridge.model.vassal import Mode, RejectedVassal, ResolvedVassal
-from bridge.vassals.on_demand import RuleResult, apply_on_demand_rule, rule_file
-from bridge.vassals.resolve import Resolution, resolve
-
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from bridge.config.settings import Settings
-    from bridge.model.vassal import Vassal
-    from bridge.monitors.base import Monitor, Report
-    from bridge.progress import Progress
-    from bridge.reconcile.run import Scope
+    from bridge.diagnostics import Diagnostic
+    from bridge.model.vassal import RejectedVassal, ResolvedVassal
     from bridge.uwsgi.options import Config
-    from bridge.vassals.resolve import ResolveContext
-
-_PROGRESS_EVERY = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,79 +36,3 @@ class Desired:
     def rejected_configs(self) -> frozenset[str]:
         """The paths of their configs, by which a vassal is known whose monitor got another id."""
         return frozenset(rejection.vassal.config.path for rejection in self.rejections)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DesiredLoader:
-    """Loads the desired state of all vassals or of some."""
-
-    settings: Settings
-    monitors: Sequence[Monitor]
-    context: ResolveContext
-    progress: Progress
-    tenants: Mapping[str, int | None] = field(default_factory=dict)
-    """The owners that vassals had when their units were made, by key."""
-
-    def load(self, scope: Scope, unfinished: Collection[str] = frozenset(), *, keep_configs: bool = False) -> Desired:
-        """Load the desired state. A vassal of which a file is ``unfinished`` stays as it is.
-
-        Raises:
-            BridgeError: the settings themselves cannot be used, such as a command that is none.
-        """
-        reports = [monitor.report(scope.keys) for monitor in self.monitors]
-        vassals = _distinct(reports)
-        rejections: list[RejectedVassal] = []
-        diagnostics = [d for report in reports for d in report.diagnostics]
-        resolved: list[ResolvedVassal] = []
-        configs: dict[str, Config] = {}
-        rules = apply_on_demand_rule(self.settings, vassals)
-        for number, (vassal, rule) in enumerate(zip(vassals, rules, strict=True)):
-            if number % _PROGRESS_EVERY == 0:
-                self.progress("reading vassals", number, len(vassals))
-            result = self._resolve(vassal, rule, unfinished)
-            if isinstance(result, Resolution):
-                resolved.append(result.resolved)
-                diagnostics += rule.diagnostics
-                if keep_configs:
-                    configs[vassal.key] = result.config
-            else:
-                rejections.append(result[0])
-                diagnostics += result[1]
-        return Desired(
-            resolved=tuple(resolved),
-            rejections=tuple(rejections),
-            unusable=frozenset(key for report in reports for key in report.rejected),
-            unreachable=frozenset(report.monitor for report in reports if not report.complete),
-            diagnostics=tuple(diagnostics),
-            configs=configs,
-        )
-
-    def _resolve(
-        self, vassal: Vassal, rule: RuleResult, unfinished: Collection[str]
-    ) -> Resolution | tuple[RejectedVassal, tuple[Diagnostic, ...]]:
-        path = vassal.config.path
-        sources = (path, *link_targets(path), *rule.sources)
-        if rule_file(self.settings, path) in unfinished:
-            return RejectedVassal(vassal=vassal, mode=None, sources=sources), ()
-        if rule.is_invalid:
-            return RejectedVassal(vassal=vassal, mode=Mode.ON_DEMAND, sources=sources), rule.diagnostics
-        mode = Mode.ON_DEMAND if rule.address else Mode.ALWAYS
-        rejected = RejectedVassal(vassal=vassal, mode=mode, address=rule.address, sources=sources)
-        if path in unfinished and not self._changed_hands(vassal):
-            return rejected, ()
-        result = resolve(vassal, rule, self.context)
-        if not isinstance(result, Diagnostic):
-            return result
-        # The fault may stand in a file that the config includes.
-        sources = (*sources, result.path) if result.path else sources
-        return replace(rejected, sources=sources), (*rule.diagnostics, result)
-
-    def _changed_hands(self, vassal: Vassal) -> bool:
-        """Tell whether a config is another tenant's now: whoever holds it open cannot keep its unit as it was."""
-        before = self.tenants.get(vassal.key)
-        return self.settings.emperor_tyrant and before is not None and before != vassal.config.owner.uid
-
-
-def _distinct(reports: Sequence[Report]) -> list[Vassal]:
-    """Return all vassals. A file that two monitors report under one unit name counts once."""
-    return list({(v.label, v.config.path): v for report in reports for v in report.vassals}.values())

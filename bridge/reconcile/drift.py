@@ -12,6 +12,7 @@ from bridge.host.path_watch import WatchList
 from bridge.host.sock_diag import INODE_MASK, bound_files, file_of
 from bridge.model.address import UnixAddress
 from bridge.model.unit_names import TARGET
+from bridge.reconcile.findings import Drift
 
 if TYPE_CHECKING:
     from bridge.reconcile.actual import ActualState
@@ -19,24 +20,6 @@ if TYPE_CHECKING:
     from bridge.reconcile.run import RunContext
     from bridge.state.last_run import LastRun
     from bridge.systemd.manager import Manager
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drift:
-    """How the actual state has drifted from what the last run left."""
-
-    outdated: frozenset[str] = frozenset()
-    """Labels of vassals that run, or gave up, on an older config than the one on disk."""
-    sockets_lost: frozenset[str] = frozenset()
-    """Labels of vassals whose socket systemd holds while its file is gone or somebody else's."""
-    exiled: frozenset[str] = frozenset()
-    """Labels of vassals that asked, with exit code 26, not to be started again."""
-    stopped_by_admin: frozenset[str] = frozenset()
-    """Units that somebody else stopped, and that stay stopped."""
-    interrupted: frozenset[str] = frozenset()
-    """Units that an interrupted run was about to stop and start again."""
-    unread: frozenset[str] = frozenset()
-    """Units whose files an interrupted run may have changed without stopping them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

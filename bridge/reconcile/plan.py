@@ -9,7 +9,8 @@ from bridge.model.change import Change, Verb
 from bridge.model.unit import Ownership
 from bridge.model.unit_names import COMMON, SUB_SLICE, TARGET, link_path
 from bridge.model.vassal import Mode
-from bridge.reconcile.drift import Drift
+from bridge.reconcile.findings import Drift
+from bridge.reconcile.steps import Plan
 from bridge.units.differences import needs_restart
 
 if TYPE_CHECKING:
@@ -19,45 +20,7 @@ if TYPE_CHECKING:
     from bridge.model.unit import InstalledVassal
     from bridge.model.vassal import ResolvedVassal, Vassal
     from bridge.reconcile.actual import ActualState
-    from bridge.reconcile.conflicts import ConflictResult
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """All that has to be done, in the order of the fields. Whether a daemon-reload is due is seen while doing it."""
-
-    stop: tuple[str, ...] = ()
-    """Units to stop, services and sockets as one job."""
-    unlink: tuple[str, ...] = ()
-    """Links to remove, by path below the unit directory."""
-    remove: tuple[str, ...] = ()
-    """Unit files to remove."""
-    link: Mapping[str, str] = field(default_factory=dict)
-    """Links to make, by path below the unit directory."""
-    write: Mapping[str, str] = field(default_factory=dict)
-    """Unit files to write."""
-    keep_running: frozenset[str] = frozenset()
-    """Those of the written units that run on: only their text is new, and it takes effect at their next start."""
-    reread: tuple[str, ...] = ()
-    """Units in the manager's memory whose files an interrupted run may have changed already."""
-    renew: tuple[str, ...] = ()
-    """Services whose definition is new while their sockets stay. They are stopped once systemd knows the new one, so
-    that a connection that comes meanwhile is not answered by the old one for long."""
-    start: tuple[str, ...] = ()
-    reload: tuple[str, ...] = ()
-    """Services to be told that their config changed."""
-    retry: tuple[str, ...] = ()
-    """Services that pause after a failure, or asked not to be started, and are to be tried at once."""
-    changes: tuple[Change, ...] = ()
-    diagnostics: tuple[Diagnostic, ...] = ()
-    spared: frozenset[str] = frozenset()
-    """Labels of vassals that are gone and keep their units, because too many are gone at once."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to do."""
-        files = self.unlink or self.remove or self.link or self.write
-        return not (files or self.stop or self.reread or self.renew or self.start or self.reload or self.retry)
+    from bridge.reconcile.findings import ConflictResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,8 +12,8 @@ from bridge.model.unit_names import TARGET, EscapeError, boot_target
 from bridge.model.vassal import RejectedVassal
 from bridge.reconcile.actual import ActualReader
 from bridge.reconcile.conflicts import find_conflicts, occupied_addresses, refuse_foreign_common
-from bridge.reconcile.desired import DesiredLoader
 from bridge.reconcile.drift import DriftDetector
+from bridge.reconcile.load import DesiredLoader
 from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
 from bridge.reconcile.run import Assessment, PlannedRun, Scope
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from bridge.monitors.base import Monitor
     from bridge.progress import Progress
     from bridge.reconcile.actual import ActualState
-    from bridge.reconcile.conflicts import ConflictResult
     from bridge.reconcile.desired import Desired
+    from bridge.reconcile.findings import ConflictResult
     from bridge.reconcile.run import RunContext
     from bridge.state.cache import VassalCache
     from bridge.state.pauses import PauseNotes

@@ -1,9 +1,12 @@
-"""Plan and apply: the code path shared by check, sync, --dry-run and watch."""
+"""Plan and apply: the code path shared by check, sync, --dry-run and watch.
+
+What only a run with something to do needs is imported when it is needed.
+"""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bridge.model.change import Change, Verb
@@ -12,30 +15,29 @@ from bridge.model.vassal import names_of
 from bridge.monitors import open_monitors
 from bridge.progress import stage
 from bridge.reconcile import incremental
-from bridge.reconcile.apply import SERVICE_PATIENCE, PlanExecutor
-from bridge.reconcile.conflicts import ConflictResult
+from bridge.reconcile.actual import ActualState
 from bridge.reconcile.desired import Desired
-from bridge.reconcile.drift import Drift
-from bridge.reconcile.plan import plan_removal
-from bridge.reconcile.planner import Planner
 from bridge.reconcile.run import Assessment, PlannedRun, RunContext, RunOptions, Scope
 from bridge.reconcile.run_state import RunState
 from bridge.state.pauses import PauseNotes
-from bridge.systemd.journal import failure_reason
 from bridge.units.directory import UnitDirectory
-from bridge.vassals.resolve import unwritable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
     from bridge.diagnostics import Diagnostic
     from bridge.progress import Progress
+    from bridge.reconcile.apply import PlanExecutor
+    from bridge.reconcile.planner import Planner
     from bridge.state.cache import VassalCache
     from bridge.systemd.manager import Manager
 
 _ANY = RunOptions()
+_PATIENCE = 15.0
+"""Seconds to wait for vassals that are retried; a slow one goes on starting."""
 
 
 class Reconciler:
@@ -49,17 +51,23 @@ class Reconciler:
         """
         self.monitors = open_monitors(settings)
         self._paths = paths
+        self._settings = settings
         self._progress = progress
         self._directory = UnitDirectory(paths)
         self._pauses = PauseNotes(paths.pauses)
         self._state = RunState(paths, settings)
-        self._planner = Planner(
-            paths=paths,
-            settings=settings,
+
+    @cached_property
+    def _planner(self) -> Planner:
+        from bridge.reconcile.planner import Planner
+
+        return Planner(
+            paths=self._paths,
+            settings=self._settings,
             monitors=self.monitors,
             directory=self._directory,
             pauses=self._pauses,
-            progress=progress,
+            progress=self._progress,
         )
 
     @property
@@ -72,15 +80,13 @@ class Reconciler:
         for monitor in self.monitors:
             monitor.close()
 
-    @contextmanager
-    def hold(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    def hold(self, waiting: Callable[[], None] = lambda: None) -> AbstractContextManager[None]:
         """Hold the lock of all runs; if another run has it, call ``waiting`` once and wait.
 
         Raises:
             BridgeError: the lock cannot be taken.
         """
-        with self._state.lock.hold(waiting):
-            yield
+        return self._state.lock.hold(waiting)
 
     def plan(self, manager: Manager | None, options: RunOptions = _ANY) -> PlannedRun:
         """Plan a run. Without the lock, or without a manager, it is a plan of all vassals that cannot be applied.
@@ -100,7 +106,12 @@ class Reconciler:
                 planned = self._planner.plan_scope(manager, seen, options.scope, self.cache)
         elif is_usual and (found := self._changed(manager)) is not None:
             scope, cache, digests = found
-            planned = self._planner.plan_scope(manager, replace(context, digests=digests), scope, cache)
+            seen = replace(context, digests=digests)
+            planned = (
+                self._planner.plan_scope(manager, seen, scope, cache)
+                if scope.keys
+                else PlannedRun.of_nothing(seen, cache.served(()))
+            )
             if planned is not None:
                 self._state.cache = cache
         return planned or self._planner.plan_all(manager, context)
@@ -114,10 +125,12 @@ class Reconciler:
         if planned.scope.is_all:
             self._directory.clean()
         last = self._state.begin(planned)
-        executor = self._executor(manager)
-        if not planned.plan.is_empty:
-            executor.apply(planned.plan, planned.actual.files, planned.conflicts.accepted)
-        problems = tuple(executor.check(planned.conflicts.accepted, down=planned.meant_down))
+        problems: tuple[Diagnostic, ...] = ()
+        if planned.scope.keys != frozenset():
+            executor = self._executor(manager)
+            if not planned.plan.is_empty:
+                executor.apply(planned.plan, planned.actual.files, planned.conflicts.accepted)
+            problems = tuple(executor.check(planned.conflicts.accepted, down=planned.meant_down))
         self._state.finish(planned, last, problems)
         return problems
 
@@ -129,6 +142,9 @@ class Reconciler:
         """
         if (found := self._changed(manager)) is not None:
             scope, cache, _ = found
+            if not scope.keys:
+                actual = ActualState(installed=cache.installed(()), states=manager.units())
+                return Assessment(desired=Desired(), actual=actual)
             if (assessment := self._planner.assess_scope(manager, scope, cache)) is not None:
                 return assessment
         return self._planner.assess(manager)
@@ -140,7 +156,7 @@ class Reconciler:
             BridgeError: a directory or the manager cannot be read.
         """
         actual = self._planner.reader().read_all(manager)
-        return Assessment(desired=Desired(), actual=actual, conflicts=ConflictResult(accepted=()))
+        return Assessment(desired=Desired(), actual=actual)
 
     def plan_removal(self, manager: Manager) -> PlannedRun:
         """Plan to remove everything the bridge made under this configuration, and nothing else.
@@ -148,21 +164,12 @@ class Reconciler:
         Raises:
             BridgeError: a directory or the manager cannot be read.
         """
+        from bridge.reconcile.plan import plan_removal
+        from bridge.reconcile.slices import running_members
+
         actual = self._planner.reader().read_all(manager)
-        slices = [unit for unit in actual.states if unit.endswith(".slice")]
-        members: dict[str, list[str]] = manager.properties(slices, "Unit", "SliceOf")
-        others = sorted({unit for units in members.values() for unit in units} - actual.states.keys())
-        down = {unit for unit, state in actual.states.items() if state.is_down}
-        down |= {u for u, active in manager.properties(others, "Unit", "ActiveState").items() if active == "inactive"}
-        running = {unit: set(units) - down for unit, units in members.items()}
-        return PlannedRun(
-            desired=Desired(),
-            actual=actual,
-            conflicts=ConflictResult(accepted=()),
-            drift=Drift(),
-            plan=plan_removal(actual, running, boot_link=self._planner.boot_link),
-            context=RunContext(is_removal=True),
-        )
+        plan = plan_removal(actual, running_members(actual, manager), boot_link=self._planner.boot_link)
+        return PlannedRun(desired=Desired(), actual=actual, plan=plan, context=RunContext(is_removal=True))
 
     def forget(self) -> None:
         """Remove what runs have left, after a removal was applied, or where a killed one left it.
@@ -182,6 +189,8 @@ class Reconciler:
         Raises:
             BridgeError: the settings or the templates cannot be used.
         """
+        from bridge.vassals.resolve import unwritable
+
         desired = self._planner.loader(self._planner.reader()).load(Scope.all())
         chosen = [one for one in desired.resolved if wanted in names_of(one.vassal)]
         rejected = {one.vassal.key for one in desired.rejections if wanted in names_of(one.vassal)}
@@ -206,7 +215,7 @@ class Reconciler:
         self._executor(manager).retry(services)
         down = [unit for one in chosen if actual.state(unit := one.primary_unit).is_down]
         manager.reset_failed(services)
-        manager.start(down, timeout=SERVICE_PATIENCE, progress=stage(self._progress, "starting"))
+        manager.start(down, timeout=_PATIENCE, progress=stage(self._progress, "starting"))
         return [Change.of(installed, Verb.RETRIED) for installed in chosen]
 
     def _changed(self, manager: Manager) -> tuple[Scope, VassalCache, Mapping[str, int]] | None:
@@ -218,6 +227,9 @@ class Reconciler:
         return None if scope is None else (scope, cache, digests)
 
     def _executor(self, manager: Manager) -> PlanExecutor:
+        from bridge.reconcile.apply import PlanExecutor
+        from bridge.systemd.journal import failure_reason
+
         return PlanExecutor(
             directory=self._directory,
             pauses=self._pauses,

@@ -6,6 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bridge.reconcile.actual import ActualState
+from bridge.reconcile.desired import Desired
+from bridge.reconcile.findings import ConflictResult, Drift
+from bridge.reconcile.steps import Plan
 from bridge.state.last_run import LastRun
 
 if TYPE_CHECKING:
@@ -13,11 +17,6 @@ if TYPE_CHECKING:
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.vassal import RejectedVassal
-    from bridge.reconcile.actual import ActualState
-    from bridge.reconcile.conflicts import ConflictResult
-    from bridge.reconcile.desired import Desired
-    from bridge.reconcile.drift import Drift
-    from bridge.reconcile.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ class Assessment:
 
     desired: Desired
     actual: ActualState
-    conflicts: ConflictResult
+    conflicts: ConflictResult = field(default_factory=ConflictResult)
 
     @property
     def rejections(self) -> tuple[RejectedVassal, ...]:
@@ -115,12 +114,17 @@ class Assessment:
 class PlannedRun(Assessment):
     """A plan, and all that it was made from."""
 
-    drift: Drift
-    plan: Plan
+    drift: Drift = field(default_factory=Drift)
+    plan: Plan = field(default_factory=Plan)
     context: RunContext
     scope: Scope = Scope()
     others: Counter[tuple[str, int | None]] = field(default_factory=Counter)
     """How many vassals outside the scope have units, by monitor and tenant."""
+
+    @classmethod
+    def of_nothing(cls, context: RunContext, others: Counter[tuple[str, int | None]]) -> PlannedRun:
+        """Return the plan of a run with no vassal in scope."""
+        return cls(desired=Desired(), actual=ActualState(), context=context, scope=Scope.of(()), others=others)
 
     @property
     def vassals(self) -> int:

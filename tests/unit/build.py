@@ -25,10 +25,10 @@ from bridge.model.vassal import (
 )
 from bridge.reconcile.actual import ActualState
 from bridge.reconcile.apply import PlanExecutor
-from bridge.reconcile.conflicts import ConflictResult, find_conflicts
+from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.desired import Desired
-from bridge.reconcile.drift import Drift
-from bridge.reconcile.plan import DesiredUnits, Plan, gone_vassals, make_plan
+from bridge.reconcile.findings import ConflictResult, Drift
+from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
 from bridge.state.lock import Lock, Pending
 from bridge.state.pauses import PauseNotes
@@ -38,6 +38,8 @@ from bridge.units.render import RenderContext, make_templates, render, render_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from bridge.reconcile.steps import Plan
 
 
 ROOT = Path(__file__).parents[2]

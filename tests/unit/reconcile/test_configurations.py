@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from bridge.model.vassal import ResolvedVassal
     from bridge.reconcile.actual import ActualState
-    from bridge.reconcile.plan import Plan
     from bridge.reconcile.run import PlannedRun
+    from bridge.reconcile.steps import Plan
 
 OTHER = "/etc/other.toml"
 

@@ -14,7 +14,8 @@ from bridge.model.change import Verb
 from bridge.model.unit import UnitState
 from bridge.model.unit_names import COMMON, TARGET, link_path
 from bridge.reconcile.conflicts import find_conflicts
-from bridge.reconcile.plan import Plan, plan_removal
+from bridge.reconcile.plan import plan_removal
+from bridge.reconcile.steps import Plan
 from bridge.state.lock import Pending
 from tests.unit.build import (
     BOOT_LINK,

@@ -14,7 +14,7 @@ from tests.unit.build import World, make_desired, make_resolved, plan_for
 
 if TYPE_CHECKING:
     from bridge.model.vassal import ResolvedVassal
-    from bridge.reconcile.plan import Plan
+    from bridge.reconcile.steps import Plan
 
 ON_DEMAND = make_resolved("a.ini", "/run/a")
 ALWAYS = make_resolved("a.ini")

@@ -20,7 +20,7 @@ from tests.unit.reconcile.test_plan import admissible, wishes
 if TYPE_CHECKING:
     from bridge.model.vassal import ResolvedVassal
     from bridge.reconcile.desired import Desired
-    from bridge.reconcile.plan import Plan
+    from bridge.reconcile.steps import Plan
 
 ON_DEMAND = make_resolved("a.ini", "/run/a")
 MOVED = make_resolved("a.ini", "/run/b")
