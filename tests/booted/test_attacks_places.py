@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .attack import BAIT, MALLORY, ROUNDS, SOCKETS, UIDS, VICTIM, config, make_attack
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from .attack import Attack
@@ -98,6 +98,7 @@ def remove_many(attack: Attack, names: dict[str, str]) -> None:
 @pytest.mark.soak
 def test_a_folder_that_is_made_while_the_bridge_looks(attack: Attack) -> None:
     with attack.held():
+        attack.counts["sockets swapped for links"] += ROUNDS
         attack.mallory(SWAP_SOCKET, attack.folder(MALLORY), BAIT, str(ROUNDS), *STICKY)
 
 
@@ -106,12 +107,14 @@ def test_a_folder_that_is_made_while_the_bridge_looks(attack: Attack) -> None:
 @pytest.mark.parametrize("parent", ["/home/mallory", f"{OWN}/../../../tmp", f"{OWN}/below"])
 def test_a_folder_of_his_own_or_below_his_sockets(attack: Attack, parent: str) -> None:
     with attack.held():
+        attack.counts["sockets swapped for links"] += ROUNDS
         attack.mallory(SWAP_SOCKET, attack.folder(MALLORY), BAIT, str(ROUNDS), parent)
 
 
 @pytest.mark.soak
 def test_a_link_that_flips_between_his_folder_and_roots(attack: Attack) -> None:
     with attack.held():
+        attack.counts["folders that flip"] += ROUNDS
         link = "/tmp/flips"
         for number in range(ROUNDS):
             name = f"flip{number}.ini"
@@ -131,7 +134,7 @@ def test_a_folder_that_becomes_his_when_he_logs_in(attack: Attack, name: str) ->
         config = attack.serve(MALLORY, "z.ini", address=f"/run/user/{UIDS[MALLORY]}/{name}")
         attack.change()
         session = ("--quiet", "--wait", "--pipe", "--collect", "--property=PAMName=login", f"--property=User={MALLORY}")
-        argv = (sys.executable, "-c", LOGGED_IN, f"{BAIT}.d", config)
+        argv = (PYTHON, "-c", LOGGED_IN, f"{BAIT}.d", config)
         attack.machine.run("systemd-run", *session, *argv)
 
 
@@ -150,7 +153,7 @@ def test_a_folder_in_a_place_that_everybody_may_write_to(attack: Attack) -> None
 def test_a_path_through_a_process_of_his(attack: Attack) -> None:
     with attack.held():
         attack.machine.run("mkdir", "/tmp/here", user=MALLORY)
-        process = attack.machine.popen(sys.executable, "-c", TURN, "/tmp/here", f"{BAIT}.d", user=MALLORY)
+        process = attack.machine.popen(PYTHON, "-c", TURN, "/tmp/here", f"{BAIT}.d", user=MALLORY)
         attack.machine.cleanups.append(partial(process.communicate, b"\n\n"))
         assert process.stdout is not None
         pid = int(process.stdout.readline())
@@ -288,7 +291,7 @@ def test_a_folder_that_he_may_write_to_by_a_list(machine: Machine, where: str, k
     machine.run("mkdir", "-p", top if kind == "default" else folder)
     machine.cleanups.append(lambda: machine.remove(top))
     given = top if where == "the one above" or kind == "default" else folder
-    machine.run(sys.executable, "-c", GIVE, given, access_list(UIDS[MALLORY]).hex(), kind)
+    machine.run(PYTHON, "-c", GIVE, given, access_list(UIDS[MALLORY]).hex(), kind)
     machine.run("mkdir", "-p", folder)
     attack = make_attack(machine, "shared", *(["--tenant-socket-directory", folder] if is_named else []))
     machine.run("mkdir", f"{given}/proof", user=MALLORY)
