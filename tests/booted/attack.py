@@ -92,7 +92,12 @@ BRIDGES = (
     *("/run/emperor-bridge", "/run/emperor-bridge/*", SOCKETS, f"{SOCKETS}/*", "/run/systemd/system/vassals-*"),
     *("/etc/systemd/system/vassal*", "/etc/systemd/system/*.wants", "/etc/systemd/system/*.wants/vassal*"),
 )
-MOVE = 'for end in .socket ""; do [ ! -e "$1$end" ] || mv -- "$1$end" "$2$end"; done'
+MOVE = """
+# Never is a config there without its rule.
+[ ! -e "$1.socket" ] || cp -- "$1.socket" "$2.socket"
+mv -- "$1" "$2"
+rm -f -- "$1.socket"
+"""
 SWAP = 'umask 022; cat >"$1.part" && mv -f -- "$1.part" "$1"'
 
 
