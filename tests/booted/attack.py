@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -91,7 +92,12 @@ BRIDGES = (
     *("/run/emperor-bridge", "/run/emperor-bridge/*", SOCKETS, f"{SOCKETS}/*", "/run/systemd/system/vassals-*"),
     *("/etc/systemd/system/vassal*", "/etc/systemd/system/*.wants", "/etc/systemd/system/*.wants/vassal*"),
 )
-MOVE = 'for end in .socket ""; do [ ! -e "$1$end" ] || mv -- "$1$end" "$2$end"; done'
+MOVE = """
+# Never is a config there without its rule.
+[ ! -e "$1.socket" ] || cp -- "$1.socket" "$2.socket"
+mv -- "$1" "$2"
+rm -f -- "$1.socket"
+"""
 SWAP = 'umask 022; cat >"$1.part" && mv -f -- "$1.part" "$1"'
 
 
@@ -120,6 +126,8 @@ class Attack:
     """The name of the config of the victim's site."""
     expected: list[str] = field(default_factory=list)
     """Patterns of paths that the test itself changes."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """What `make soak` reports."""
     windows: list[tuple[float, float]] = field(default_factory=list)
     """When the victim himself moved his site, so that a connection may have been refused."""
     _marks: int = 0

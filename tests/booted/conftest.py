@@ -73,9 +73,11 @@ def tenants(machine: Machine) -> None:
 
 
 @pytest.fixture(params=LAYOUTS)
-def attack(machine: Machine, request: pytest.FixtureRequest) -> Attack:
+def attack(machine: Machine, request: pytest.FixtureRequest, counts: Counter[str]) -> Attack:
     """A mallory and a victim in one folder, or each in a folder of his own, under the watch daemon."""
-    return make_attack(machine, request.param)
+    made = make_attack(machine, request.param)
+    made.counts = counts
+    return made
 
 
 @pytest.fixture

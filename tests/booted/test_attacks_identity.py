@@ -15,6 +15,7 @@ from .suite import PYTHON
 
 if TYPE_CHECKING:
     import subprocess
+    from collections import Counter
 
     from .attack import Attack
     from .machine import Machine
@@ -120,9 +121,11 @@ def units_of(attack: Attack, user: str) -> set[str]:
 
 
 @pytest.fixture
-def always(machine: Machine) -> Attack:
+def always(machine: Machine, counts: Counter[str]) -> Attack:
     """An attack on a victim whose site runs always and has no rule file."""
-    return make_attack(machine, "shared", always=True)
+    made = make_attack(machine, "shared", always=True)
+    made.counts = counts
+    return made
 
 
 def test_a_rule_file_of_his_beside_the_victims_config(always: Attack) -> None:
@@ -151,6 +154,7 @@ def test_a_rule_file_of_his_that_comes_and_goes(always: Attack) -> None:
     with always.held():
         rule = f"{always.path(VICTIM, always.site)}.socket"
         for _ in range(ROUNDS):
+            always.counts["rule files that come and go"] += 10_000
             always.mallory(TOGGLE, rule, "127.0.0.1:9612", "10000")
             assert "127.0.0.1:9612 " not in always.machine.run("ss", "-Hltn").stdout
         assert not always.machine.exists("/etc/systemd/system/vassal-site.socket")
@@ -212,6 +216,7 @@ def test_the_name_that_the_victim_gave_up(attack: Attack, way: str) -> None:
     attack.put(VICTIM, "/home/victim/public.ini", public)
     with attack.held():
         for number in range(max(2, ROUNDS // 4)):
+            attack.counts["names taken over"] += 1
             address = f"127.0.0.1:{9630 + number}"
             path = attack.serve(VICTIM, f"v{number}.ini", address=address)
             attack.bridge.wait(f"v{number}", "listening")
@@ -361,6 +366,7 @@ def test_a_link_that_flips_between_his_file_and_the_victims(attack: Attack) -> N
         for number in range(ROUNDS):
             path, address = attack.path(MALLORY, f"flip{number}.ini"), f"127.0.0.1:{9660 + number}"
             attack.put(MALLORY, f"{path}.socket", f"{address}\n")
+            attack.counts["configs that flip"] += 10_000
             attack.mallory(FLIP, path, own, PRIVATE, "10000")
             attack.machine.request("uwsgi", address, timeout=1)
         attack.change()

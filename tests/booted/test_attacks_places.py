@@ -98,6 +98,7 @@ def remove_many(attack: Attack, names: dict[str, str]) -> None:
 @pytest.mark.soak
 def test_a_folder_that_is_made_while_the_bridge_looks(attack: Attack) -> None:
     with attack.held():
+        attack.counts["sockets swapped for links"] += ROUNDS
         attack.mallory(SWAP_SOCKET, attack.folder(MALLORY), BAIT, str(ROUNDS), *STICKY)
 
 
@@ -106,12 +107,14 @@ def test_a_folder_that_is_made_while_the_bridge_looks(attack: Attack) -> None:
 @pytest.mark.parametrize("parent", ["/home/mallory", f"{OWN}/../../../tmp", f"{OWN}/below"])
 def test_a_folder_of_his_own_or_below_his_sockets(attack: Attack, parent: str) -> None:
     with attack.held():
+        attack.counts["sockets swapped for links"] += ROUNDS
         attack.mallory(SWAP_SOCKET, attack.folder(MALLORY), BAIT, str(ROUNDS), parent)
 
 
 @pytest.mark.soak
 def test_a_link_that_flips_between_his_folder_and_roots(attack: Attack) -> None:
     with attack.held():
+        attack.counts["folders that flip"] += ROUNDS
         link = "/tmp/flips"
         for number in range(ROUNDS):
             name = f"flip{number}.ini"

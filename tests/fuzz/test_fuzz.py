@@ -44,7 +44,7 @@ def test_systemd_says_nothing_of_hostile_vassals_units(tmp_path: Path) -> None:
         path.write_text(text, "utf-8")
         if vassal_unit(unit):
             paths.append(str(path))
-    assert len(paths) > 10
+    assert len(paths) > 2
     run = subprocess.run(
         ["systemd-analyze", "verify", "--recursive-errors=one", "--man=no", "--", *paths],
         env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
