@@ -10,14 +10,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bridge.model.change import Change, Verb
-from bridge.model.unit_names import EscapeError, label_of
+from bridge.model.unit_names import label_of
 from bridge.model.vassal import names_of
 from bridge.monitors import open_monitors
 from bridge.progress import stage
 from bridge.reconcile import incremental
 from bridge.reconcile.actual import ActualState
 from bridge.reconcile.desired import Desired
-from bridge.reconcile.findings import Drift
 from bridge.reconcile.run import Assessment, PlannedRun, RunContext, RunOptions, Scope
 from bridge.reconcile.run_state import RunState
 from bridge.reconcile.stops import LateVassal, LateVassals, unkillable
@@ -177,21 +176,11 @@ class Reconciler:
             BridgeError: a directory or the manager cannot be read.
         """
         from bridge.reconcile.plan import plan_removal
+        from bridge.reconcile.slices import running_members
 
         actual = self._planner.reader().read_all(manager)
-        slices = [unit for unit in actual.states if unit.endswith(".slice")]
-        members: dict[str, list[str]] = manager.properties(slices, "Unit", "SliceOf")
-        others = sorted({unit for units in members.values() for unit in units} - actual.states.keys())
-        down = {unit for unit, state in actual.states.items() if state.is_down}
-        down |= {u for u, active in manager.properties(others, "Unit", "ActiveState").items() if active == "inactive"}
-        running = {unit: set(units) - down for unit, units in members.items()}
-        return PlannedRun(
-            desired=Desired(),
-            actual=actual,
-            drift=Drift(),
-            plan=plan_removal(actual, running, boot_link=self._planner.boot_link),
-            context=RunContext(is_removal=True),
-        )
+        plan = plan_removal(actual, running_members(actual, manager), boot_link=self._planner.boot_link)
+        return PlannedRun(desired=Desired(), actual=actual, plan=plan, context=RunContext(is_removal=True))
 
     def forget(self) -> None:
         """Remove what runs have left, after a removal was applied, or where a killed one left it.
@@ -211,19 +200,9 @@ class Reconciler:
         Raises:
             BridgeError: the settings or the templates cannot be used.
         """
-        from bridge.vassals.resolve import unwritable
+        from bridge.reconcile.render_named import render_named
 
-        desired = self._planner.loader(self._planner.reader()).load(Scope.all())
-        chosen = [one for one in desired.resolved if wanted in names_of(one.vassal)]
-        rejected = {one.vassal.key for one in desired.rejections if wanted in names_of(one.vassal)}
-        texts: dict[str, str] = {}
-        problems = [d for d in desired.diagnostics if d.key in rejected]
-        for resolved in chosen:
-            try:
-                texts |= self._planner.render(resolved)
-            except EscapeError as error:
-                problems.append(unwritable(resolved.vassal, error))
-        return texts, tuple(problems)
+        return render_named(self._planner, wanted)
 
     def retry(self, manager: Manager, wanted: str) -> list[Change]:
         """Try vassals at once that pause after a failure, or that asked not to be started; return what was done.

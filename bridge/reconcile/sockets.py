@@ -10,16 +10,18 @@ from bridge.diagnostics import printable
 from bridge.host.listeners import unheard
 from bridge.host.sock_diag import INODE_MASK, bound_files, file_of
 from bridge.model.address import UnixAddress
+from bridge.reconcile.actual import ActualState
+from bridge.vassals.guard import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.address import Address
-    from bridge.reconcile.actual import ActualState
+    from bridge.model.unit import InstalledVassal
+    from bridge.model.vassal import ResolvedVassal
     from bridge.reconcile.desired import Desired
     from bridge.systemd.protocol import Manager
-    from bridge.vassals.guard import Guard
 
 
 def lost_sockets(actual: ActualState, manager: Manager, guard: Guard) -> frozenset[str]:
@@ -33,6 +35,28 @@ def lost_sockets(actual: ActualState, manager: Manager, guard: Guard) -> frozens
     """
     # To repair a socket ends its app. So a file that changed just while it was examined is examined once more.
     return (lost := _lost(actual, manager, guard)) and lost & _lost(actual, manager, guard)
+
+
+def has_lost(installed: Mapping[str, InstalledVassal], manager: Manager) -> bool:
+    """Tell whether the socket of any of these vassals is lost, as after a daemon-reload.
+
+    Raises:
+        BridgeError: the manager cannot be asked.
+    """
+    return bool(lost_sockets(ActualState(installed=installed, states=manager.units()), manager, Guard()))
+
+
+def silent_vassals(manager: Manager, accepted: Iterable[ResolvedVassal]) -> list[ResolvedVassal]:
+    """Return the vassals whose sockets systemd takes for active while the kernel has none there.
+
+    Raises:
+        BridgeError: the manager cannot be asked.
+    """
+    waiting = {one.vassal.socket: one for one in accepted if one.address}
+    states = manager.units(list(waiting)) if waiting else {}
+    active = {unit: one for unit, one in waiting.items() if unit in states and states[unit].active == "active"}
+    spellings = [(unit, [a for a in (one.address, one.canonical_address) if a]) for unit, one in active.items()]
+    return [active[unit] for unit in silent_sockets(manager, spellings)]
 
 
 def silent_sockets(manager: Manager, waiting: Sequence[tuple[str, Collection[Address]]]) -> set[str]:

@@ -108,8 +108,7 @@ class Process:
         entry.option = replace(option, value=expand(option, symbol, known, self.budget), trusted=False)
 
     def _value(self, key: str) -> str | None:
-        entry = self._first.get(key)
-        return entry.option.value if entry is not None else None
+        return entry.option.value if (entry := self._first.get(key)) is not None else None
 
     def _variable(self, name: str) -> str | None:
         return self._environ[name] if name in self._environ else self.around.variable(name)
@@ -130,6 +129,8 @@ class Process:
         self._append(option, placeholder=placeholder)
 
     def _append(self, option: Option, *, placeholder: bool) -> None:
+        if self._in_body and self._logic is not None and self._logic.key in TESTS:
+            option = replace(option, condition=self._logic)
         self.budget.option(option)
         entry = _Entry(option, done=placeholder)
         self._entries.append(entry)
@@ -212,8 +213,7 @@ class Process:
             elif decided.holds:
                 yield self._copy(option, decided.item)
             return
-        for item in items:
-            yield self._copy(option, item)
+        yield from (self._copy(option, item) for item in items)
 
     def _copy(self, option: Option, item: str | None) -> Option:
         value = substitute(option, option.value, "%(_)", item, self.budget)

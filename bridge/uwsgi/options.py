@@ -36,6 +36,8 @@ class Option:
     """The line in that file, counted from 1."""
     trusted: bool = False
     """Whether the admin wrote all of its value; no owner of a file can set this."""
+    condition: Option | None = None
+    """The condition in whose body it, or the option that includes it, stands."""
 
 
 class Remark(NamedTuple):

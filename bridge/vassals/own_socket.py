@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bridge.model.vassal import Vassal
     from bridge.uwsgi.options import Config, Option
 
+_EMPEROR = "UWSGI_EMPEROR"
+"""How the variables begin by which a vassal of an Emperor knows that it is one."""
 _MAX_COMPARED = 10_000
 """Addresses of one config that are compared with the rule's: each relative one stands for one in each folder."""
 
@@ -47,11 +49,17 @@ def find_own_socket(
 
 
 def _problem(vassal: Vassal, option: Option, address: Address) -> Diagnostic:
+    line, reason = "this line", ""
+    if condition := option.condition:
+        written = f"{condition.key} = {printable(condition.value)}"
+        reason = f" ({written} in line {condition.line} of {printable(condition.path)} holds here)"
+        if _EMPEROR in condition.value:
+            line = "this line and the condition, as there is no Emperor"
     return vassal.problem(
         "socket-is-rules",
         f"{option.key} = {printable(option.value)} is the address the vassal is to wait on, {address}: "
-        "once it has run it could not be woken again",
-        "remove this line; uWSGI gets the socket as file descriptor 0 "
+        f"once it has run it could not be woken again{reason}",
+        f"remove {line}; uWSGI gets the socket as file descriptor 0 "
         f"(for another protocol set protocol, not {option.key})",
         at=(option.path, option.line),
     )

@@ -148,20 +148,28 @@ class UnitSource:
         manager: UnitChanges,
         *,
         changed: Callable[[UnitChange], None],
-        socket_failed: Callable[[], None],
-        reloaded: Callable[[], None],
+        touch: Callable[[None], None],
+        has_lost: Callable[[], bool],
     ) -> None:
+        """Report the changes of the manager's units.
+
+        Args:
+            manager: the connection to the service manager.
+            changed: is called with each change.
+            touch: has all vassals reconciled.
+            has_lost: returns whether the socket of any vassal is lost.
+        """
         self._manager = manager
         self._changed = changed
-        self._socket_failed = socket_failed
-        self._reloaded = reloaded
+        self._touch = touch
+        self._has_lost = has_lost
 
     def fileno(self) -> int:
         """Return the descriptor of the D-Bus connection."""
         return self._manager.fileno()
 
     def read(self) -> None:
-        """Report each change, each socket that failed, and a daemon-reload.
+        """Report each change, and have all vassals reconciled if a socket failed or was lost.
 
         Raises:
             BridgeError: the connection broke.
@@ -170,9 +178,17 @@ class UnitSource:
             self._changed(change)
             has_failed = change.interface == "Unit" and change.values.get("ActiveState") == "failed"
             if has_failed and change.unit.endswith(".socket"):
-                self._socket_failed()
-        if self._manager.was_reloaded():
-            self._reloaded()
+                self._touch(None)
+        self.look_for_lost()
+
+    def look_for_lost(self) -> None:
+        """Have all vassals reconciled if systemd has read all units again and closed a socket by that.
+
+        Raises:
+            BridgeError: the connection broke.
+        """
+        if self._manager.was_reloaded() and self._has_lost():
+            self._touch(None)
 
     def due(self) -> float | None:
         """Return when to ask for the state of units that changed too often to follow each change."""

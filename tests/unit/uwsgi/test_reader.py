@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -128,7 +128,7 @@ def test_include_of_something_else_names_the_line(tmp_path: Path) -> None:
         assert (caught.value.path, caught.value.line) == (str(path), 2)
 
 
-def rejection(path: Path | str, **more: int) -> ConfigError:
+def rejection(path: Path | str, **more: Any) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
         read(str(path), VIEW, **more)
     return caught.value

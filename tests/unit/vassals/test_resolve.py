@@ -200,3 +200,37 @@ def test_a_config_without_options_is_served_with_a_warning(tmp_path: Path) -> No
     (warning,) = found.diagnostics
     assert (warning.code, warning.severity) == ("config-empty", Severity.WARNING)
     assert (warning.path, warning.line, warning.key) == (f"{tmp_path}/app.ini", 1, vassal.key)
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason", "hint"),
+    [
+        (
+            "if-not-env = UWSGI_EMPEROR_FD\nsocket = /run/a.sock\nend-if =",
+            "(if-not-env = UWSGI_EMPEROR_FD in line 2 of {}/app.ini holds here)",
+            "remove this line and the condition, as there is no Emperor;",
+        ),
+        (
+            "if-not-env = UWSGI_EMPEROR_FD\ninclude = more.ini\nend-if =",
+            "(if-not-env = UWSGI_EMPEROR_FD in line 2 of {}/app.ini holds here)",
+            "remove this line and the condition, as there is no Emperor;",
+        ),
+        (
+            "if-file = /etc/passwd\nsocket = /run/%(_)/../../run/a.sock\nend-if =",
+            "(if-file = /etc/passwd in line 2 of {}/app.ini holds here)",
+            "remove this line;",
+        ),
+        ("for = a\nsocket = /run/%(_).sock\nend-for =", "", "remove this line;"),
+        ("if-env = PATH\nmaster = 1\nend-if =\nsocket = /run/a.sock", "", "remove this line;"),
+    ],
+)
+def test_the_condition_of_a_socket_is_named(tmp_path: Path, lines: str, reason: str, hint: str) -> None:
+    (tmp_path / "more.ini").write_text("[uwsgi]\nsocket = /run/a.sock\n", "utf-8")
+    (tmp_path / "app.ini").write_text(f"[uwsgi]\n{lines}\n", "utf-8")
+    found = decide_as_it_is(tmp_path, RuleResult(address=parse_address("/run/a.sock", base="/")))
+    if "passwd" in lines:
+        found = decide_as_it_is(tmp_path, RuleResult(address=parse_address("/run/run/a.sock", base="/")))
+    assert not isinstance(found, ResolvedVassal)
+    assert found.code == "socket-is-rules"
+    assert found.message.endswith(f"it could not be woken again{' ' if reason else ''}{reason.format(tmp_path)}")
+    assert found.hint.startswith(hint)
