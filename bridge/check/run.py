@@ -22,6 +22,7 @@ from bridge.check.lint import (
 )
 from bridge.check.nginx import CONFIGS, find_passes
 from bridge.check.obstacles import Obstacles
+from bridge.check.reload import find_reload_hazard
 from bridge.host.files import read_text
 from bridge.host.listeners import make_canonical_address
 from bridge.host.users import spellings
@@ -53,6 +54,7 @@ def check_vassals(
     for one, config in read:
         yield from lint(one, config, spellings)
         yield from find_removed_folders(one, directories)
+        yield from find_reload_hazard(one)
         yield from find_other_protocol(one, config, passes)
         for obstacle in obstacles.of(one.vassal.service, drop_ins_only=True):
             yield obstacle.problem(one.vassal)

@@ -172,15 +172,22 @@ def test_a_socket_that_failed_is_reported_beside_the_change(unit: str, interface
     changes: list[UnitChange] = []
     failures: list[bool] = []
     manager = FakeManager(change)
+    asked: list[object] = []
     losses = [True, False]
+
+    def has_lost(labels: object) -> bool:
+        asked.append(labels)
+        return labels is None and losses.pop(0)
+
     source = UnitSource(
         manager,
         changed=changes.append,
         touch=lambda _: failures.append(True),
-        has_lost=lambda: losses.pop(0),
+        has_lost=has_lost,
     )
     source.read()
     assert failures == [True] * fails
+    assert asked == ([{"a"}] if unit.endswith(".service") else [])
     # A daemon-reload that has closed a socket, and one that has not.
     for is_lost in (True, False):
         failures.clear()
