@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of
 from bridge.progress import no_progress, stage
-from bridge.reconcile.outcome import OutcomeCheck
-from bridge.reconcile.sockets import silent_vassals
+from bridge.reconcile.outcome import OutcomeCheck, silent_vassals
 from bridge.reconcile.stops import Stopper
 from bridge.state.lock import NOTHING, Pending
 
@@ -154,13 +153,7 @@ class PlanExecutor:
         self.manager.daemon_reload()
         # With more sockets than file descriptors the reload fails in silence.
         if self.manager.properties(remembered[:1], "Unit", "NeedDaemonReload").get(remembered[0]):
-            problem = Diagnostic(
-                code="reload-failed",
-                vassal=remembered[0],
-                message="systemd did not read the changed units, though it reported success",
-                hint="see its journal; many sockets need a higher LimitNOFILE for PID 1 (twice their number)",
-            )
-            raise BridgeError(problem)
+            raise BridgeError(_not_reloaded(remembered[0]))
         return True
 
     def _repair_sockets(self, accepted: Iterable[ResolvedVassal]) -> None:
@@ -169,7 +162,8 @@ class PlanExecutor:
         systemd 252 escapes some characters of a socket's path when it writes down its state for the reload. It then no
         longer knows the socket by the path in the unit, and closes it (core/socket.c, ``socket_deserialize_item``).
         """
-        if lost := silent_vassals(self.manager, accepted):
+        lost = silent_vassals(self.manager, accepted)
+        if lost:
             units = [unit for one in lost for unit in (one.vassal.service, one.vassal.socket)]
             late = Stopper(self.manager, self.progress, self.late).stop(units)
             self._start([one.vassal.socket for one in lost if one.vassal.label not in late])
@@ -221,6 +215,15 @@ def _fresh_sockets(plan: Plan, known: frozenset[str]) -> list[str]:
     """Return the sockets to start that have no units from before, and so need no reload."""
     sockets = (unit for unit in plan.start if unit.endswith(".socket") and unit in plan.write)
     return [s for s in sockets if service_of(s) in plan.write and known.isdisjoint((s, service_of(s)))]
+
+
+def _not_reloaded(unit: str) -> Diagnostic:
+    return Diagnostic(
+        code="reload-failed",
+        vassal=unit,
+        message="systemd did not read the changed units, though it reported success",
+        hint="see its journal; many sockets need a higher LimitNOFILE for PID 1 (twice their number)",
+    )
 
 
 def _unwritable(error: OSError) -> Diagnostic:

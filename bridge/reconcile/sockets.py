@@ -14,12 +14,11 @@ from bridge.reconcile.actual import ActualState
 from bridge.vassals.guard import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.address import Address
     from bridge.model.unit import InstalledVassal
-    from bridge.model.vassal import ResolvedVassal
     from bridge.reconcile.desired import Desired
     from bridge.systemd.protocol import Manager
 
@@ -44,19 +43,6 @@ def has_lost(installed: Mapping[str, InstalledVassal], manager: Manager) -> bool
         BridgeError: the manager cannot be asked.
     """
     return bool(lost_sockets(ActualState(installed=installed, states=manager.units()), manager, Guard()))
-
-
-def silent_vassals(manager: Manager, accepted: Iterable[ResolvedVassal]) -> list[ResolvedVassal]:
-    """Return the vassals whose sockets systemd takes for active while the kernel has none there.
-
-    Raises:
-        BridgeError: the manager cannot be asked.
-    """
-    waiting = {one.vassal.socket: one for one in accepted if one.address}
-    states = manager.units(list(waiting)) if waiting else {}
-    active = {unit: one for unit, one in waiting.items() if unit in states and states[unit].active == "active"}
-    spellings = [(unit, [a for a in (one.address, one.canonical_address) if a]) for unit, one in active.items()]
-    return [active[unit] for unit in silent_sockets(manager, spellings)]
 
 
 def silent_sockets(manager: Manager, waiting: Sequence[tuple[str, Collection[Address]]]) -> set[str]:

@@ -97,7 +97,7 @@ class Daemon:
             BridgeError: the first run failed, or the connection to the service manager broke.
         """
         self._signals.install()
-        self._watch()
+        _watch(self._files, self._paths.names)
         if self._configuration.is_outdated():
             # It changed before it was watched.
             self._reload()
@@ -214,7 +214,7 @@ class Daemon:
         # its problems already.
         changes = list(self._manager.changes())
         problems += self._paths.update(planned)
-        new_folders, trouble = self._watch()
+        new_folders, trouble = _watch(self._files, self._paths.names)
         problems += trouble
         self._notifier.done(planned, problems)
         self._service.status(self._notifier.summary)
@@ -238,20 +238,18 @@ class Daemon:
             self._manager.listen()
             self._notifier.follow(states())
 
-    def _watch(self) -> tuple[set[str], tuple[Diagnostic, ...]]:
-        """Have the kernel watch all paths; return the folders that are new among them, and what failed."""
-        try:
-            return self._files.watch(self._paths.names), ()
-        except OSError as error:
-            return set(), (_unwatchable(error),)
 
-
-def _unwatchable(error: OSError) -> Diagnostic:
-    return Diagnostic(
-        code="watch-limit",
-        message=f"not all folders can be watched: {error.strerror}",
-        hint="raise fs.inotify.max_user_watches",
-    )
+def _watch(files: FileWatch, names: Mapping[str, set[str]]) -> tuple[set[str], tuple[Diagnostic, ...]]:
+    """Have the kernel watch all paths; return the folders that are new among them, and what failed."""
+    try:
+        return files.watch(names), ()
+    except OSError as error:
+        problem = Diagnostic(
+            code="watch-limit",
+            message=f"not all folders can be watched: {error.strerror}",
+            hint="raise fs.inotify.max_user_watches",
+        )
+        return set(), (problem,)
 
 
 def _give_memory_back() -> None:
