@@ -61,7 +61,7 @@ def test_with_the_rights_of_another_user(folder: Path) -> None:
     assert seen(file, identity=Identity(NOBODY, NOBODY)) == errno.EACCES
     assert seen(file, identity=Identity(NOBODY, GAMES)) == 0
     assert seen(file, identity=Identity(NOBODY, NOBODY, (GAMES,))) == 0
-    os.chmod(folder / "sub", 0o710)
+    (folder / "sub").chmod(0o710)
     os.chown(folder / "sub", 0, GAMES)
     assert seen(Place(f"{folder}/sub", is_folder=True), identity=Identity(NOBODY, GAMES)) == 0
     os.chmod(folder / "sub", 0o700)
