@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .bridge import config
 from .steady import asked
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from .bridge import Bridge
@@ -30,7 +30,7 @@ print(json.dumps([address in heard for address in json.load(sys.stdin)]))
 def reachable(machine: Machine) -> list[bool]:
     """Tell at which of the odd addresses a socket listens."""
     asked = json.dumps(ODD).encode()
-    found: list[bool] = json.loads(machine.run(sys.executable, "-c", LISTENS, input=asked).stdout)
+    found: list[bool] = json.loads(machine.run(PYTHON, "-c", LISTENS, input=asked).stdout)
     return found
 
 

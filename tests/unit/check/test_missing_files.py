@@ -75,12 +75,11 @@ def test_what_is_wrong_is_said(line: str, message: str) -> None:
     assert problem.hint
 
 
-@pytest.mark.usefixtures("eyes")
-def test_a_plugin_is_looked_for_in_several_folders() -> None:
-    problems = found("plugin = gone_plugin.so", "wsgi-file = good.py")
-    assert problems == []
-    (problem,) = found("plugins-dir = /p", "plugin = gone.x/../gone")
-    assert "plugin" in problem.message
+def test_a_plugin_is_looked_for_in_several_folders(eyes: Eyes) -> None:
+    assert found("plugins-dir = /p", "plugin = there") == []
+    eyes.errors["there_plugin"] = errno.ENOENT
+    (problem,) = found("plugins-dir = /p", "plugin = there")
+    assert problem.message == "plugin = there: there is no plugin there in /p or /plugins"
 
 
 def test_each_user_looks_with_its_own_rights(eyes: Eyes) -> None:
