@@ -25,6 +25,7 @@ from bridge.check.missing_files import find_missing_files
 from bridge.check.nginx import CONFIGS, find_passes
 from bridge.check.obstacles import Obstacles
 from bridge.check.reload import find_reload_hazard
+from bridge.diagnostics import errors
 from bridge.host.files import read_text
 from bridge.host.listeners import make_canonical_address
 from bridge.host.users import spellings
@@ -56,8 +57,10 @@ def check_vassals(desired: Desired, defaults: SpawnDefaults, paths: Paths) -> It
     # A wrapper is not uWSGI: it may not know --help, and might start something.
     options = KnownOptions("" if defaults.settings.emperor_wrapper else defaults.program)
     obstacles = Obstacles(paths.unit_path, of_many=True)
+    # An option that has a vassal refused needs no warning beside that.
+    refused = {(problem.key, problem.path, problem.line) for problem in errors(desired.diagnostics) if problem.line}
     for one, config in read:
-        yield from lint(one, config, spellings)
+        yield from (w for w in lint(one, config, spellings) if (w.key, w.path, w.line) not in refused)
         yield from find_removed_folders(one, directories)
         yield from find_reload_hazard(one)
         yield from find_other_protocol(one, config, passes)

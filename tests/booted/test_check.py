@@ -34,7 +34,7 @@ def test_all_problems_of_every_vassal_are_told_in_one_run(machine: Machine, brid
     machine.write(f"{VASSALS}/broken.ini.socket", "also\tbroken\n")
     assert told(bridge, status=1) == {
         "second.ini": [
-            *("address-conflict", "file-missing", "idle-jobs", "socket-access", "socket-access", "socket-extra"),
+            *("address-conflict", "file-missing", "idle-jobs", "socket-access", "socket-access"),
             *("socket-is-rules", "unknown-option"),
         ],
         "third.ini": ["rule-invalid", "unknown-option"],
