@@ -112,7 +112,7 @@ def collision_key(address: Address) -> str:
 
 
 def is_fragile(address: Address) -> str:
-    """Return the character, if any, for which systemd 252 closes a socket at this address at each daemon-reload.
+    """Return the character, if any, for which systemd (252, 257) closes a socket at this address at each daemon-reload.
 
     It compares the address with the one that it has noted, in which such characters are escaped (core/socket.c,
     ``socket_deserialize_item``; basic/escape.c, ``cescape``).
