@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bridge.host.process import CommandError, output_of
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 _OPTION = re.compile(r"^ +(?:-.\|)?--(?P<name>[a-z0-9-]+)", re.MULTILINE)
 _PLUGIN = re.compile(r"[a-z0-9_]{1,40}")
 """A plugin's name and no path: uWSGI loads it as root here."""
+_NO_PLUGIN = "emperor_bridge_asks"
+_TRIED = re.compile(rf"(?P<folder>/[^\"\n]*)/{_NO_PLUGIN}_plugin\.so")
 _PLUGINS_MAX = 32
 _HELP_MAX = 1024 * 1024
 
@@ -38,6 +42,22 @@ class KnownOptions:
             each = [self._ask(name) for name in ("", *sorted(loaded))]
             self._together[loaded] = frozenset().union(*each) if all(each) else frozenset()
         return self._together[loaded]
+
+    @cached_property
+    def plugin_folder(self) -> str:
+        """The folder in which this uWSGI looks for its own plugins; an empty text if it cannot be determined.
+
+        uWSGI itself names it, where it is asked for a plugin that does not exist.
+        """
+        if not self._program:
+            return ""
+        command = (self._program, "--plugin", _NO_PLUGIN, "--help")
+        try:
+            shown = output_of(command, timeout=10, max_bytes=_HELP_MAX, cwd="/", with_errors=True)
+        except CommandError:
+            return ""
+        found = _TRIED.search(shown.decode(errors="replace"))
+        return found["folder"] if found and os.path.isdir(found["folder"]) else ""
 
     def _ask(self, plugin: str) -> frozenset[str]:
         if plugin not in self._known and len(self._known) < _PLUGINS_MAX:

@@ -6,6 +6,7 @@ import glob
 import os
 import re
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,39 +21,48 @@ from bridge.check.lint import (
     find_removed_folders,
     lint,
 )
+from bridge.check.missing_files import find_missing_files
 from bridge.check.nginx import CONFIGS, find_passes
 from bridge.check.obstacles import Obstacles
+from bridge.check.reload import find_reload_hazard
+from bridge.diagnostics import errors
 from bridge.host.files import read_text
 from bridge.host.listeners import make_canonical_address
 from bridge.host.users import spellings
+from bridge.reconcile.conflicts import find_conflicts, occupied_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from bridge.config.paths import Paths
     from bridge.diagnostics import Diagnostic
-    from bridge.model.vassal import ResolvedVassal
-    from bridge.uwsgi.options import Config
+    from bridge.reconcile.desired import Desired
+    from bridge.reconcile.run import PlannedRun
     from bridge.vassals.spawn import SpawnDefaults
 
 _RUNTIME = re.compile(r"^RuntimeDirectory=(?P<names>.+)$", re.MULTILINE)
 _KEPT = re.compile(r"^RuntimeDirectoryPreserve=(yes|true|1|on)\s*$", re.MULTILINE)
 
 
-def check_vassals(
-    resolved: Sequence[ResolvedVassal], configs: Mapping[str, Config], defaults: SpawnDefaults, paths: Paths
-) -> Iterator[Diagnostic]:
-    """Yield the warnings on the vassals' configs; nginx's files and the unit files are read once for all vassals."""
+def check_vassals(desired: Desired, defaults: SpawnDefaults, paths: Paths) -> Iterator[Diagnostic]:
+    """Yield the warnings on the vassals' configs, also on those of rejected vassals.
+
+    nginx's files and the unit files are read once for all vassals.
+    """
     directories = _runtime_directories(paths)
     nginx = {path: read_text(path) for path in sorted(path for pattern in CONFIGS for path in glob.glob(pattern))}
     passes = by_collision(find_passes(nginx), make_canonical_address())
-    read = [(one, configs[one.vassal.key]) for one in resolved]
+    served = [(one, desired.configs[one.vassal.key]) for one in desired.resolved]
+    read = served + [(one, desired.configs[one.vassal.key]) for one in desired.drafts]
     # A wrapper is not uWSGI: it may not know --help, and might start something.
     options = KnownOptions("" if defaults.settings.emperor_wrapper else defaults.program)
     obstacles = Obstacles(paths.unit_path, of_many=True)
+    # An option that has a vassal refused needs no warning beside that.
+    refused = {(problem.key, problem.path, problem.line) for problem in errors(desired.diagnostics) if problem.line}
     for one, config in read:
-        yield from lint(one, config, spellings)
+        yield from (w for w in lint(one, config, spellings) if (w.key, w.path, w.line) not in refused)
         yield from find_removed_folders(one, directories)
+        yield from find_reload_hazard(one)
         yield from find_other_protocol(one, config, passes)
         for obstacle in obstacles.of(one.vassal.service, drop_ins_only=True):
             yield obstacle.problem(one.vassal)
@@ -61,7 +71,20 @@ def check_vassals(
         if known := options.known(config):
             yield from find_misspelt(one.vassal, config, known, partial(_texts, one.sources))
     yield from find_pidfile_clashes(read)
-    yield from find_limits(read, read_limits())
+    yield from find_missing_files(read, options.plugin_folder, user_manager=paths.user_manager)
+    yield from find_limits(served, read_limits())
+
+
+def find_hidden_conflicts(planned: PlannedRun) -> Iterator[Diagnostic]:
+    """Yield the conflicts that vassals would have with others if they were not rejected for themselves."""
+    desired = planned.desired
+    drafts = {draft.vassal.key for draft in desired.drafts}
+    if not drafts:
+        return
+    others = tuple(rejection for rejection in desired.rejections if rejection.vassal.key not in drafts)
+    whole = replace(desired, resolved=(*desired.resolved, *desired.drafts), rejections=others)
+    conflicts = find_conflicts(whole, planned.actual, occupied_addresses(whole, planned.actual))
+    yield from (problem for problem in conflicts.diagnostics if problem.key in drafts)
 
 
 def _runtime_directories(paths: Paths) -> dict[str, str]:

@@ -84,7 +84,7 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each problem.")
 def check(*, as_json: bool, **given: Any) -> None:
     """Report what is wrong with the vassals and rules; change nothing."""
-    from bridge.check.run import check_vassals
+    from bridge.check.run import check_vassals, find_hidden_conflicts
     from bridge.cli import output
     from bridge.reconcile.run import RunOptions
     from bridge.systemd.manager import connected
@@ -105,7 +105,7 @@ def check(*, as_json: bool, **given: Any) -> None:
             # Vassals can be checked where no systemd runs, such as while an image is built.
             planned = reconciler.plan(None, options)
     defaults = spawn_defaults(settings, user_manager=paths.user_manager)
-    hazards = check_vassals(planned.desired.resolved, planned.desired.configs, defaults, paths)
+    hazards = (*find_hidden_conflicts(planned), *check_vassals(planned.desired, defaults, paths))
     diagnostics = (*invocation.notices, *planned.diagnostics, *hazards)
     if as_json:
         output.print_json(output.diagnostics_json(diagnostics))

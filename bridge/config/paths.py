@@ -48,12 +48,12 @@ class Paths:
     """The bridge.toml in force. Empty: the usual one. Each owns only the units that it made."""
 
     def for_configuration(self, path: str) -> Paths:
-        """Return the paths of a run under another bridge.toml than the usual one, or one that links to it.
+        """Return the paths of a run under another bridge.toml than the usual one, one that links to it, or none.
 
         Both work on the same units under the same lock, and each has state files of its own.
         """
         path = os.path.abspath(path)
-        if path == self.config or os.path.realpath(path) == os.path.realpath(self.config):
+        if path in {self.config, os.devnull} or os.path.realpath(path) == os.path.realpath(self.config):
             return self
         digest = blake2b(path.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
         return replace(

@@ -22,8 +22,8 @@ class CommandError(Exception):
     """A program that failed; the message completes a sentence that begins with the program's name."""
 
 
-def output_of(argv: Sequence[str], *, timeout: float, max_bytes: int, cwd: str) -> bytes:
-    """Run a program and return its standard output.
+def output_of(argv: Sequence[str], *, timeout: float, max_bytes: int, cwd: str, with_errors: bool = False) -> bytes:
+    """Run a program and return its standard output; ``with_errors``, also its standard error.
 
     After ``timeout`` seconds, or more than ``max_bytes`` of output, the program and its children are killed.
 
@@ -37,7 +37,7 @@ def output_of(argv: Sequence[str], *, timeout: float, max_bytes: int, cwd: str) 
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=stderr,
+                stderr=subprocess.STDOUT if with_errors else stderr,
                 cwd=cwd,
                 start_new_session=True,
             )

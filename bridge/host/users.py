@@ -54,6 +54,13 @@ def user_id(user: str) -> int | None:
     return None
 
 
+def primary_group(uid: int) -> int | None:
+    """Return the group of a user's number; None if there is no such user."""
+    with suppress(*_UNKNOWN):
+        return pwd.getpwuid(uid).pw_gid
+    return None
+
+
 def group_id(group: str) -> int | None:
     """Return the number of a group that is given by name or number; None if there is no such group."""
     if group.isdecimal():

@@ -6,6 +6,7 @@ The forms of a rule are the Emperor's (core/emperor.c, ``on_demand_bind``) and, 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias
@@ -14,6 +15,7 @@ SUN_PATH_MAX = 107
 """Bytes that fit in ``sun_path`` beside its terminating NUL (unix(7))."""
 PORT_MAX = 65535
 
+_ESCAPED = re.compile(r"[^ -~]|[\"'\\]")
 _ANY_IPV4 = IPv4Address("0.0.0.0")  # noqa: S104 - the wildcard has to be named to be recognised
 
 
@@ -107,6 +109,16 @@ def overlaps(one: Address, other: Address) -> bool:
 def collision_key(address: Address) -> str:
     """Return what all addresses that might overlap with this one share: a bucket for :func:`overlaps`."""
     return f":{address.port}" if isinstance(address, InetAddress) else str(address)
+
+
+def is_fragile(address: Address) -> str:
+    """Return the character, if any, for which systemd (252, 257) closes a socket at this address at each daemon-reload.
+
+    It compares the address with the one that it has noted, in which such characters are escaped (core/socket.c,
+    ``socket_deserialize_item``; basic/escape.c, ``cescape``).
+    """
+    found = None if isinstance(address, InetAddress) else _ESCAPED.search(str(address))
+    return found[0] if found else ""
 
 
 def _unix(path: str) -> UnixAddress:

@@ -159,7 +159,7 @@ class PlanExecutor:
     def _repair_sockets(self, accepted: Iterable[ResolvedVassal]) -> None:
         """Start again the sockets that the reload has closed.
 
-        systemd 252 escapes some characters of a socket's path when it writes down its state for the reload. It then no
+        systemd (252, 257) escapes some characters of a socket's path when it notes its state for the reload. It then no
         longer knows the socket by the path in the unit, and closes it (core/socket.c, ``socket_deserialize_item``).
         """
         lost = silent_vassals(self.manager, accepted)

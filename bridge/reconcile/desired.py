@@ -26,7 +26,9 @@ class Desired:
     """Ids of monitors that could not be asked."""
     diagnostics: tuple[Diagnostic, ...] = ()
     configs: Mapping[str, Config] = field(default_factory=dict)
-    """The configs that were read, by key, if they are kept."""
+    """The configs that were read, by key, if they are kept; also those of rejected vassals."""
+    drafts: tuple[ResolvedVassal, ...] = ()
+    """The rejected vassals whose configs are kept, as they would be if nothing were wrong."""
 
     @property
     def owners(self) -> dict[str, int | None]:

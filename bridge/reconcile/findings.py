@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bridge.diagnostics import Diagnostic
-    from bridge.model.vassal import RejectedVassal
-
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from bridge.model.vassal import ResolvedVassal
+    from bridge.model.vassal import RejectedVassal, ResolvedVassal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.diagnostics import Diagnostic
 from bridge.host.links import link_targets
-from bridge.model.vassal import Mode, RejectedVassal, ResolvedVassal
+from bridge.model.vassal import Mode, RejectedVassal
 from bridge.reconcile.desired import Desired
 from bridge.vassals.guard import Guard
-from bridge.vassals.on_demand import RuleResult, apply_on_demand_rule, rule_file
-from bridge.vassals.resolve import Resolution, resolve
+from bridge.vassals.on_demand import apply_on_demand_rule, rule_file
+from bridge.vassals.resolve import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from bridge.config.settings import Settings
-    from bridge.model.vassal import Vassal
+    from bridge.diagnostics import Diagnostic
+    from bridge.model.vassal import ResolvedVassal, Vassal
     from bridge.monitors.base import Monitor, Report
     from bridge.progress import Progress
     from bridge.reconcile.run import Scope
     from bridge.uwsgi.options import Config
-    from bridge.vassals.resolve import ResolveContext
+    from bridge.vassals.on_demand import RuleResult
+    from bridge.vassals.resolve import Resolution, ResolveContext
 
 _PROGRESS_EVERY = 64
+
+
+class _Loaded(NamedTuple):
+    """One vassal as it was loaded."""
+
+    rejected: RejectedVassal | None
+    """None: it can be served."""
+    found: Resolution | None = None
+    """None: its config was not read."""
+    problems: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,19 +61,20 @@ class DesiredLoader:
         diagnostics = [d for report in reports for d in report.diagnostics]
         resolved: list[ResolvedVassal] = []
         configs: dict[str, Config] = {}
+        drafts: list[ResolvedVassal] = []
         rules = apply_on_demand_rule(self.settings, vassals)
         for number, (vassal, rule) in enumerate(zip(vassals, rules, strict=True)):
             if number % _PROGRESS_EVERY == 0:
                 self.progress("reading vassals", number, len(vassals))
-            result = self._guarded(vassal, rule, unfinished)
-            if isinstance(result, Resolution):
-                resolved.append(result.resolved)
-                diagnostics += (*rule.diagnostics, *result.diagnostics)
-                if keep_configs:
-                    configs[vassal.key] = result.config
-            else:
-                rejections.append(result[0])
-                diagnostics += result[1]
+            rejected, found, problems = self._guarded(vassal, rule, unfinished)
+            diagnostics += problems
+            if rejected is not None:
+                rejections.append(rejected)
+            elif found and found.resolved:
+                resolved.append(found.resolved)
+            if keep_configs and found and found.config and found.draft:
+                configs[vassal.key] = found.config
+                drafts += [found.draft] if rejected is not None else []
         return Desired(
             resolved=tuple(resolved),
             rejections=tuple(rejections),
@@ -70,37 +82,35 @@ class DesiredLoader:
             unreachable=frozenset(report.monitor for report in reports if not report.complete),
             diagnostics=tuple(diagnostics),
             configs=configs,
+            drafts=tuple(drafts),
         )
 
-    def _guarded(
-        self, vassal: Vassal, rule: RuleResult, unfinished: Collection[str]
-    ) -> Resolution | tuple[RejectedVassal, tuple[Diagnostic, ...]]:
+    def _guarded(self, vassal: Vassal, rule: RuleResult, unfinished: Collection[str]) -> _Loaded:
         guard = Guard()
         with guard.of(vassal):
             return self._resolve(vassal, rule, unfinished)
         mode = None if rule.is_invalid else Mode.ON_DEMAND if rule.address else Mode.ALWAYS
         rejected = RejectedVassal(vassal=vassal, mode=mode, address=rule.address, sources=(vassal.config.path,))
-        return rejected, tuple(guard.problems.values())
+        return _Loaded(rejected, None, tuple(guard.problems.values()))
 
-    def _resolve(
-        self, vassal: Vassal, rule: RuleResult, unfinished: Collection[str]
-    ) -> Resolution | tuple[RejectedVassal, tuple[Diagnostic, ...]]:
+    def _resolve(self, vassal: Vassal, rule: RuleResult, unfinished: Collection[str]) -> _Loaded:
         path = vassal.config.path
         sources = (path, *link_targets(path), *rule.sources)
         if rule_file(self.settings, path) in unfinished:
-            return RejectedVassal(vassal=vassal, mode=None, sources=sources), ()
-        if rule.is_invalid:
-            return RejectedVassal(vassal=vassal, mode=Mode.ON_DEMAND, sources=sources), rule.diagnostics
-        mode = Mode.ON_DEMAND if rule.address else Mode.ALWAYS
+            return _Loaded(RejectedVassal(vassal=vassal, mode=None, sources=sources))
+        mode = Mode.ON_DEMAND if rule.address or rule.is_invalid else Mode.ALWAYS
         rejected = RejectedVassal(vassal=vassal, mode=mode, address=rule.address, sources=sources)
         if path in unfinished and not self._changed_hands(vassal):
-            return rejected, ()
-        result = resolve(vassal, rule, self.context)
-        if not isinstance(result, Diagnostic):
-            return result
+            return _Loaded(rejected, None, rule.diagnostics if rule.is_invalid else ())
+        found = resolve(vassal, rule, self.context)
+        problems = (*rule.diagnostics, *found.problems, *found.warnings)
+        if found.resolved and not rule.is_invalid:
+            return _Loaded(None, found, problems)
         # The fault may stand in a file that the config includes.
-        sources = (*sources, result.path) if result.path else sources
-        return replace(rejected, sources=sources), (*rule.diagnostics, result)
+        read = found.draft.sources if found.draft else ()
+        more = (problem.path for problem in found.problems if problem.path)
+        sources = tuple(dict.fromkeys((*sources, *read, *more)))
+        return _Loaded(replace(rejected, sources=sources), found, problems)
 
     def _changed_hands(self, vassal: Vassal) -> bool:
         """Tell whether a config is another tenant's now: whoever holds it open cannot keep its unit as it was."""

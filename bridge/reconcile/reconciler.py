@@ -6,7 +6,7 @@ What only a run with something to do needs is imported when it is needed.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from bridge.model.unit_names import label_of
@@ -16,6 +16,7 @@ from bridge.reconcile.actual import ActualState
 from bridge.reconcile.desired import Desired
 from bridge.reconcile.run import Assessment, PlannedRun, RunContext, RunOptions, Scope
 from bridge.reconcile.run_state import RunState
+from bridge.reconcile.second_look import with_second_look
 from bridge.reconcile.stops import LateVassal, LateVassals, unkillable
 from bridge.state.pauses import PauseNotes
 from bridge.units.directory import UnitDirectory
@@ -99,6 +100,9 @@ class Reconciler:
         if manager is None or not self._state.lock.is_held:
             context = RunContext(last=self._state.last_run(), allow_mass_removal=options.allow_mass_removal)
             return self._planner.plan_all(manager, context, keep_configs=options.keep_configs)
+        return with_second_look(partial(self._plan, manager, options))
+
+    def _plan(self, manager: Manager, options: RunOptions) -> PlannedRun:
         context, is_usual = self._state.context(options)
         planned = None
         if is_usual and options.scope is not None:

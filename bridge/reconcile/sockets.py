@@ -10,16 +10,17 @@ from bridge.diagnostics import printable
 from bridge.host.listeners import unheard
 from bridge.host.sock_diag import INODE_MASK, bound_files, file_of
 from bridge.model.address import UnixAddress
+from bridge.reconcile.actual import ActualState
+from bridge.vassals.guard import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.address import Address
-    from bridge.reconcile.actual import ActualState
+    from bridge.model.unit import InstalledVassal
     from bridge.reconcile.desired import Desired
     from bridge.systemd.protocol import Manager
-    from bridge.vassals.guard import Guard
 
 
 def lost_sockets(actual: ActualState, manager: Manager, guard: Guard) -> frozenset[str]:
@@ -33,6 +34,15 @@ def lost_sockets(actual: ActualState, manager: Manager, guard: Guard) -> frozens
     """
     # To repair a socket ends its app. So a file that changed just while it was examined is examined once more.
     return (lost := _lost(actual, manager, guard)) and lost & _lost(actual, manager, guard)
+
+
+def has_lost(installed: Mapping[str, InstalledVassal], manager: Manager) -> bool:
+    """Tell whether the socket of any of these vassals is lost, as after a daemon-reload.
+
+    Raises:
+        BridgeError: the manager cannot be asked.
+    """
+    return bool(lost_sockets(ActualState(installed=installed, states=manager.units()), manager, Guard()))
 
 
 def silent_sockets(manager: Manager, waiting: Sequence[tuple[str, Collection[Address]]]) -> set[str]:

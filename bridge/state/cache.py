@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.model.address import collision_key, parse_address
+from bridge.model.address import collision_key, is_fragile, parse_address
 from bridge.model.unit import InstalledVassal
 
 if TYPE_CHECKING:
@@ -96,21 +96,15 @@ class VassalCache:
 
     def installed(self, outside: Collection[str]) -> dict[str, InstalledVassal]:
         """Return the vassals that have units, by label, of all vassals outside these keys."""
-        found = {}
-        for key, record in self.records.items():
-            if record.is_served and key not in outside:
-                address = parse_address(record.address, base="/") if record.address else None
-                found[record.label] = InstalledVassal(
-                    label=record.label,
-                    name=record.name,
-                    config=record.config,
-                    monitor=record.monitor,
-                    tenant=record.tenant,
-                    address=address,
-                    canonical_address=address,
-                    units=(),
-                )
-        return found
+        served = ((key, record) for key, record in self.records.items() if record.is_served)
+        return {record.label: _installed(record) for key, record in served if key not in outside}
+
+    def fragile(self, labels: Iterable[str]) -> dict[str, InstalledVassal]:
+        """Return those of the vassals with units of these labels whose sockets a daemon-reload closes, by label."""
+        keys = [key for label in labels for key in self._labels.get(label, ())]
+        records = (record for key in keys if (record := self.records[key]).is_served and record.address)
+        found = (_installed(record) for record in records)
+        return {one.label: one for one in found if one.address and is_fragile(one.address)}
 
     def served(self, outside: Collection[str]) -> Counter[tuple[str, int | None]]:
         """Count the vassals that have units, outside these keys, by their monitors and tenants."""
@@ -137,6 +131,20 @@ class VassalCache:
             self._labels[record.label] = (*self._labels.get(record.label, ()), key)
         for collision in record.collision_keys:
             self._collisions[collision] = (*self._collisions.get(collision, ()), key)
+
+
+def _installed(record: CachedVassal) -> InstalledVassal:
+    address = parse_address(record.address, base="/") if record.address else None
+    return InstalledVassal(
+        label=record.label,
+        name=record.name,
+        config=record.config,
+        monitor=record.monitor,
+        tenant=record.tenant,
+        address=address,
+        canonical_address=address,
+        units=(),
+    )
 
 
 def _leave(claims: dict[str, tuple[str, ...]], claim: str, key: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import Diagnostic, Severity, printable
 from bridge.host.links import link_targets
 from bridge.model.unit_names import EscapeError
-from bridge.model.vassal import ResolvedVassal
+from bridge.model.vassal import ResolvedVassal, SpawnSpec
 from bridge.units.quoting import argument, value, word
 from bridge.uwsgi.options import ConfigError
 from bridge.uwsgi.reader import ProcessView, read
@@ -21,10 +21,10 @@ from bridge.vassals.socket_access import find_access
 from bridge.vassals.spawn import spawn_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from bridge.model.address import Address
-    from bridge.model.vassal import SocketAccess, SpawnSpec, Vassal
+    from bridge.model.vassal import SocketAccess, Vassal
     from bridge.uwsgi.options import Config
     from bridge.vassals.environment import Environments
     from bridge.vassals.on_demand import RuleResult
@@ -48,33 +48,46 @@ class ResolveContext:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """A vassal that can be served, and its config as uWSGI will read it."""
+    """A vassal as its config has it, and all that is wrong with it."""
 
-    resolved: ResolvedVassal
-    config: Config
-    diagnostics: tuple[Diagnostic, ...] = ()
-    """Warnings on the config."""
+    config: Config | None
+    """As uWSGI will read it. None: it cannot be read."""
+    draft: ResolvedVassal | None
+    """What the units would be made from, if nothing were wrong; None if the config cannot be read."""
+    problems: tuple[Diagnostic, ...] = ()
+    """Why the vassal is refused."""
+    warnings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def resolved(self) -> ResolvedVassal | None:
+        """What the units are made from. None: the vassal is refused."""
+        return None if self.problems else self.draft
 
 
-def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolution | Diagnostic:
-    """Read a vassal's config and decide what its units are made from, or say why there can be none."""
+def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolution:
+    """Read a vassal's config and decide what its units are made from, or say all that is in the way."""
     address = rule.address
+    problems: list[Diagnostic] = []
     spawn = spawn_spec(vassal, context.defaults)
     if isinstance(spawn, Diagnostic):
-        return spawn
-    started = _read(vassal, spawn, context)
-    if isinstance(started, Diagnostic):
-        return started
-    config, spawn = started
-    problem = _find_address_problem(config, vassal, rule, context)
-    if problem := problem or _find_unwritable(vassal, spawn):
-        return problem
-    access = find_access(config, vassal, spawn, address)
-    if isinstance(access, Diagnostic):
-        return access
-    if address and (problem := _find_access_problem(config, vassal, access, context)):
-        return problem
-    resolved = ResolvedVassal(
+        problems.append(spawn)
+        if not vassal.config.owner.uid:
+            # A tenant's link may lead to any file of root's. None is read, and quoted, for that.
+            return Resolution(None, None, (spawn,))
+        # To look for further problems, the config is read on its owner's behalf.
+        spawn = SpawnSpec(argv=(), tenant=vassal.config.owner.uid)
+    try:
+        config, spawn, problem = _read(vassal, spawn, context)
+    except ConfigError as error:
+        problem = vassal.problem("config-unreadable", error.message, error.hint, at=(error.path, error.line))
+        return Resolution(None, None, (*problems, problem))
+    found = (problem, *_find_address_problems(config, vassal, rule, context), _find_unwritable(vassal, spawn))
+    problems += filter(None, found)
+    access, refused = find_access(config, vassal, spawn, address)
+    problems += refused
+    if address and not refused and (problem := _find_access_problem(config, vassal, access, context)):
+        problems.append(problem)
+    draft = ResolvedVassal(
         vassal=vassal,
         address=address,
         canonical_address=context.canonical_address(address) if address else None,
@@ -87,20 +100,21 @@ def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolu
         vassal.problem("config-empty", r.message, r.hint, at=(r.path, r.line), severity=Severity.WARNING)
         for r in config.remarks
     )
-    return Resolution(resolved, config, tuple(remarks))
+    return Resolution(config, draft, tuple(problems), tuple(remarks))
 
 
-def _read(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -> tuple[Config, SpawnSpec] | Diagnostic:
-    """Read a vassal's config; return with it how the vassal is started so that ``daemonize`` leaves it in its unit."""
-    try:
-        config = read_as_started(vassal, spawn, context)
-        if not find_daemonize(config):
-            return config, spawn
-        spawn = in_service(spawn, config)
-        again = read_as_started(vassal, spawn, context)
-        return find_first_start(vassal, config, again, spawn) or (config, spawn)
-    except ConfigError as error:
-        return vassal.problem("config-unreadable", error.message, error.hint, at=(error.path, error.line))
+def _read(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -> tuple[Config, SpawnSpec, Diagnostic | None]:
+    """Read a vassal's config; return with it how the vassal is started so that ``daemonize`` leaves it in its unit.
+
+    Raises:
+        ConfigError: uWSGI would not start with it.
+    """
+    config = read_as_started(vassal, spawn, context)
+    if not find_daemonize(config):
+        return config, spawn, None
+    spawn = in_service(spawn, config)
+    again = read_as_started(vassal, spawn, context)
+    return config, spawn, find_first_start(vassal, config, again, spawn)
 
 
 def read_as_started(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -> Config:
@@ -122,18 +136,19 @@ def read_as_started(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -
     return read(vassal.config.path, view)
 
 
-def _find_address_problem(
+def _find_address_problems(
     config: Config, vassal: Vassal, rule: RuleResult, context: ResolveContext
-) -> Diagnostic | None:
+) -> Iterator[Diagnostic]:
     """Find why systemd must not, or cannot, listen on the rule's address for this vassal."""
     address = rule.address
     if address is None:
-        return None
+        return
     if context.boundary is not None:
         refusal = context.boundary.judge_address(address, vassal.config.owner, is_admins=rule.is_admins)
         if refusal:
-            return vassal.problem("socket-folder", *refusal)
-    return find_own_socket(config, vassal, address, context.canonical_address)
+            yield vassal.problem("socket-folder", *refusal)
+    if problem := find_own_socket(config, vassal, address, context.canonical_address):
+        yield problem
 
 
 def _find_access_problem(

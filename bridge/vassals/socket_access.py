@@ -36,23 +36,28 @@ class _OwnerError(Exception):
         self.hint = hint
 
 
-def find_access(config: Config, vassal: Vassal, spawn: SpawnSpec, address: Address | None) -> SocketAccess | Diagnostic:
-    """Return who may connect, or why uWSGI or systemd would not accept what the config says."""
+def find_access(
+    config: Config, vassal: Vassal, spawn: SpawnSpec, address: Address | None
+) -> tuple[SocketAccess, list[Diagnostic]]:
+    """Return who may connect, and why uWSGI or systemd would not accept what the config says."""
+    problems = []
     access = SocketAccess(user=spawn.user, group=spawn.group)
     if chmod := config.last("chmod-socket", "chmod"):
         # The bare option of a command line, an XML or a JSON config is a 1. Anything but three digits, uWSGI exits on.
         mode = "666" if chmod.value == "1" else chmod.value
         if not _MODE.fullmatch(mode):
-            return _bad(vassal, chmod, f"is no file mode: {printable(chmod.value)!r}", "write 660 or 666")
-        access = replace(access, mode="0" + mode)
+            message = f"is no file mode: {printable(chmod.value)!r}"
+            problems.append(_bad(vassal, chmod, message, "write 660 or 666"))
+        else:
+            access = replace(access, mode="0" + mode)
     if chown := config.last("chown-socket", "chown"):
         try:
             # What a tenant may give is judged elsewhere, and only the files of unix sockets have owners.
             is_limited = bool(spawn.user) and spawn.tenant is None and isinstance(address, UnixAddress)
-            return _owned(access, chown.value, spawn, is_limited=is_limited)
+            access = _owned(access, chown.value, spawn, is_limited=is_limited)
         except _OwnerError as error:
-            return _bad(vassal, chown, str(error), error.hint)
-    return access
+            problems.append(_bad(vassal, chown, str(error), error.hint))
+    return access, problems
 
 
 def _bad(vassal: Vassal, option: Option, message: str, hint: str) -> Diagnostic:

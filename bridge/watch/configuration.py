@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError
+from bridge.reconcile.sockets import has_lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from bridge.config.settings import Settings
     from bridge.reconcile.reconciler import Reconciler
+    from bridge.systemd.protocol import Manager
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,21 @@ class Configuration:
         self._load = load
         self.current = load()
         self._loaded_from = _versions(self.current.configuration)
+
+    def has_lost_sockets(self, manager: Manager, labels: Collection[str] | None) -> bool:
+        """Return whether the socket of a vassal is lost: a daemon-reload can close it, and systemd does not see that.
+
+        With ``labels``, only those vassals are looked at, if a daemon-reload can have closed their sockets. Their apps
+        kept the sockets open until they ended.
+
+        Raises:
+            BridgeError: the manager cannot be asked.
+        """
+        cache = self.current.reconciler.cache
+        if labels is None:
+            return has_lost(cache.installed(()), manager)
+        fragile = cache.fragile(labels)
+        return bool(fragile) and has_lost(fragile, manager)
 
     def is_outdated(self) -> bool:
         """Return whether any of its files or folders changed since it was loaded, or since that was last tried."""

@@ -6,13 +6,12 @@ import ctypes
 import gc
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import BridgeError, Diagnostic, errors
-from bridge.reconcile.actual import ActualState
 from bridge.reconcile.run import RunOptions, Scope
-from bridge.reconcile.sockets import lost_sockets
-from bridge.vassals.guard import Guard, internal_problem, is_unexpected
+from bridge.vassals.guard import internal_problem, is_unexpected
 from bridge.watch.affected import known_scope, scope_of
 from bridge.watch.configuration import Configuration
 from bridge.watch.inotify import FileWatch
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
     from bridge.model.unit import UnitChange, UnitState
     from bridge.reconcile.run import PlannedRun
-    from bridge.state.cache import VassalCache
     from bridge.systemd.manager import SystemdManager
     from bridge.watch.configuration import LoadedConfig
     from bridge.watch.notifier import Notifier
@@ -68,9 +66,8 @@ class Daemon:
         self._files = FileWatch()
         loaded = self._configuration.current
         self._paths = WatchedPaths(loaded.reconciler.monitors, loaded.settings, loaded.configuration)
-        self._units = UnitSource(
-            manager, changed=self._unit_changed, socket_failed=lambda: self.touch(None), reloaded=self._look_for_lost
-        )
+        has_lost = partial(self._configuration.has_lost_sockets, manager)
+        self._units = UnitSource(manager, changed=self._unit_changed, touch=self.touch, has_lost=has_lost)
         manager.while_waiting(self._service.alive)
         self._signals = SignalSource(stop=self.stop, reload=self._request_reload)
         self._sources: list[EventSource] = [
@@ -158,10 +155,6 @@ class Daemon:
         self._notifier.unit_changed(change)
         self._late.unit_changed(change)
 
-    def _look_for_lost(self) -> None:
-        if _has_lost_socket(self._configuration.current.reconciler.cache, self._manager):
-            self.touch(None)
-
     def _attempt(self, scope: Scope) -> None:
         """Reconcile. An exception that nobody expected is reported, and the daemon lives on and tries again."""
         try:
@@ -228,8 +221,7 @@ class Daemon:
         self._service.ready()
         for change in changes:
             self._unit_changed(change)
-        if self._manager.was_reloaded():
-            self._look_for_lost()
+        self._units.look_for_lost()
         if planned.scope.is_all:
             self._whole_runs.ran(time.monotonic() - began)
         return _Outcome(is_ok=not errors(problems), is_whole=planned.scope.is_all, new_folders=new_folders)
@@ -258,12 +250,6 @@ def _watch(files: FileWatch, names: Mapping[str, set[str]]) -> tuple[set[str], t
             hint="raise fs.inotify.max_user_watches",
         )
         return set(), (problem,)
-
-
-def _has_lost_socket(cache: VassalCache, manager: SystemdManager) -> bool:
-    """Tell whether a daemon-reload has closed a vassal's socket: systemd itself does not see that."""
-    actual = ActualState(installed=cache.installed(()), states=manager.units())
-    return bool(lost_sockets(actual, manager, Guard()))
 
 
 def _give_memory_back() -> None:

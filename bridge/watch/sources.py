@@ -10,8 +10,10 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
+from bridge.model.unit_names import vassal_unit
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from bridge.model.unit import UnitChange
     from bridge.watch.inotify import FileWatch
@@ -148,31 +150,53 @@ class UnitSource:
         manager: UnitChanges,
         *,
         changed: Callable[[UnitChange], None],
-        socket_failed: Callable[[], None],
-        reloaded: Callable[[], None],
+        touch: Callable[[None], None],
+        has_lost: Callable[[Collection[str] | None], bool],
     ) -> None:
+        """Report the changes of the manager's units.
+
+        Args:
+            manager: the connection to the service manager.
+            changed: is called with each change.
+            touch: has all vassals reconciled.
+            has_lost: returns whether the socket of any vassal is lost, or of those with these labels.
+        """
         self._manager = manager
         self._changed = changed
-        self._socket_failed = socket_failed
-        self._reloaded = reloaded
+        self._touch = touch
+        self._has_lost = has_lost
 
     def fileno(self) -> int:
         """Return the descriptor of the D-Bus connection."""
         return self._manager.fileno()
 
     def read(self) -> None:
-        """Report each change, each socket that failed, and a daemon-reload.
+        """Report each change, and have all vassals reconciled if a socket failed or was lost.
 
         Raises:
             BridgeError: the connection broke.
         """
+        ended = set()
         for change in self._manager.changes():
             self._changed(change)
-            has_failed = change.interface == "Unit" and change.values.get("ActiveState") == "failed"
-            if has_failed and change.unit.endswith(".socket"):
-                self._socket_failed()
-        if self._manager.was_reloaded():
-            self._reloaded()
+            state = change.values.get("ActiveState") if change.interface == "Unit" else None
+            if state == "failed" and change.unit.endswith(".socket"):
+                self._touch(None)
+            if state in {"inactive", "failed"} and (parts := vassal_unit(change.unit)) and parts[1] == "service":
+                ended.add(parts[0])
+        self.look_for_lost(ended)
+
+    def look_for_lost(self, ended: Collection[str] = ()) -> None:
+        """Have all vassals reconciled if a daemon-reload has closed a socket.
+
+        ``ended`` are the labels of vassals that have just ended.
+
+        Raises:
+            BridgeError: the connection broke.
+        """
+        is_lost = self._manager.was_reloaded() and self._has_lost(None)
+        if is_lost or (ended and self._has_lost(ended)):
+            self._touch(None)
 
     def due(self) -> float | None:
         """Return when to ask for the state of units that changed too often to follow each change."""

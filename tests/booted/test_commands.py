@@ -213,7 +213,6 @@ def test_settings_are_the_same_from_flags_toml_and_ini(machine: Machine, bridge:
     machine.write(f"{SETTINGS}/emperor.ini", f"[uwsgi]\nemperor = {VASSALS}\nemperor-on-demand-ext = .socket\n")
     toml = f'emperor = ["{VASSALS}"]\nemperor-on-demand-extension = ".socket"\n'
     machine.write(f"{SETTINGS}/bridge.toml", toml)
-    machine.write(f"{SETTINGS}/ini.toml", f'emperor-ini = "{SETTINGS}/emperor.ini"\n')
     machine.cleanups.append(lambda: machine.remove(SETTINGS, "/srv/others"))
 
     def planned(*flags: str) -> str:
@@ -222,7 +221,9 @@ def test_settings_are_the_same_from_flags_toml_and_ini(machine: Machine, bridge:
     expected = bridge.sync("--dry-run", "--config", "/dev/null").stdout
     assert "one.ini: would be added, on demand at /run/one.sock" in expected
     assert planned() == expected
-    assert planned("--config", f"{SETTINGS}/ini.toml") == expected
+    machine.write(f"{SETTINGS}/bridge.toml", f'emperor-ini = "{SETTINGS}/emperor.ini"\n')
+    assert planned() == expected
+    machine.write(f"{SETTINGS}/bridge.toml", toml)
     assert planned("--config", "/dev/null", "--emperor-ini", f"{SETTINGS}/emperor.ini") == expected
 
     directory = planned("--emperor", "dir:///srv/others", "--emperor-on-demand-dir", "/run/dir")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .bridge import VASSALS, WATCH, Bridge, config
-from .process import CommandError
+from .machine import message
+from .process import CommandError, kill
 from .steady import asked
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -89,11 +91,51 @@ def test_the_daemon_refuses_newcomers_and_goes_on_with_the_incumbent(machine: Ma
             put(shared, "alice", "v.ini", config(f"procname-master = {cursor[-8:]}"), SITE)
             shared.told(r"^v\.ini: reloaded", cursor)
             machine.run("rm", "-f", f"{VASSALS}/{name}", f"{VASSALS}/{name}.socket", user="bob")
+        cursor = machine.journal_cursor()
         put(shared, "bob", "m.ini", config(), SITE)
-        shared.told(r"/m\.ini: error: .*\[address-conflict\]", machine.journal_cursor())
+        shared.told(r"/m\.ini: error: .*\[address-conflict\]", cursor)
         cursor = machine.journal_cursor()
         machine.run("systemctl", "restart", WATCH)
         shared.told(r"/m\.ini: error: .*\[address-conflict\]", cursor)
+    assert shared.app("uwsgi", SITE)["ppid"] == before["ppid"]
+
+
+REPLACE = """
+import os, sys, time
+path, text = sys.argv[1:]
+for number in range(200):
+    os.unlink(path)
+    with open(path, "w") as file:
+        file.write(f"{text}# {number}\\n")
+    time.sleep(0.02)
+"""
+TOUCH = """
+import sys, time
+while True:
+    with open(sys.argv[1], "a") as file:
+        file.write("# again\\n")
+    time.sleep(0.01)
+"""
+
+
+def test_a_config_that_is_replaced_again_and_again_loses_nothing(machine: Machine, shared: Bridge) -> None:
+    """Its owner removes it each time, as git does, while a newcomer has the daemon run all the time."""
+    shared.watch()
+    shared.told(r"^v\.ini: added")
+    before = shared.app("uwsgi", SITE)
+    path = put(shared, "bob", "m.ini", config(), SITE)
+    shared.told(r"/m\.ini: error: .*\[address-conflict\]")
+    cursor = machine.journal_cursor()
+    with asked(machine, SITE):
+        touching = machine.popen(PYTHON, "-c", TOUCH, path, user="bob")
+        try:
+            machine.run(PYTHON, "-c", REPLACE, f"{VASSALS}/v.ini", config(), user="alice", timeout=120)
+        finally:
+            kill(touching)
+            machine.run("pkill", "--uid", "bob", "--full", "again", check=False)
+        put(shared, "alice", "v.ini", config("procname-master = last"), SITE)
+        shared.told(r"^v\.ini: reloaded", cursor)
+    assert [entry for entry in machine.journal(cursor, WATCH) if "v.ini: removed" in message(entry)] == []
     assert shared.app("uwsgi", SITE)["ppid"] == before["ppid"]
 
 

@@ -48,7 +48,7 @@ def test_units_verify_silently_and_live_in_sub_slices(machine: Machine, bridge: 
     bridge.sync()
 
     paths = machine.run("find", ETC, "-type", "f", "-name", "vassal*.*").stdout.splitlines()
-    assert len(paths) == 6 * 2 + 1 + 5
+    assert len(paths) == 6 * 2 + 1 + 6
     result = machine.run("systemd-analyze", "verify", "--recursive-errors=one", *paths, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 

@@ -180,8 +180,8 @@ def test_what_systemd_would_stumble_over_is_seen_before_anything_is_stopped(brid
     bridge.vassal("folder.ini", address="/etc/passwd/x.sock")
     found = errors(bridge.sync(status=1).stderr)
 
-    assert "names user nobody-such, which is not there" in found[f"{VASSALS}/user.ini:6"]
-    assert "names group group-such, which is not there" in found[f"{VASSALS}/group.ini:6"]
+    assert "names user 'nobody-such', which is not there" in found[f"{VASSALS}/user.ini:6"]
+    assert "names group 'group-such', which is not there" in found[f"{VASSALS}/group.ini:6"]
     assert "Not a directory" in found[f"{VASSALS}/folder.ini"]
     assert {name: bridge.app("uwsgi", f"/run/{name}.sock")["pid"] for name in names} == before
 

@@ -213,12 +213,14 @@ def serve(home: Path, value: Value) -> None:
             check_units(vassal, resolve(vassal, rule, run), value)
 
 
-def check_units(vassal: Vassal, result: Resolution | Diagnostic, value: Value) -> None:
+def check_units(vassal: Vassal, result: Resolution, value: Value) -> None:
     """Render a vassal, and compare its units with those of a harmless twin."""
-    if isinstance(result, Diagnostic):
-        check_problem(result)
-        return
+    for problem in (*result.problems, *result.warnings):
+        check_problem(problem)
     resolved = result.resolved
+    if resolved is None:
+        assert result.problems
+        return
     assert resolved.vassal == vassal
     if resolved.spawn.tenant is not None and os.geteuid() == 0 and vassal.name == value["name"]:
         uid, gid = value["owner"]

@@ -54,6 +54,7 @@ def test_the_usual_configuration_has_no_name(tmp_path: Path) -> None:
     assert paths.configuration == ""
     assert paths.for_configuration(paths.config) is paths
     assert paths.for_configuration(f"{tmp_path}/x/../bridge.toml") is paths
+    assert paths.for_configuration("/dev/null") is paths
 
 
 def test_another_configuration_has_state_of_its_own_under_the_same_lock(tmp_path: Path) -> None:

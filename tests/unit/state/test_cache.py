@@ -131,6 +131,14 @@ def test_a_record_that_is_not_in_the_scope_replaces_its_own_too() -> None:
     assert cache.served(()) == {(V, None): 2}
 
 
+def test_which_sockets_a_reload_closes() -> None:
+    cache = cache_of(record("a", "/run/é"), record("b", "/run/b"), record("c"), record("d", "@é"))
+    assert set(cache.fragile(["a", "b", "c", "none"])) == {"a"}
+    assert set(cache.fragile(["a", "d"])) == {"a", "d"}
+    cache.replace([], {f"{V}:a.ini": record("a", "/run/é")._replace(is_served=False)})
+    assert cache.fragile(["a"]) == {}
+
+
 def test_the_labels_of_vassals() -> None:
     cache = cache_of(record("a"), record("b"))
     assert cache.labels_of([f"{V}:a.ini", f"{V}:none.ini"]) == {"a"}

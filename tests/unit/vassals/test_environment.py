@@ -14,7 +14,7 @@ from bridge.model.address import parse_address
 from bridge.model.vassal import SpawnSpec
 from bridge.vassals.environment import Environments
 from bridge.vassals.on_demand import RuleResult
-from bridge.vassals.resolve import Resolution, ResolveContext, resolve
+from bridge.vassals.resolve import ResolveContext, resolve
 from bridge.vassals.spawn import SpawnDefaults
 from tests.unit.build import as_is, make_vassal
 
@@ -98,7 +98,7 @@ def test_no_user_is_looked_up_in_vain(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "app.ini").write_text("[uwsgi]\na = $(PATH)\nif-env = TERM\nb = 1\nendif\n", "utf-8")
     defaults = SpawnDefaults(settings=Settings(uid="ann"), program="/usr/bin/uwsgi")
     context = ResolveContext(defaults, Environments(None, user_manager=False), as_is)
-    assert isinstance(resolve(make_vassal(folder=str(tmp_path)), RuleResult(), context), Resolution)
+    assert resolve(make_vassal(folder=str(tmp_path)), RuleResult(), context).resolved is not None
 
 
 def test_where_no_manager_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,5 +155,5 @@ def test_an_address_from_a_variable_of_systemds_is_a_conflict(tmp_path: Path, li
     context = ResolveContext(defaults, Environments(None, user_manager=False), as_is)
     rule = RuleResult(address=parse_address("/var/www/run/a.sock", base="/"))
     found = resolve(make_vassal(folder=str(tmp_path)), rule, context)
-    assert not isinstance(found, Resolution)
-    assert found.code == "socket-is-rules"
+    assert found.resolved is None
+    assert [problem.code for problem in found.problems] == ["socket-is-rules"]

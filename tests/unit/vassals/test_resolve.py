@@ -12,7 +12,7 @@ from bridge.model.vassal import Owner, ResolvedVassal
 from bridge.vassals import own_socket
 from bridge.vassals.environment import Environments
 from bridge.vassals.on_demand import RuleResult
-from bridge.vassals.resolve import Resolution, ResolveContext, resolve
+from bridge.vassals.resolve import ResolveContext, resolve
 from bridge.vassals.spawn import SpawnDefaults
 from tests.unit.build import as_is, make_vassal
 
@@ -39,7 +39,7 @@ def decide_as_it_is(
     found = resolve(
         vassal, rule or RuleResult(), ResolveContext(defaults, Environments(None, user_manager=False), as_is)
     )
-    return found.resolved if isinstance(found, Resolution) else found
+    return found.resolved or found.problems[0]
 
 
 def resolved(folder: Path, lines: str, settings: Settings | None = None) -> ResolvedVassal:
@@ -196,8 +196,8 @@ def test_a_config_without_options_is_served_with_a_warning(tmp_path: Path) -> No
     vassal = make_vassal(folder=str(tmp_path))
     defaults = SpawnDefaults(settings=Settings(), program="/usr/bin/uwsgi")
     found = resolve(vassal, RuleResult(), ResolveContext(defaults, Environments(None, user_manager=False), as_is))
-    assert isinstance(found, Resolution)
-    (warning,) = found.diagnostics
+    assert found.resolved is not None
+    (warning,) = found.warnings
     assert (warning.code, warning.severity) == ("config-empty", Severity.WARNING)
     assert (warning.path, warning.line, warning.key) == (f"{tmp_path}/app.ini", 1, vassal.key)
 
@@ -234,3 +234,28 @@ def test_the_condition_of_a_socket_is_named(tmp_path: Path, lines: str, reason: 
     assert found.code == "socket-is-rules"
     assert found.message.endswith(f"it could not be woken again{' ' if reason else ''}{reason.format(tmp_path)}")
     assert found.hint.startswith(hint)
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    lines = "chmod-socket = 9\nchown-socket = nobody-at-all\nsocket = /run/a.sock\ndaemonize = /x\nzerg = /z\n"
+    (tmp_path / "app.ini").write_text(f"[uwsgi]\n{lines}", "utf-8")
+    vassal = make_vassal(folder=str(tmp_path), owner=Owner(1000, 0))
+    defaults = SpawnDefaults(settings=Settings(emperor_tyrant=True), program="/usr/bin/uwsgi")
+    context = ResolveContext(defaults, Environments(None, user_manager=False), as_is)
+    found = resolve(vassal, RuleResult(address=parse_address("/run/a.sock", base="/")), context)
+    assert [problem.code for problem in found.problems] == [
+        "tyrant-root", "daemonize-reload", "socket-is-rules", "socket-access", "socket-access",
+    ]  # fmt: skip
+    assert found.resolved is None
+    assert found.draft is not None
+    assert found.config is not None
+
+
+def test_no_file_of_roots_is_read_to_find_more(tmp_path: Path) -> None:
+    """In tyrant mode a tenant may have made a link to it."""
+    (tmp_path / "app.ini").write_text("root:secret\n[", "utf-8")
+    vassal = make_vassal(folder=str(tmp_path), owner=Owner(0, 0))
+    defaults = SpawnDefaults(settings=Settings(emperor_tyrant=True), program="/usr/bin/uwsgi")
+    found = resolve(vassal, RuleResult(), ResolveContext(defaults, Environments(None, user_manager=False), as_is))
+    assert [problem.code for problem in found.problems] == ["tyrant-root"]
+    assert (found.config, found.draft) == (None, None)

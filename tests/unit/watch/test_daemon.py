@@ -18,8 +18,7 @@ from bridge.model.unit import UnitChange
 from bridge.reconcile.run import Scope
 from bridge.reconcile.stops import LateVassal
 from bridge.state.cache import VassalCache
-from bridge.watch import daemon as daemon_module
-from bridge.watch import timing
+from bridge.watch import configuration, timing
 from bridge.watch.configuration import LoadedConfig
 from bridge.watch.daemon import Daemon
 
@@ -305,7 +304,7 @@ def test_after_a_reload_of_systemd_a_lost_socket_has_all_vassals_reconciled(
         looked.append(world.has_lost)
         return world.has_lost
 
-    monkeypatch.setattr(daemon_module, "lost_sockets", lost)
+    monkeypatch.setattr(configuration, "has_lost", lost)
 
     def reload(*, loses: bool) -> None:
         world.was_reloaded, world.has_lost = True, loses

@@ -171,20 +171,29 @@ def test_a_socket_that_failed_is_reported_beside_the_change(unit: str, interface
     change = UnitChange(unit, interface, {"ActiveState": state})
     changes: list[UnitChange] = []
     failures: list[bool] = []
-    reloads: list[bool] = []
     manager = FakeManager(change)
+    asked: list[object] = []
+    losses = [True, False]
+
+    def has_lost(labels: object) -> bool:
+        asked.append(labels)
+        return labels is None and losses.pop(0)
+
     source = UnitSource(
         manager,
         changed=changes.append,
-        socket_failed=lambda: failures.append(True),
-        reloaded=lambda: reloads.append(True),
+        touch=lambda _: failures.append(True),
+        has_lost=has_lost,
     )
     source.read()
-    assert reloads == []
-    manager.is_reloaded = True
-    source.read()
-    source.read()
-    assert reloads == [True]
-    assert changes == [change]
     assert failures == [True] * fails
+    assert asked == ([{"a"}] if unit.endswith(".service") else [])
+    # A daemon-reload that has closed a socket, and one that has not.
+    for is_lost in (True, False):
+        failures.clear()
+        manager.is_reloaded = True
+        source.read()
+        source.read()
+        assert failures == [True] * is_lost
+    assert changes == [change]
     assert source.due() == 7.0
