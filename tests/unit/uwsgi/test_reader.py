@@ -128,9 +128,9 @@ def test_include_of_something_else_names_the_line(tmp_path: Path) -> None:
         assert (caught.value.path, caught.value.line) == (str(path), 2)
 
 
-def rejection(path: Path | str, **more: int) -> ConfigError:
+def rejection(path: Path | str, *, max_bytes: int = reader.MAX_BYTES) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
-        read(str(path), VIEW, **more)
+        read(str(path), VIEW, max_bytes=max_bytes)
     return caught.value
 
 
