@@ -83,7 +83,10 @@ class Lock:
     def _take(self, waiting: Callable[[], None], alive: Callable[[], None] | None) -> bool:
         """Take the lock; False if the file was removed while this run waited for it."""
         # A removal removes the folder too, so it is made at each attempt.
-        os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
+        folder = os.path.dirname(self._path)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        # What runs note of one tenant is not for the others. A pause makes the folder too, with a usual mode.
+        os.chmod(folder, 0o700)
         fd = _open(self._path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

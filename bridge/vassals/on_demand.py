@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import time
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from bridge.model.unit_names import EscapeError
 from bridge.units.quoting import value
 from bridge.vassals.address_hints import MistakeFinder
 from bridge.vassals.guard import Guard
+from bridge.vassals.patience import Patience
 from bridge.vassals.shell_syntax import shell_hint
 from bridge.vassals.tenant import read_rule
 
@@ -42,6 +44,8 @@ EXEC_OUTPUT_MAX = 4096
 """Bytes the command may print."""
 _SHOWN = 120
 """Characters of an address that a message shows."""
+_PATIENCE = Patience()
+"""With the commands for tenants' vassals. Whoever made them slow is remembered from run to run."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -74,7 +78,8 @@ def rule_in_force(settings: Settings) -> Callable[[Vassal], RuleResult]:
     if rule.kind is RuleKind.DIRECTORY:
         return partial(_by_directory, rule.value)
     if rule.kind is RuleKind.EXEC:
-        return partial(_by_exec, _split(rule.value), shell_hint(rule.value))
+        patience = _PATIENCE if settings.emperor_tyrant else None
+        return partial(_by_exec, _split(rule.value), shell_hint(rule.value), patience)
     return _no_rule
 
 
@@ -141,17 +146,26 @@ def _by_directory(directory: str, vassal: Vassal) -> RuleResult:
     return replace(result, is_admins=True)
 
 
-def _by_exec(command: tuple[str, ...], hint: str, vassal: Vassal) -> RuleResult:
-    try:
-        raw = output_of(
-            (*command, vassal.config.path), timeout=EXEC_TIMEOUT, max_bytes=EXEC_OUTPUT_MAX, cwd=vassal.directory
+def _by_exec(command: tuple[str, ...], hint: str, patience: Patience | None, vassal: Vassal) -> RuleResult:
+    limit = EXEC_TIMEOUT if patience is None else min(EXEC_TIMEOUT, patience.limit(vassal.config.owner.uid))
+    if not limit:
+        return _reject(
+            vassal,
+            "the on-demand command took too long for vassals of this owner, so it is not run for this one now",
+            "see why it waits; it is run again some minutes later",
         )
+    began = time.monotonic()
+    try:
+        raw = output_of((*command, vassal.config.path), timeout=limit, max_bytes=EXEC_OUTPUT_MAX, cwd=vassal.directory)
     except CommandError as error:
         return _reject(
             vassal,
             f"the on-demand command {shlex.join(command)} {error}",
             hint or "run it by hand with the config as its argument",
         )
+    finally:
+        if patience is not None:
+            patience.charge(vassal.config.owner.uid, time.monotonic() - began)
     result = _result(raw, vassal, vassal.config.path)
     if hint and result.is_invalid:
         return replace(result, diagnostics=tuple(replace(one, hint=hint) for one in result.diagnostics))

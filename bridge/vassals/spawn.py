@@ -126,10 +126,15 @@ def spawn_spec(vassal: Vassal, defaults: SpawnDefaults) -> SpawnSpec | Diagnosti
         group=group,
         drops_groups=drops_groups,
         capabilities=tuple(f"CAP_{name.upper()}" for name in _capabilities(settings)),
-        start_hook=(*prefix, _path(start), vassal.name) if start else (),
-        stop_hook=(_path(stop), vassal.name) if stop else (),
+        start_hook=(*prefix, _path(start), _argument(vassal)) if start else (),
+        stop_hook=(_path(stop), _argument(vassal)) if stop else (),
         tenant=owner.uid if settings.emperor_tyrant else None,
     )
+
+
+def _argument(vassal: Vassal) -> str:
+    """Return what a hook is given: the vassal's name, or its path where the hook would take the name for an option."""
+    return vassal.config.path if vassal.name.startswith("-") else vassal.name
 
 
 def find_binary(settings: Settings) -> str:

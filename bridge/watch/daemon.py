@@ -8,9 +8,11 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.diagnostics import BridgeError, Diagnostic, errors
+from bridge.reconcile.actual import ActualState
 from bridge.reconcile.run import RunOptions, Scope
-from bridge.vassals.guard import internal_problem, is_unexpected
+from bridge.reconcile.sockets import lost_sockets
+from bridge.vassals.guard import Guard, internal_problem, is_unexpected
 from bridge.watch.affected import known_scope, scope_of
 from bridge.watch.configuration import Configuration
 from bridge.watch.inotify import FileWatch
@@ -65,7 +67,9 @@ class Daemon:
         self._files = FileWatch()
         loaded = self._configuration.current
         self._paths = WatchedPaths(loaded.reconciler.monitors, loaded.settings, loaded.configuration)
-        self._units = UnitSource(manager, changed=self._unit_changed, socket_failed=lambda: self.touch(None))
+        self._units = UnitSource(
+            manager, changed=self._unit_changed, socket_failed=lambda: self.touch(None), reloaded=self._look_for_lost
+        )
         manager.while_waiting(self._service.alive)
         self._signals = SignalSource(stop=self.stop, reload=self._request_reload)
         self._sources: list[EventSource] = [
@@ -153,6 +157,13 @@ class Daemon:
         self._notifier.unit_changed(change)
         self._late.unit_changed(change)
 
+    def _look_for_lost(self) -> None:
+        """Have all vassals reconciled if a daemon-reload has closed a socket: systemd itself does not see that."""
+        installed = self._configuration.current.reconciler.cache.installed(())
+        actual = ActualState(installed=installed, states=self._manager.units())
+        if lost_sockets(actual, self._manager, Guard()):
+            self.touch(None)
+
     def _attempt(self, scope: Scope) -> None:
         """Reconcile. An exception that nobody expected is reported, and the daemon lives on and tries again."""
         try:
@@ -219,9 +230,11 @@ class Daemon:
         self._service.ready()
         for change in changes:
             self._unit_changed(change)
+        if self._manager.was_reloaded():
+            self._look_for_lost()
         if planned.scope.is_all:
             self._whole_runs.ran(time.monotonic() - began)
-        return _Outcome(is_ok=not problems, is_whole=planned.scope.is_all, new_folders=new_folders)
+        return _Outcome(is_ok=not errors(problems), is_whole=planned.scope.is_all, new_folders=new_folders)
 
     def _prepare(self, planned: PlannedRun) -> None:
         """Follow the units before the first change, and expect the end of those that will be removed."""

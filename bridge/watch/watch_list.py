@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from bridge.config.settings import RuleKind
+from bridge.diagnostics import Diagnostic, Severity
 from bridge.host.links import readlink
 from bridge.host.path_watch import WatchList
 from bridge.model.address import UnixAddress
@@ -17,11 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from bridge.config.settings import Settings
-    from bridge.diagnostics import Diagnostic
     from bridge.model.vassal import Vassal
     from bridge.monitors.base import Monitor
     from bridge.reconcile.desired import Desired
     from bridge.reconcile.run import PlannedRun
+
+LINK_FOLDERS = 1000
+"""Folders that are watched at most for the symlinks of one owner, who is not root: the kernel has a limit for all."""
 
 
 class WatchedPaths:
@@ -55,12 +59,12 @@ class WatchedPaths:
         else:
             self._forget_sockets(planned)
             before = set(self.names)
-        add_links(self._list, self._settings, planned.desired, guard)
+        cut = add_links(self._list, self._settings, planned.desired, guard)
         self.vassal_folders = (self.vassal_folders & before) | (self.names.keys() - before)
         add_sockets(self._list, planned.desired, guard)
         made = (s.address.path for s in planned.conflicts.accepted if isinstance(s.address, UnixAddress))
         self._sockets |= {path: inode for path in made if (inode := _inode(path))}
-        return tuple(guard.problems.values())
+        return (*guard.problems.values(), *cut)
 
     def is_unchanged_socket(self, path: str) -> bool:
         """Return whether the path has the socket that systemd made there: its creation is no news."""
@@ -99,15 +103,38 @@ def base_list(monitors: Iterable[Monitor], settings: Settings, configuration: It
     return watch_list
 
 
-def add_links(watch_list: WatchList, settings: Settings, desired: Desired, guard: Guard) -> None:
-    """Watch the targets of configs and rule files that are symlinks: only these can be outside the watched folders."""
+def add_links(watch_list: WatchList, settings: Settings, desired: Desired, guard: Guard) -> list[Diagnostic]:
+    """Watch the targets of configs and rule files that are symlinks: only these can be outside the watched folders.
+
+    One owner's links may lead through ``LINK_FOLDERS`` folders. Returns a warning for each vassal whose links would
+    lead through more: a change there is noticed at the next run of all vassals.
+    """
+    cut: list[Diagnostic] = []
+    folders: Counter[int] = Counter()
     rule = settings.on_demand_rule
     suffixes = ("", rule.value) if rule.kind is RuleKind.EXTENSION else ("",)
     for vassal in _vassals(desired):
+        owner = vassal.config.owner.uid
         with guard.of(vassal):
             for path in (vassal.config.path + suffix for suffix in suffixes):
-                if os.path.islink(path):
-                    watch_list.file(path)
+                if not os.path.islink(path):
+                    continue
+                if owner and folders[owner] >= LINK_FOLDERS:
+                    cut.append(_unwatched(vassal))
+                    break
+                before = len(watch_list.names)
+                watch_list.file(path)
+                folders[owner] += len(watch_list.names) - before
+    return cut
+
+
+def _unwatched(vassal: Vassal) -> Diagnostic:
+    return vassal.problem(
+        "links-unwatched",
+        f"symlinks of its owner lead through more than {LINK_FOLDERS} folders, so this one's target is not watched",
+        "put the configs into few folders; a change of the target counts when any other change has all vassals read",
+        severity=Severity.WARNING,
+    )
 
 
 def add_sockets(watch_list: WatchList, desired: Desired, guard: Guard) -> None:

@@ -154,3 +154,20 @@ def test_a_vassal_that_cannot_be_started_costs_little(machine: Machine, broken: 
         broken.app("uwsgi", f"/run/wake-{kind}.sock")
     for kind in DROP_INS.keys() - {"assertion", "condition", "masked"}:
         machine.wait_unit(f"vassal-always\\x2d{kind}.service", "ActiveState", "active")
+
+
+def test_status_check_and_the_journal_say_why(machine: Machine, watch: Bridge) -> None:
+    folder = "/etc/systemd/system/vassal-a.service.d"
+    machine.write(f"{folder}/env.conf", "[Service]\nEnvironmentFile=/srv/missing\n")
+    machine.cleanups.append(lambda: machine.remove(folder))
+    machine.run("systemctl", "daemon-reload")
+    watch.vassal("a.ini", address="/run/a.sock")
+    watch.wait("a", "listening")
+    ask(machine, "a", 60)
+    reason = f"its EnvironmentFile /srv/missing is missing, from drop-in {folder}/env.conf:2"
+    watch.told(rf"a\.ini: throttled: next attempt in 4 s: {reason}")
+    assert watch.status()["a.ini"]["problem"] == f"systemd cannot start it: {reason}"
+    checked = watch.run("check", status=1).stdout
+    assert (
+        f"{folder}/env.conf:2: error: systemd cannot start it: its EnvironmentFile /srv/missing is missing" in checked
+    )

@@ -62,13 +62,24 @@ def test_each_kind_is_found_with_its_place(etc: Path, setting: str, reason: str)
 @pytest.mark.parametrize(
     "setting",
     [
-        "EnvironmentFile=-/no/x", "EnvironmentFile=/no/x\nEnvironmentFile=", "EnvironmentFile=/no/%i",
-        "ReadWritePaths=-/no/y", "ReadWritePaths=+/etc", "WorkingDirectory=~",
-        "WorkingDirectory=/no\nWorkingDirectory=/", "User=no-such-user\nUser=root", "ExecStartPre=-/no/app", "ExecStartPre=app", "ConditionPathExists=|/no/c",  # noqa: E501
-        "ConditionPathExists=/no/c\nConditionPathExists=", "AssertPathExistsGlob=/etc/pass*",
-        "EnvironmentFile=\\\n  /etc/passwd", "#EnvironmentFile=/no/x", "Requires=absent.service",
+        "EnvironmentFile=-/no/x",
+        "EnvironmentFile=/no/x\nEnvironmentFile=",
+        "EnvironmentFile=/no/%i",
+        "EnvironmentFile=\\\n  /etc/passwd",
+        "#EnvironmentFile=/no/x",
+        "ReadWritePaths=-/no/y",
+        "ReadWritePaths=+/etc",
+        "WorkingDirectory=~",
+        "WorkingDirectory=/no\nWorkingDirectory=/",
+        "User=no-such-user\nUser=root",
+        "ExecStartPre=-/no/app",
+        "ExecStartPre=app",
+        "ConditionPathExists=|/no/c",
+        "ConditionPathExists=/no/c\nConditionPathExists=",
+        "AssertPathExistsGlob=/etc/pass*",
+        "Requires=absent.service",
     ],
-)  # fmt: skip
+)
 def test_what_systemd_accepts_is_no_obstacle(etc: Path, setting: str) -> None:
     drop_in(etc, f"[Service]\n{setting}\n")
     assert found(etc) == []

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.config.settings import Settings
+from bridge.host.links import readlink
 from bridge.host.path_watch import EVERYTHING, WatchList
 from bridge.model.address import UnixAddress
+from bridge.model.vassal import Owner
 from bridge.reconcile.run import Scope
 from bridge.vassals.guard import Guard
-from bridge.watch.watch_list import WatchedPaths, add_links, base_list
+from bridge.watch.watch_list import LINK_FOLDERS, WatchedPaths, add_links, base_list
+from tests.unit.build import make_vassal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +51,7 @@ class FolderMonitor:
 
 def desired_of(*configs: Path) -> Any:
     """Return a desired state with rejected vassals of these configs."""
-    vassals = [SimpleNamespace(config=SimpleNamespace(path=str(config))) for config in configs]
+    vassals = [make_vassal(config.name, folder=str(config.parent), owner=Owner(1001, 1001)) for config in configs]
     return SimpleNamespace(resolved=(), rejections=[SimpleNamespace(vassal=vassal) for vassal in vassals])
 
 
@@ -56,7 +59,7 @@ def planned_of(scope: Scope, *sockets: Path, before: Path | None = None) -> Any:
     """Return a run that accepted vassals with these sockets; one of them had another socket before."""
     accepted = [SimpleNamespace(vassal=None, address=UnixAddress(str(socket))) for socket in sockets]
     for one in accepted:
-        one.vassal = SimpleNamespace(config=SimpleNamespace(path="/nowhere/app.ini"))
+        one.vassal = SimpleNamespace(config=SimpleNamespace(path="/nowhere/app.ini", owner=Owner()))
     installed = {} if before is None else {"app": SimpleNamespace(address=UnixAddress(str(before)))}
     return SimpleNamespace(
         scope=scope,
@@ -187,7 +190,25 @@ def test_a_vassal_that_cannot_be_watched_keeps_no_other_from_being_watched(
     planned = planned_of(Scope.all(), run / "bad.sock", run / "good.sock")
     for one in planned.desired.resolved:
         one.vassal.key = one.vassal.name = one.address.path
-        one.vassal.config.owner = SimpleNamespace(uid=1)
     (problem,) = paths.update(planned)
     assert (problem.code, problem.key) == ("internal", str(run / "bad.sock"))
     assert watched(paths.names, run / "good.sock")
+
+
+def test_one_owners_links_are_watched_within_bounds(tmp_path: Path, vassals: Path) -> None:
+    configs = [vassals / f"m{number}.ini" for number in range(30)]
+    for number, config in enumerate(configs):
+        config.symlink_to("/".join([f"{tmp_path}/deep{number}", *(f"d{at}" for at in range(100)), "x.ini"]))
+    watch_list = WatchList(readlink)
+    cut = add_links(watch_list, Settings(), desired_of(*configs), Guard())
+    assert LINK_FOLDERS <= len(watch_list.names) < LINK_FOLDERS + 200
+    assert {(one.code, one.owner) for one in cut} == {("links-unwatched", 1001)}
+    assert len(cut) == 30 - 10
+    # Another owner's are watched all the same.
+    other = vassals / "other.ini"
+    other.symlink_to(tmp_path / "elsewhere" / "other.skel")
+    desired = desired_of(*configs, other)
+    desired.rejections[-1].vassal = make_vassal("other.ini", folder=str(vassals), owner=Owner(1002, 1002))
+    again = WatchList(readlink)
+    add_links(again, Settings(), desired, Guard())
+    assert watched(again.names, tmp_path / "elsewhere" / "other.skel")

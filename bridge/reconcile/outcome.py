@@ -1,0 +1,74 @@
+"""Check the outcome of a run: whether every vassal listens, or runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bridge.host.files import is_socket
+from bridge.model.address import UnixAddress
+from bridge.model.vassal import Mode
+from bridge.reconcile.sockets import silent_sockets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from bridge.diagnostics import Diagnostic
+    from bridge.model.unit import UnitState
+    from bridge.model.vassal import ResolvedVassal
+    from bridge.systemd.protocol import Manager
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeCheck:
+    """Asks the manager what became of the vassals."""
+
+    manager: Manager
+    reason: Callable[[str], str]
+    """Returns the manager's own words on why a unit failed."""
+
+    def check(self, accepted: Iterable[ResolvedVassal], down: Collection[str]) -> list[Diagnostic]:
+        """Check that every accepted vassal listens, or runs; return what is wrong, in systemd's own words.
+
+        ``down`` are labels of vassals that are meant to be down.
+        """
+        accepted = [one for one in accepted if one.vassal.label not in down]
+        silent = {one.vassal.socket for one in silent_vassals(self.manager, accepted)}
+        states = self.manager.units([u for s in accepted for u in (s.vassal.service, s.vassal.socket)])
+        problems = []
+        for resolved in accepted:
+            on_demand = resolved.mode is Mode.ON_DEMAND
+            unit = resolved.vassal.socket if on_demand else resolved.vassal.service
+            deaf = f"nobody listens on {resolved.address}, though systemd takes {unit} for active"
+            if reason := self._trouble(resolved, unit, states) or (deaf if unit in silent else ""):
+                code = "not-listening" if on_demand else "not-running"
+                problems.append(resolved.vassal.problem(code, reason, f"see: journalctl -u '{unit}'"))
+        return problems
+
+    def _trouble(self, resolved: ResolvedVassal, unit: str, states: Mapping[str, UnitState]) -> str:
+        state = states.get(unit)
+        if state is None or state.load in {"bad-setting", "error", "not-found"}:
+            error = self.manager.properties([unit], "Unit", "LoadError").get(unit, ("", ""))
+            return f"systemd cannot load {unit}: {error[1] or 'it is not there'}"
+        if resolved.mode is Mode.ALWAYS:
+            broken = state.is_down or state.sub.startswith("auto-restart")
+            return f"it does not run: {self._why(unit, state)}" if broken else ""
+        if state.active != "active":
+            return f"its socket {resolved.address} does not listen: {self._why(unit, state)}"
+        if isinstance(resolved.address, UnixAddress) and not is_socket(resolved.address.path):
+            return f"its socket file {resolved.address} is gone, though systemd still listens on it"
+        return ""
+
+    def _why(self, unit: str, state: UnitState) -> str:
+        kind = "Socket" if unit.endswith(".socket") else "Service"
+        result = self.manager.properties([unit], kind, "Result").get(unit, state.sub)
+        return self.reason(unit) or f"systemd says {result}"
+
+
+def silent_vassals(manager: Manager, accepted: Iterable[ResolvedVassal]) -> list[ResolvedVassal]:
+    """Return the vassals whose sockets systemd takes for active while the kernel has none there."""
+    waiting = {one.vassal.socket: one for one in accepted if one.address}
+    states = manager.units(list(waiting)) if waiting else {}
+    active = {unit: one for unit, one in waiting.items() if unit in states and states[unit].active == "active"}
+    spellings = [(unit, [a for a in (one.address, one.canonical_address) if a]) for unit, one in active.items()]
+    return [active[unit] for unit in silent_sockets(manager, spellings)]
