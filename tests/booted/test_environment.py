@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from . import suite
 from .bridge import FOLDER, VASSALS, Bridge, config
 from .suite import PYTHON
 
