@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from bridge.model.unit import UnitChange, UnitState
     from bridge.reconcile.run import PlannedRun
+    from bridge.state.cache import VassalCache
     from bridge.systemd.manager import SystemdManager
     from bridge.watch.configuration import LoadedConfig
     from bridge.watch.notifier import Notifier
@@ -99,7 +100,7 @@ class Daemon:
             BridgeError: the first run failed, or the connection to the service manager broke.
         """
         self._signals.install()
-        self._watch()
+        _watch(self._files, self._paths.names)
         if self._configuration.is_outdated():
             # It changed before it was watched.
             self._reload()
@@ -158,10 +159,7 @@ class Daemon:
         self._late.unit_changed(change)
 
     def _look_for_lost(self) -> None:
-        """Have all vassals reconciled if a daemon-reload has closed a socket: systemd itself does not see that."""
-        installed = self._configuration.current.reconciler.cache.installed(())
-        actual = ActualState(installed=installed, states=self._manager.units())
-        if lost_sockets(actual, self._manager, Guard()):
+        if _has_lost_socket(self._configuration.current.reconciler.cache, self._manager):
             self.touch(None)
 
     def _attempt(self, scope: Scope) -> None:
@@ -223,7 +221,7 @@ class Daemon:
         # its problems already.
         changes = list(self._manager.changes())
         problems += self._paths.update(planned)
-        new_folders, trouble = self._watch()
+        new_folders, trouble = _watch(self._files, self._paths.names)
         problems += trouble
         self._notifier.done(planned, problems)
         self._service.status(self._notifier.summary)
@@ -248,17 +246,24 @@ class Daemon:
             self._manager.listen()
             self._notifier.follow(states())
 
-    def _watch(self) -> tuple[set[str], tuple[Diagnostic, ...]]:
-        """Have the kernel watch all paths; return the folders that are new among them, and what failed."""
-        try:
-            return self._files.watch(self._paths.names), ()
-        except OSError as error:
-            problem = Diagnostic(
-                code="watch-limit",
-                message=f"not all folders can be watched: {error.strerror}",
-                hint="raise fs.inotify.max_user_watches",
-            )
-            return set(), (problem,)
+
+def _watch(files: FileWatch, names: Mapping[str, set[str]]) -> tuple[set[str], tuple[Diagnostic, ...]]:
+    """Have the kernel watch all paths; return the folders that are new among them, and what failed."""
+    try:
+        return files.watch(names), ()
+    except OSError as error:
+        problem = Diagnostic(
+            code="watch-limit",
+            message=f"not all folders can be watched: {error.strerror}",
+            hint="raise fs.inotify.max_user_watches",
+        )
+        return set(), (problem,)
+
+
+def _has_lost_socket(cache: VassalCache, manager: SystemdManager) -> bool:
+    """Tell whether a daemon-reload has closed a vassal's socket: systemd itself does not see that."""
+    actual = ActualState(installed=cache.installed(()), states=manager.units())
+    return bool(lost_sockets(actual, manager, Guard()))
 
 
 def _give_memory_back() -> None:
