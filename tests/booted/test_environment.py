@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from . import suite
 from .bridge import FOLDER, VASSALS, Bridge, config
 from .suite import PYTHON
 
