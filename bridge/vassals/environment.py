@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 _RANDOM = ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")
 """Variables that have another value at each start."""
-_PRESSURE = ("MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE")
 _PRESSURE_SINCE = 254
 """The version of systemd from which services are told how to watch for pressure on their memory."""
+_USER_SINCE = 255
+"""The version from which a service without ``User=`` is told that it is root's."""
+_MANAGER_SINCE = 258
+"""The version from which a user's service is told of its manager in another way, too."""
 _USUAL = {"LANG": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 """What the service manager gives every service by default."""
 
@@ -54,9 +57,15 @@ class Environments:
         asked = self._manager.own_properties("Environment", "Version") if self._manager else {}
         passed_on = dict(one.split("=", 1) for one in asked.get("Environment", ()) if "=" in one)
         passed_on = passed_on or _USUAL | (_session() if self._user_manager else {})
-        names = (*_RANDOM, "MANAGERPID") if self._user_manager else _RANDOM
-        if (version := re.match(r"[0-9]+", asked.get("Version", ""))) and int(version[0]) >= _PRESSURE_SINCE:
-            names = (*names, *_PRESSURE)
+        found = re.match(r"[0-9]+", asked.get("Version", ""))
+        version = int(found[0]) if found else 0
+        names = [*_RANDOM]
+        if version >= _PRESSURE_SINCE:
+            names += ["MEMORY_PRESSURE_WATCH", "MEMORY_PRESSURE_WRITE"]
+        if self._user_manager:
+            names += ["MANAGERPID", "MANAGERPIDFDID"] if version >= _MANAGER_SINCE else ["MANAGERPID"]
+        elif version >= _USER_SINCE:
+            passed_on["USER"] = "root"
         runtime = passed_on.get("XDG_RUNTIME_DIR", "") if self._user_manager else "/run"
         return {**passed_on, "NOTIFY_SOCKET": f"{runtime}/systemd/notify", **{name: unknown(name) for name in names}}
 

@@ -48,6 +48,16 @@ FORMATS = (
     Case(name="relativelink", text=Link("../relative.ini"), files={"../relative.ini": INI}),
     Case(name="brokenlink", text=Link("FOLDER/nowhere.ini"), waits=False, broken=True, touch=False),
     Case(name="brokensection", text=f"[other]\n{HEAD}", broken=True, touch=False),
+    Case(name="uppersection", text=f"[uWSGI]\n{HEAD}", broken=True, touch=False),
+    Case(name="nosection", text=HEAD, broken=True, touch=False),
+    Case(name="byteordermark", text=f"\ufeff{INI}", broken=True, touch=False),
+    Case(
+        name="flowyaml",
+        file="flow.yaml",
+        text=f"uwsgi: {{plugin: python3, wsgi-file: {APP}}}\n",
+        broken=True,
+        touch=False,
+    ),
     Case(name="badoption", text=f"{INI}no-such-option = 1\nstrict = true\n", broken=True, touch=False),
     Case(name="unknownoption", text=f"{INI}no-such-option = 1\n"),
     Case(name="empty", text="", broken=True, touch=False),
@@ -75,6 +85,10 @@ ADDRESSES = (
     ini("chmod666", "chmod-socket = 666"),
     ini("chmod600", "chmod-socket = 600"),
     ini("chown", "chown-socket = www-data:www-data"),
+    ini("chownnogroup", "chown-socket = www-data:"),
+    ini("chownnouser", "chown-socket = :www-data"),
+    ini("chownnumbers", "chown-socket = 33:1"),
+    ini("chownblanks", "chown-socket = www-data : www-data", broken=True, touch=False),
     ini("listen", "listen = 64"),
 )
 
@@ -219,6 +233,34 @@ GROUPS = (
             Case(name="directory", file="directory.ini/inner.ini", waits=False, broken=True),
             Case(name="hidden", file=".hidden.ini", waits=False, broken=True),
             ini("magic", "env = CASE_NAME=%n", "env = CASE_FILE=%p", "env = CASE_STEM=%s", "env = CASE_FOLDER=%d"),
+        ),
+    ),
+    Group(
+        name="pattern",
+        emperor="FOLDER/[^_]*[!0-9].ini",
+        names_are_paths=True,
+        lines=(RULE,),
+        cases=(
+            ini("plain"),
+            Case(name="underscore", file="_off.ini", waits=False, broken=True),
+            Case(name="digit", file="off1.ini", waits=False, broken=True),
+            Case(name="bracket", file="x[1].ini"),
+            Case(name="hidden", file=".hidden.ini", waits=False, broken=True),
+            Case(name="notascii", file="bücher.ini"),
+        ),
+    ),
+    Group(
+        name="values",
+        lines=(
+            RULE,
+            "emperor-throttle = 0",
+            "emperor-max-throttle = 2000 ; two seconds",
+            "emperor-tyrant = false",
+            "env = ALONE",
+        ),
+        cases=(
+            ini("plain"),
+            Case(name="broken", text=f"{INI}strict = true\nno-such-option = 1\n", broken=True, touch=False),
         ),
     ),
     Group(

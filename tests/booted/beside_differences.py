@@ -13,6 +13,7 @@ AGAIN = "it ends at once, as uWSGI has nothing to serve: ours has units that say
 WRONG_VARIABLE = "unsetenv() moves the next variable to where the Emperor still reads, and it renames that one instead"
 MASTER_ARGUMENT = "the bridge adds --master, which uWSGI under an Emperor does by itself"
 LEAKED = "the Emperor's own name for itself reaches its vassals; ours have the one the wrapper starts them by"
+NO_OWNER = "uWSGI finds no such user, and ends at each start; check says so before anybody asks"
 HALF_A_LINE = "what follows a tab in a rule is a mistake: we say so instead of guessing that it is a comment"
 NAMELESS = "a unit needs a name, and this config has none before its extension; check says so"
 COLON = "the Emperor takes the colon for one of a broodlord's, and stops the vassal again; check says it"
@@ -98,6 +99,24 @@ DIFFERENCES: tuple[Difference, ...] = (
     Difference(cases="*", aspect="access", emperor="666 0:0", bridge="660 0:0", reason=ACCESS),
     Difference(cases="addresses/chmod600", aspect="access", emperor="666 0:0", bridge="600 0:0", reason=ACCESS),
     Difference(cases="addresses/chown", aspect="access", emperor="666 0:0", bridge="660 33:33", reason=ACCESS),
+    Difference(cases="addresses/chownnogroup", aspect="access", emperor="666 0:0", bridge="660 33:0", reason=ACCESS),
+    Difference(cases="addresses/chownnouser", aspect="access", emperor="666 0:0", bridge="660 0:33", reason=ACCESS),
+    Difference(cases="addresses/chownnumbers", aspect="access", emperor="666 0:0", bridge="660 33:1", reason=ACCESS),
+    Difference(cases="addresses/chownblanks", aspect="first", emperor="waits", bridge="none", reason=NO_OWNER),
+    Difference(
+        cases="addresses/chownblanks",
+        aspect="access",
+        emperor="666 0:0",
+        bridge="FileNotFoundError",
+        reason=NO_OWNER,
+    ),
+    Difference(
+        cases="addresses/chownblanks",
+        aspect="its address after removal",
+        emperor="ConnectionRefusedError",
+        bridge=None,
+        reason=GONE,
+    ),
     Difference(cases="unprivileged/*", aspect="access", emperor="666 33:33", bridge="660 33:33", reason=ACCESS),
     Difference(cases="addresses/abstract", aspect="answer", emperor="none", bridge="of the app", reason=BINDS_NOTHING),
     Difference(

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 HOME = "/home/ursula"
-EACH_START = {"INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "MANAGERPID"}
+EACH_START = {"INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "MANAGERPID"} | {
+    "MANAGERPIDFDID",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+}
 ASSUMED = """
 import json, sys
 from bridge.config.paths import make_paths

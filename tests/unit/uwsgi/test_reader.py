@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -128,9 +128,9 @@ def test_include_of_something_else_names_the_line(tmp_path: Path) -> None:
         assert (caught.value.path, caught.value.line) == (str(path), 2)
 
 
-def rejection(path: Path | str, **more: Any) -> ConfigError:
+def rejection(path: Path | str, *, max_bytes: int = reader.MAX_BYTES) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
-        read(str(path), VIEW, **more)
+        read(str(path), VIEW, max_bytes=max_bytes)
     return caught.value
 
 

@@ -76,6 +76,18 @@ def test_the_shell_that_starts_a_tenants_vassal(tmp_path: Path) -> None:
     assert environments.of(replace(SPAWN, tenant=7), str(tmp_path / "v"))["PWD"] == str(tmp_path / "real")
 
 
+def test_newer_versions_tell_of_the_user() -> None:
+    for version, user in (("252.39-1", None), ("254.1", None), ("255", "root"), ("257.8-1", "root")):
+        environments = Environments(manager("A=", version=version), user_manager=False)
+        assert environments.of(SPAWN, "/v").get("USER") == user
+        spawn = replace(SPAWN, user="www-data")
+        assert environments.login(spawn)["USER"] == "www-data"
+    for version, names in (("257", {"MANAGERPID"}), ("258", {"MANAGERPID", "MANAGERPIDFDID"})):
+        found = Environments(manager("A=", version=version), user_manager=True).of(SPAWN, "/v")
+        assert {name for name in found if name.startswith("MANAGER")} == names
+        assert "USER" not in found
+
+
 def test_newer_versions_tell_of_pressure() -> None:
     assert "MEMORY_PRESSURE_WATCH" in Environments(manager("A=", version="257.8-1"), user_manager=False).of(SPAWN, "/v")
     assert "MEMORY_PRESSURE_WATCH" not in Environments(manager("A="), user_manager=False).of(SPAWN, "/v")
