@@ -147,6 +147,22 @@ def test_a_pause_is_reported_with_its_length_once_it_has_begun(notifier: Notifie
     assert journal.take() == []
 
 
+def test_a_pause_after_a_start_without_a_process_says_why(journal: Journal, tracker: FakeTracker) -> None:
+    del tracker
+    reasons = {"vassal-app.service": "its EnvironmentFile /x is missing"}
+    notifier = Notifier(user_manager=False, pause=lambda _: 4, obstacle=lambda service: reasons.get(service, ""))
+    notifier.done(planned({"app": "app.ini", "other": "other.ini"}), ())
+    for unit in ("pause-vassal-app.service", "pause-vassal-other.service", "pause-vassal-stranger.service"):
+        for state in ("activating", "activating", "inactive"):
+            notifier.unit_changed(UnitChange(unit, "Unit", {"ActiveState": state}))
+    assert journal.take() == [
+        "app.ini: next attempt in 4 s: its EnvironmentFile /x is missing",
+        "other.ini: next attempt in 4 s",
+    ]
+    notifier.unit_changed(UnitChange("pause-vassal-other.service", "Unit", {"ActiveState": "activating"}))
+    assert journal.take() == ["other.ini: next attempt in 4 s"]
+
+
 def test_a_problem_that_stays_is_reported_once(notifier: Notifier, journal: Journal) -> None:
     staying, passing = problem("stays", "k"), problem("passes", "k")
     notifier.done(planned({}, diagnostics=(staying, passing)), ())
