@@ -11,7 +11,6 @@ the victim's next change within seconds.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from .container import HERE
 from .machine import Machine, MachineError
 from .process import Lines, kill
 from .snapshot import Seen, walk
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     import subprocess
@@ -154,7 +154,7 @@ class Attack:
 
     def mallory(self, script: str, *arguments: str, timeout: float = soak.times(120)) -> str:
         """Run a Python script as mallory to its end; return what it printed."""
-        return self.machine.run(sys.executable, "-c", script, *arguments, user=MALLORY, timeout=timeout).stdout
+        return self.machine.run(PYTHON, "-c", script, *arguments, user=MALLORY, timeout=timeout).stdout
 
     def put(self, user: str, path: str, text: str) -> None:
         """Have a user write a file, whole or not at all."""
@@ -226,7 +226,7 @@ class Attack:
         found = {}
         for path, seen in walk(upper, lambda path: path[len(upper) :] in LEFT_OUT_UPPER, lambda _path: True):
             found[path[len(upper) :] or "/"] = seen
-        argv = (sys.executable, str(HERE / "snapshot.py"), "/run", "/tmp", "/dev/shm")
+        argv = (PYTHON, str(HERE / "snapshot.py"), "/run", "/tmp", "/dev/shm")
         inside = json.loads(self.machine.run(*argv, input="\n".join(LEFT_OUT_RUN).encode()).stdout)
         return found | {path: Seen(*seen) for path, seen in inside.items()}
 
@@ -267,7 +267,7 @@ class Attack:
     # The victim's client
 
     def _ask(self) -> None:
-        argv = (sys.executable, str(HERE / "victim_client.py"), self.address, str(UIDS[VICTIM]))
+        argv = (PYTHON, str(HERE / "victim_client.py"), self.address, str(UIDS[VICTIM]))
         self._client = self.machine.popen(*argv)
         self._lines = Lines(self._client.stdout)
 
@@ -310,7 +310,9 @@ class Attack:
         machine = self.machine
         for name, uid in UIDS.items():
             machine.run("useradd", "--uid", str(uid), "--user-group", "--create-home", "--shell", "/bin/sh", name)
-            machine.cleanups.append(partial(machine.run, "userdel", "--remove", name, check=False))
+            machine.cleanups.append(
+                partial(machine.run, "sh", "-c", f"pkill -KILL -u {name}; userdel --remove --force {name}")
+            )
             machine.run("chmod", "755", f"/home/{name}")
             machine.cleanups.append(partial(self._end_all, name))
         machine.write(APP, APP_TEXT)

@@ -7,13 +7,13 @@ with asked(machine, "/run/a.sock", "127.0.0.1:9000"):
 from __future__ import annotations
 
 import json
-import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from .container import HERE
 from .process import Lines, kill
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ print(json.dumps([asked, wrong]), flush=True)
 @contextmanager
 def asked(machine: Machine, *addresses: str) -> Iterator[None]:
     """Ask all these sites as long as the block lasts, but so often at least; each must answer each time."""
-    process = machine.popen(sys.executable, "-c", ASK, *addresses)
+    process = machine.popen(PYTHON, "-c", ASK, *addresses)
     try:
         lines = Lines(process.stdout)
         assert lines.next(time.monotonic() + 30) == "asking"

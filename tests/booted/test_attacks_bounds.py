@@ -111,6 +111,8 @@ def test_an_app_that_neither_ends_nor_is_quiet(attack: Attack, how: str) -> None
         assert attack.change() < 5
         attack.machine.run("rm", attack.path(MALLORY, "s.ini"), attack.path(MALLORY, "s.ini.socket"), user=MALLORY)
         assert attack.change() < 5
+    # Nothing of his is left when his account is removed.
+    attack.machine.wait_unit("vassal-s.service", "ActiveState", "inactive", 30)
 
 
 @pytest.mark.parametrize("attack", ["shared"], indirect=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import pytest
 from .attack import EVIL, LOOT, MALLORY, ROUNDS, UIDS, VICTIM, config, make_attack
 from .bridge import VASSALS
 from .process import Lines, kill
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     import subprocess
@@ -191,7 +191,7 @@ def test_what_else_he_puts_beside_the_victims_config(always: Attack) -> None:
 
 def start(attack: Attack, script: str, *arguments: str) -> tuple[subprocess.Popen[bytes], Lines]:
     """Start a script as mallory, and return when it says that it is ready."""
-    process = attack.machine.popen(sys.executable, "-c", script, *arguments, user=MALLORY)
+    process = attack.machine.popen(PYTHON, "-c", script, *arguments, user=MALLORY)
     lines = Lines(process.stdout)
     assert lines.next(deadline()) == "ready"
     return process, lines

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .attack import BAIT, MALLORY, ROUNDS, SOCKETS, UIDS, VICTIM, config, make_attack
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from .attack import Attack
@@ -131,7 +131,7 @@ def test_a_folder_that_becomes_his_when_he_logs_in(attack: Attack, name: str) ->
         config = attack.serve(MALLORY, "z.ini", address=f"/run/user/{UIDS[MALLORY]}/{name}")
         attack.change()
         session = ("--quiet", "--wait", "--pipe", "--collect", "--property=PAMName=login", f"--property=User={MALLORY}")
-        argv = (sys.executable, "-c", LOGGED_IN, f"{BAIT}.d", config)
+        argv = (PYTHON, "-c", LOGGED_IN, f"{BAIT}.d", config)
         attack.machine.run("systemd-run", *session, *argv)
 
 
@@ -150,7 +150,7 @@ def test_a_folder_in_a_place_that_everybody_may_write_to(attack: Attack) -> None
 def test_a_path_through_a_process_of_his(attack: Attack) -> None:
     with attack.held():
         attack.machine.run("mkdir", "/tmp/here", user=MALLORY)
-        process = attack.machine.popen(sys.executable, "-c", TURN, "/tmp/here", f"{BAIT}.d", user=MALLORY)
+        process = attack.machine.popen(PYTHON, "-c", TURN, "/tmp/here", f"{BAIT}.d", user=MALLORY)
         attack.machine.cleanups.append(partial(process.communicate, b"\n\n"))
         assert process.stdout is not None
         pid = int(process.stdout.readline())
@@ -254,13 +254,13 @@ def test_ports_that_only_root_may_bind(attack: Attack) -> None:
 
 def test_an_admin_may_have_more_ports_of_roots(attack: Attack) -> None:
     start = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
-    attack.machine.run("sh", "-c", f"echo 9690 >{start}")
+    attack.machine.run("sh", "-c", f"echo 9600 >{start}")
     attack.machine.cleanups.append(lambda: attack.machine.run("sh", "-c", f"echo 1024 >{start}"))
     with attack.held():
-        put_many(attack, {"low": "127.0.0.1:9689", "high": "127.0.0.1:9690"})
+        put_many(attack, {"low": "127.0.0.1:9599", "high": "127.0.0.1:9600"})
         attack.change()
         lines = attack.machine.run("ss", "-Hltn").stdout
-        assert ("127.0.0.1:9690 " in lines, "127.0.0.1:9689 " in lines) == (True, False)
+        assert ("127.0.0.1:9600 " in lines, "127.0.0.1:9599 " in lines) == (True, False)
 
 
 # A14: access control lists
@@ -288,7 +288,7 @@ def test_a_folder_that_he_may_write_to_by_a_list(machine: Machine, where: str, k
     machine.run("mkdir", "-p", top if kind == "default" else folder)
     machine.cleanups.append(lambda: machine.remove(top))
     given = top if where == "the one above" or kind == "default" else folder
-    machine.run(sys.executable, "-c", GIVE, given, access_list(UIDS[MALLORY]).hex(), kind)
+    machine.run(PYTHON, "-c", GIVE, given, access_list(UIDS[MALLORY]).hex(), kind)
     machine.run("mkdir", "-p", folder)
     attack = make_attack(machine, "shared", *(["--tenant-socket-directory", folder] if is_named else []))
     machine.run("mkdir", f"{given}/proof", user=MALLORY)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .attack import BAIT, MALLORY, config
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from .attack import Attack
@@ -71,7 +71,7 @@ def test_nothing_is_read_from_a_pipe_of_his(attack: Attack) -> None:
         pipes = {name: f"/home/mallory/{name}" for name in ("included", "text", "rule", "config.ini")}
         readers = []
         for pipe in pipes.values():
-            process = attack.machine.popen(sys.executable, "-c", FILL, pipe, user=MALLORY)
+            process = attack.machine.popen(PYTHON, "-c", FILL, pipe, user=MALLORY)
             assert process.stdout is not None
             assert process.stdout.readline() == b"180\n"
             readers.append(process)
@@ -91,7 +91,7 @@ def test_a_process_of_his_behind_an_included_path(attack: Attack) -> None:
     """A process can change what these paths lead to, at any time."""
     script = "import os, sys; os.chdir('/home/mallory'); print(os.getpid(), flush=True); sys.stdin.readline()"
     with attack.held():
-        process = attack.machine.popen(sys.executable, "-c", script, user=MALLORY)
+        process = attack.machine.popen(PYTHON, "-c", script, user=MALLORY)
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         attack.put(MALLORY, "/home/mallory/part.ini", "[uwsgi]\nenv = A=b\n")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .bridge import FOLDER, VASSALS, Bridge, config
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -44,7 +44,7 @@ def compare(bridge: Bridge, *given: str, scope: str = "system") -> dict[str, str
     pid = machine.show("vassal-a.service", "MainPID", user=bridge.user)
     text = machine.run("cat", f"/proc/{pid}/environ").stdout
     real = dict(one.split("=", 1) for one in text.split("\0") if one)
-    said = machine.run(sys.executable, "-c", ASSUMED, scope, *given, user=bridge.user).stdout
+    said = machine.run(PYTHON, "-c", ASSUMED, scope, *given, user=bridge.user).stdout
     assumed: dict[str, str] = json.loads(said)
     assert real.keys() == assumed.keys()
     differing = {name for name in real if real[name] != assumed[name]}
