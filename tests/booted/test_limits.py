@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from .bridge import config
 from .container import HERE
 from .machine import message
 from .process import kill
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +31,7 @@ def ask_all(machine: Machine, names: Iterable[str], timeout: int = 120) -> dict[
     clients = {}
     for name in names:
         argv = (str(HERE / "client.py"), f"--timeout={timeout}", "uwsgi", f"/run/{name}.sock")
-        clients[name] = machine.popen(sys.executable, *argv)
+        clients[name] = machine.popen(PYTHON, *argv)
         machine.cleanups.append(partial(kill, clients[name]))
     return clients
 
@@ -110,7 +110,7 @@ def test_one_tenant_leaves_half_of_the_places(machine: Machine, bridge: Bridge) 
         machine.run("chown", f"{owner}:{owner}", path, f"{path}.socket")
     bridge.sync()
     bridge.app("uwsgi", "@a1")
-    client = machine.popen(sys.executable, str(HERE / "client.py"), "--timeout=120", "uwsgi", "@a2")
+    client = machine.popen(PYTHON, str(HERE / "client.py"), "--timeout=120", "uwsgi", "@a2")
     machine.cleanups.append(partial(kill, client))
     machine.wait_unit("vassal-a2.service", "SubState", "start-pre")
     bridge.app("uwsgi", "@b1")
