@@ -92,6 +92,22 @@ def test_an_app_that_ends_as_soon_as_it_is_ready_pauses(machine: Machine, bridge
     assert machine.show("vassal-woken.socket", "ActiveState") == "active"
 
 
+def test_an_admin_may_restart_an_app_as_often_as_he_likes(machine: Machine, bridge: Bridge) -> None:
+    bridge.options += ["--emperor-throttle", "40000"]
+    text = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'systemd-notify --ready; exec sleep infinity'\n"
+    folder = "/etc/systemd/system/vassal-often.service.d"
+    machine.write(f"{folder}/often.conf", text)
+    machine.cleanups.insert(0, lambda: machine.remove(folder))
+    bridge.vassal("often.ini")
+    bridge.sync()
+    for _ in range(8):
+        machine.run("systemctl", "restart", "vassal-often.service", timeout=30)
+    for _ in range(8):
+        machine.run("systemctl", "stop", "vassal-often.service", timeout=30)
+        machine.run("systemctl", "start", "vassal-often.service", timeout=30)
+    assert not machine.exists("/run/emperor-bridge/pauses/vassal-often.service")
+
+
 def test_a_stop_ends_every_pause(machine: Machine, bridge: Bridge) -> None:
     bridge.options += ["--emperor-throttle", "40000"]
     drop_ins = {"user": "[Service]\nUser=no-such-user\n", "closed": "[Unit]\nConditionPathExists=/no\n"}
