@@ -50,8 +50,7 @@ class Throttle:
 
 
 QUICK_ENDS = 3
-"""How often in a row a vassal may end with status 0 within a second of its start before it pauses as after a failure.
-"""
+"""How often in a row a vassal that runs always may end with status 0 within a second before it pauses, too."""
 SETUP_STEPS = 4
 """How many steps the pause grows where systemd could not even begin to run the vassal: only an admin can mend that."""
 DEFAULT_THROTTLE = Throttle()
