@@ -140,10 +140,15 @@ def test_a_pause_is_reported_with_its_length_once_it_has_begun(notifier: Notifie
     for label in ("slow", "fast"):
         notifier.unit_changed(change(f"vassal-{label}.service", Event.THROTTLED))
     assert journal.take() == []
-    for label in ("slow", "fast"):
-        notifier.unit_changed(change(f"pause-vassal-{label}.service"))
+    # Of a new unit the manager sends the state in which it was loaded, too.
+    for state in ("inactive", "active", "active"):
+        for label in ("slow", "fast"):
+            notifier.unit_changed(UnitChange(f"pause-vassal-{label}.service", "Service", {"MainPID": 1}))
+            notifier.unit_changed(UnitChange(f"pause-vassal-{label}.service", "Unit", {"ActiveState": state}))
     assert journal.take() == ["slow: next attempt in 4 s", "fast: throttled"]
-    notifier.unit_changed(change("pause-vassal-slow.service"))
+    # The service may tell it after its pause.
+    notifier.unit_changed(change("vassal-slow.service", Event.THROTTLED))
+    notifier.unit_changed(UnitChange("pause-vassal-slow.service", "Unit", {"ActiveState": "inactive"}))
     assert journal.take() == []
 
 
