@@ -45,6 +45,10 @@ SETTINGS = (
             help="Milliseconds by which the pause grows after each failed start.  [default: 1000]"),
     Setting(name="emperor-max-throttle", metavar="MS", number=True,
             help="Milliseconds of the longest pause.  [default: 180000]"),
+    Setting(name="max-starting", metavar="N", number=True,
+            help="How many vassals may be starting at a time; others wait.  [default: any number]"),
+    Setting(name="max-running", metavar="N", number=True,
+            help="How many vassals may run at a time; others wait.  [default: any number]"),
     Setting(name="emperor-extra-extension", aliases=("emperor-extra-ext",), metavar="EXT", multiple=True,
             help="Files that end in EXT are vassals too; uWSGI gets them by --config."),
     Setting(name="emperor-nofollow", flag=True,
@@ -121,6 +125,8 @@ class Settings:
     emperor_on_demand_exec: str = ""
     emperor_throttle: int = 1000
     emperor_max_throttle: int = 180_000
+    max_starting: int = 0
+    max_running: int = 0
     emperor_extra_extension: tuple[str, ...] = ()
     emperor_nofollow: bool = False
     emperor_tyrant: bool = False

@@ -27,8 +27,10 @@ PAUSE_SCRIPT = "vassals-pause"
 BRAKE = "vassals-brake@.service"
 BRAKE_SCRIPT = "vassals-brake"
 """What an instance of ``vassals-brake@.service`` runs when a start failed. It is no unit either."""
-SCRIPTS = frozenset({PAUSE_SCRIPT, BRAKE_SCRIPT})
-COMMON = (TARGET, STARTER, SOCKETS, SERVICES, SLICE, PAUSE_SCRIPT, BRAKE, BRAKE_SCRIPT)
+LIMIT_SCRIPT = "vassals-limit"
+"""What takes and gives the places for vassals where their number is limited."""
+SCRIPTS = frozenset({PAUSE_SCRIPT, BRAKE_SCRIPT, LIMIT_SCRIPT})
+COMMON = (TARGET, STARTER, SOCKETS, SERVICES, SLICE, PAUSE_SCRIPT, BRAKE, BRAKE_SCRIPT, LIMIT_SCRIPT)
 """The files that exist once, whatever the number of vassals."""
 
 PREFIX = "vassal-"

@@ -17,7 +17,7 @@ from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
 from bridge.reconcile.run import Assessment, PlannedRun, Scope
 from bridge.reconcile.sockets import find_moved_sockets
-from bridge.units.render import RenderContext, Throttle, make_templates, render, render_common
+from bridge.units.render import Limits, RenderContext, Throttle, make_templates, render, render_common
 from bridge.vassals.environment import Environments
 from bridge.vassals.guard import Guard, is_unexpected
 from bridge.vassals.resolve import ResolveContext, unwritable
@@ -164,6 +164,7 @@ class Planner:
             throttle=Throttle(
                 step=-(-self.settings.emperor_throttle // 1000), longest=-(-self.settings.emperor_max_throttle // 1000)
             ),
+            limits=Limits(starting=self.settings.max_starting, running=self.settings.max_running),
             pauses=self.paths.pauses,
             configuration=self.paths.configuration,
         )

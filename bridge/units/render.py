@@ -6,6 +6,7 @@ systemd's own quoting. The mark is put in front here, so that no template of an 
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass, replace
 from traceback import extract_tb
 from typing import TYPE_CHECKING
@@ -49,11 +50,26 @@ class Throttle:
 
 
 QUICK_ENDS = 3
-"""How often in a row a vassal may end with status 0 within a second of its start before it pauses as after a failure.
-"""
+"""How often in a row a vassal that runs always may end with status 0 within a second before it pauses, too."""
 SETUP_STEPS = 4
 """How many steps the pause grows where systemd could not even begin to run the vassal: only an admin can mend that."""
 DEFAULT_THROTTLE = Throttle()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How many vassals may be starting, and how many may run (``max-starting``, ``max-running``). 0: any number."""
+
+    starting: int = 0
+    running: int = 0
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a limit."""
+        return bool(self.starting or self.running)
+
+
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +79,7 @@ class RenderContext:
     templates: Environment
     user_manager: bool = False
     throttle: Throttle = DEFAULT_THROTTLE
+    limits: Limits = NO_LIMITS
     pauses: str = "/run/emperor-bridge/pauses"
     """The folder of the pause notes (:mod:`bridge.state.pauses`)."""
     configuration: str = ""
@@ -99,6 +116,7 @@ def render(resolved: ResolvedVassal, context: RenderContext) -> dict[str, str]:
             brake=brake,
             on_demand=address is not None,
             throttle=context.throttle,
+            limits=context.limits,
             pause=vassal.pause,
             is_usual_pause=vassal.pause == PAUSE_PREFIX + vassal.service,
         ),
@@ -134,6 +152,8 @@ def render_common(context: RenderContext) -> dict[str, str]:
         "throttle": context.throttle,
         "prefix": PAUSE_PREFIX,
         "notes": context.pauses,
+        "limits": context.limits,
+        "places": f"{posixpath.dirname(context.pauses)}/places",
         "slices": SLICES,
         "quick_ends": QUICK_ENDS,
         "setup_steps": SETUP_STEPS,

@@ -76,31 +76,31 @@ class Notifier:
         for event in self._tracker.feed(change.unit, change.interface, change.values):
             if event.event is Event.THROTTLED:
                 # The length of the pause is known once its unit has started.
-                self._throttled[pause_of(event.unit)] = event
+                if (pause := pause_of(event.unit)) not in self._pausing:
+                    self._throttled[pause] = event
             else:
                 self._report(event)
 
     def _pause_changed(self, unit: str, active: object) -> None:
         """Report a pause when it begins. It may follow a failure at which no process of the vassal was started."""
-        event, reason = self._throttled.pop(unit, None), ""
         if active in {"inactive", "failed"}:
             self._pausing.discard(unit)
-        elif active is not None and unit not in self._pausing:
-            self._pausing.add(unit)
-            parts = vassal_unit(unit.removeprefix(PAUSE_PREFIX))
-            if event is None and parts and parts[0] in self._names:
-                event = LifecycleEvent(
-                    label=parts[0],
-                    unit=unit.removeprefix(PAUSE_PREFIX),
-                    event=Event.THROTTLED,
-                    text="next attempt after a pause",
-                )
-                # No process of it was started, so nothing else says why.
-                reason = self._obstacle(event.unit)
-        if event is not None:
-            if (seconds := self._pause(event.label)) is not None:
-                event = replace(event, text=f"next attempt in {seconds:g} s")
-            self._report(replace(event, text=f"{event.text}: {reason}") if reason else event)
+        if active not in {"activating", "active"} or unit in self._pausing:
+            return
+        self._pausing.add(unit)
+        service, reason = unit.removeprefix(PAUSE_PREFIX), ""
+        event = self._throttled.pop(unit, None)
+        if event is None:
+            parts = vassal_unit(service)
+            if parts is None or parts[0] not in self._names:
+                return
+            text = "next attempt after a pause"
+            event = LifecycleEvent(label=parts[0], unit=service, event=Event.THROTTLED, text=text)
+            # No process of it was started, so nothing else says why.
+            reason = self._obstacle(service)
+        if (seconds := self._pause(event.label)) is not None:
+            event = replace(event, text=f"next attempt in {seconds:g} s")
+        self._report(replace(event, text=f"{event.text}: {reason}") if reason else event)
 
     def done(self, planned: PlannedRun, problems: Iterable[Diagnostic]) -> None:
         """Report what a run changed, and the problems that are new since the run before.

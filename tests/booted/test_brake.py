@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PLACE = "/srv/brake"
 WINDOW = 30
 """Seconds in which a vassal that cannot start may cost little."""
-ATTEMPTS, LINES, CPU = 10, 50, 0.05
-"""What each vassal may cost in that time, and what share of a processor PID 1 may take for all of them."""
+ATTEMPTS, LINES, CPU = 10, 50, 0.1
+"""What each vassal may cost in that time, and what share of a processor PID 1 may take for all twenty together."""
 DROP_INS = {
     "assertion": f"[Unit]\nAssertPathExists={PLACE}/file\n",
     "binary": f"[Service]\nExecStart=\nExecStart={PLACE}/uwsgi --ini /srv/vassals/%s.ini\n",

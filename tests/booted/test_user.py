@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .bridge import VASSALS, Bridge, config
-from .suite import COMMAND
+from .container import HERE
+from .process import kill
+from .suite import COMMAND, PYTHON
 
 if TYPE_CHECKING:
     from .machine import Machine, Result
@@ -171,3 +174,24 @@ def test_a_bus_without_systemd_is_as_good_as_none(bridge: Bridge) -> None:
     assert (result.returncode, len(said)) == (1, 1)
     assert said[0].startswith("error: systemd cannot be reached over D-Bus: ")
     machine.run(*alone, *bridge.command("check"))
+
+
+def test_a_users_vassal_that_cannot_start_waits_for_its_pause(ursula: Bridge) -> None:
+    machine = ursula.machine
+    drop_ins = {"env": "[Service]\nEnvironmentFile=%h/file", "closed": "[Unit]\nConditionPathExists=%h/file"}
+    files = {f"{UNITS}/vassal-{name}.service.d/x.conf": f"{text}\n" for name, text in drop_ins.items()}
+    machine.run("mkdir", "-p", UNITS, user="ursula")
+    machine.write_many(files, owner="ursula")
+    for name in drop_ins:
+        ini = f"{FOLDER}/{name}.ini"
+        machine.write_many({f"{ini}.socket": f"{HOME}/{name}", ini: config()}, owner="ursula")
+    ursula.sync()
+    for name in drop_ins:
+        asked = machine.popen(PYTHON, str(HERE / "client.py"), "--timeout=60", "uwsgi", f"{HOME}/{name}", user="ursula")
+        machine.cleanups.append(partial(kill, asked))
+        machine.wait_unit(f"pause-vassal-{name}.service", "ActiveState", "activating", user="ursula")
+    assert {ursula.status()[f"{name}.ini"]["state"] for name in drop_ins} == {"failed"}
+    machine.write(f"{HOME}/file", "", owner="ursula")
+    for name in drop_ins:
+        machine.wait_unit(f"vassal-{name}.socket", "ActiveState", "active", user="ursula")
+        ursula.app("uwsgi", f"{HOME}/{name}")

@@ -60,6 +60,8 @@ vassals-start-hook = /start
 vassals-stop-hook = /stop
 env = UWSGI_VASSAL_THREADS=2
 chdir = /srv
+max-starting = 8
+max-running = 100
 tenant-socket-directory = /run/uwsgi
 tenant-socket-groups = www-data
 tenant-first-port = 80
@@ -103,6 +105,8 @@ def test_every_setting(tmp_path: Path) -> None:
         vassals_stop_hook="/stop",
         env=("UWSGI_VASSAL_THREADS=2",),
         chdir="/srv",
+        max_starting=8,
+        max_running=100,
         tenant_socket_directory=("/run/uwsgi",),
         tenant_socket_groups=("www-data",),
         tenant_first_port=80,

@@ -90,3 +90,9 @@ def test_an_entry_is_read_from_its_fields() -> None:
     assert parse_entry(killed, user_manager=False) == (
         entry(SystemdMessage.EXITED, 5, killed_by=9, result="signal", is_main=False)
     )
+
+
+def test_an_exit_with_0_of_an_app_that_could_not_say_that_it_was_ready_is_no_failure() -> None:
+    assert history(entry(SystemdMessage.FAILURE, 7, result="protocol")) == History(last_idle_exit=7)
+    told = history(entry(SystemdMessage.EXITED, 5, exited=1), entry(SystemdMessage.FAILURE, 7, result="exit-code"))
+    assert (told.last_failure, told.failure) == (5, "exited with status 1 before it was ready")

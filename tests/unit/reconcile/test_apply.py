@@ -264,3 +264,18 @@ def test_object_paths() -> None:
     assert object_path("vassal-a.service") == f"{root}/vassal_2da_2eservice"
     assert object_path("7.target") == f"{root}/_37_2etarget"
     assert object_path("é_") == f"{root}/_c3_a9_5f"
+
+
+def test_an_app_that_never_says_that_it_is_ready_is_reloaded_by_a_signal() -> None:
+    world = synced(ON_DEMAND, OTHER)
+    world.states["vassal-a.service"] = UnitState(load="loaded", active="activating", sub="start")
+    world.states["vassal-b.service"] = RUNNING
+    world.outdated = frozenset({"a", "b"})
+    assert calls(world, ON_DEMAND, OTHER) == ["reload vassal-b.service", "hang-up vassal-a.service"]
+
+
+def test_a_retry_resets_a_failure_before_it_ends_the_pause() -> None:
+    world = synced(ON_DEMAND)
+    world.states |= {"vassal-a.service": FAILED, "pause-vassal-a.service": RUNNING}
+    world.executor().retry(["vassal-a.service"])
+    assert world.calls == [("reset-failed", ("vassal-a.service",)), ("stop", ("pause-vassal-a.service",))]

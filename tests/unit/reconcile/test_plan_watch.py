@@ -10,7 +10,7 @@ from bridge.model.change import Verb
 from bridge.model.unit import UnitState
 from bridge.model.unit_names import TARGET, pause_of
 from bridge.reconcile.conflicts import find_conflicts
-from tests.unit.build import World, make_desired, make_resolved, plan_for
+from tests.unit.build import DEAD, LISTENING, World, make_desired, make_resolved, plan_for
 
 if TYPE_CHECKING:
     from bridge.model.vassal import ResolvedVassal
@@ -89,3 +89,23 @@ def test_most_vassals_gone_at_once_are_not_removed(there: int, stay: int, *, gua
     careful = plan_for(conflicts, actual, is_guarded=True)
     assert careful.is_empty == guarded
     assert [d.code for d in careful.diagnostics] == (["mass-removal"] if guarded else [])
+
+
+def test_a_socket_that_was_restarted_under_its_app_is_made_anew() -> None:
+    world = synced()
+    world.connect("vassal-a.service")
+    world.states["vassal-a.socket"] = DEAD
+    plan = world.plan(make_desired(ON_DEMAND))
+    assert (plan.stop, plan.start) == (("vassal-a.service",), ("vassal-a.socket",))
+    assert verbs(plan) == [Verb.MENDED]
+    world.apply(plan)
+    assert world.states["vassal-a.socket"] == LISTENING
+    assert world.plan(make_desired(ON_DEMAND)).is_empty
+
+
+def test_a_socket_that_an_admin_stopped_under_its_app_stays_stopped_while_the_daemon_watches() -> None:
+    world = synced()
+    world.connect("vassal-a.service")
+    world.states["vassal-a.socket"] = DEAD
+    world.stopped_by_admin = frozenset({"vassal-a.socket"})
+    assert world.plan(make_desired(ON_DEMAND)).is_empty

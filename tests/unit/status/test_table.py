@@ -153,6 +153,23 @@ def test_a_vassal_without_entries_has_an_empty_history() -> None:
     assert Histories().of("vassal-a.service") == Histories().of(None) == UNKNOWN
 
 
+def test_one_that_pauses_has_failed_whatever_its_socket_says() -> None:
+    activating = UnitState(load="loaded", active="activating", sub="start")
+    failed = UnitState(load="loaded", active="failed", sub="failed")
+    states = {
+        "vassal-a.service": failed,
+        "vassal-a.socket": TRIGGERED,
+        "pause-vassal-a.service": activating,
+        "vassal-b.service": DOWN,
+        "vassal-b.socket": TRIGGERED,
+        "vassal-c.socket": failed,
+        "pause-vassal-c.service": activating,
+    }
+    found = rows(*(installed(label, f"@{label}") for label in "abc"), states=states)
+    # The second waits for what it is ordered after.
+    assert [row.state for row in found] == [State.FAILED, State.STARTING, State.FAILED]
+
+
 def test_where_a_drop_in_has_a_socket_listen_is_shown() -> None:
     moved = Listening(addresses=(parse_address("@x", base="/"), parse_address(":80", base="/")), drop_ins=("/d.conf",))
     states = {"vassal-a.socket": LISTENING, "vassal-b.socket": LISTENING}

@@ -29,7 +29,7 @@ from bridge.model.unit import Mark
 from bridge.model.unit_names import COMMON, SCRIPTS, SUB_SLICE, EscapeError, slice_of, starter_of
 from bridge.model.vassal import ResolvedVassal, SocketAccess
 from bridge.units.marker import FORMAT, marked, read_mark
-from bridge.units.render import RenderContext, make_templates, render, render_common
+from bridge.units.render import Limits, RenderContext, make_templates, render, render_common
 from tests.unit.build import SHIPPED, context, make_resolved
 
 if TYPE_CHECKING:
@@ -239,3 +239,35 @@ def test_all_slices_have_names_the_bridge_knows(label: str) -> None:
 def test_the_starters_of_units() -> None:
     assert re.fullmatch(r"vassals-sockets@[0-9a-f]\.target", starter_of("vassal-a.socket"))
     assert starter_of("vassal-a.service") == "vassals-services.target"
+
+
+def test_only_limits_that_are_set_cost_a_start_anything() -> None:
+    resolved = make_resolved("a.ini", address="/run/a.sock")
+
+    def commands(limits: Limits) -> list[str]:
+        text = render(resolved, replace(context(), limits=limits))["vassal-a.service"]
+        return [line.partition("=")[0] for line in text.splitlines() if "vassals-limit" in line]
+
+    assert commands(Limits()) == []
+    assert commands(Limits(running=5)) == ["ExecStartPre", "ExecStopPost"]
+    assert commands(Limits(starting=5)) == ["ExecStartPre", "ExecStartPost", "ExecStopPost"]
+
+
+def test_a_place_is_given_back_before_the_pause_and_belongs_to_the_tenant() -> None:
+    resolved = make_resolved("a.ini", address="/run/a.sock")
+    resolved = replace(resolved, spawn=replace(resolved.spawn, tenant=1001))
+    text = render(resolved, replace(context(), limits=Limits(starting=2, running=3)))["vassal-a.service"]
+    lines = [line for line in text.splitlines() if line.startswith("ExecSt") and "%Y/" in line]
+    assert [line.partition("/bin/sh ")[2] for line in lines] == [
+        "%Y/vassals-limit take %n 1001",
+        "%Y/vassals-limit ready %n 1001",
+        "%Y/vassals-limit end %n 1001",
+        "%Y/vassals-pause %n",
+    ]
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(running=3), Limits(starting=2), Limits(starting=2, running=3)])
+def test_the_script_of_limits_is_valid(tmp_path: Path, limits: Limits) -> None:
+    script = tmp_path / "script"
+    script.write_text(render_common(replace(context(), limits=limits))["vassals-limit"])
+    assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0

@@ -140,11 +140,32 @@ def test_a_pause_is_reported_with_its_length_once_it_has_begun(notifier: Notifie
     for label in ("slow", "fast"):
         notifier.unit_changed(change(f"vassal-{label}.service", Event.THROTTLED))
     assert journal.take() == []
-    for label in ("slow", "fast"):
-        notifier.unit_changed(change(f"pause-vassal-{label}.service"))
+    # Of a new unit the manager sends the state in which it was loaded, too.
+    for state in ("inactive", "active", "active"):
+        for label in ("slow", "fast"):
+            notifier.unit_changed(UnitChange(f"pause-vassal-{label}.service", "Service", {"MainPID": 1}))
+            notifier.unit_changed(UnitChange(f"pause-vassal-{label}.service", "Unit", {"ActiveState": state}))
     assert journal.take() == ["slow: next attempt in 4 s", "fast: throttled"]
-    notifier.unit_changed(change("pause-vassal-slow.service"))
+    # The service may tell it after its pause.
+    notifier.unit_changed(change("vassal-slow.service", Event.THROTTLED))
+    notifier.unit_changed(UnitChange("pause-vassal-slow.service", "Unit", {"ActiveState": "inactive"}))
     assert journal.take() == []
+
+
+def test_a_pause_after_a_start_without_a_process_says_why(journal: Journal, tracker: FakeTracker) -> None:
+    del tracker
+    reasons = {"vassal-app.service": "its EnvironmentFile /x is missing"}
+    notifier = Notifier(user_manager=False, pause=lambda _: 4, obstacle=lambda service: reasons.get(service, ""))
+    notifier.done(planned({"app": "app.ini", "other": "other.ini"}), ())
+    for unit in ("pause-vassal-app.service", "pause-vassal-other.service", "pause-vassal-stranger.service"):
+        for state in ("activating", "activating", "inactive"):
+            notifier.unit_changed(UnitChange(unit, "Unit", {"ActiveState": state}))
+    assert journal.take() == [
+        "app.ini: next attempt in 4 s: its EnvironmentFile /x is missing",
+        "other.ini: next attempt in 4 s",
+    ]
+    notifier.unit_changed(UnitChange("pause-vassal-other.service", "Unit", {"ActiveState": "activating"}))
+    assert journal.take() == ["other.ini: next attempt in 4 s"]
 
 
 def test_a_problem_that_stays_is_reported_once(notifier: Notifier, journal: Journal) -> None:
