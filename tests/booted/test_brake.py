@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from .bridge import VASSALS, config
 from .container import HERE
 from .machine import message
 from .process import kill
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +107,7 @@ def pid1_seconds(machine: Machine) -> float:
 def ask(machine: Machine, name: str, timeout: int) -> Popen[bytes]:
     """Send a request to a vassal that is on demand."""
     address = f"/run/{name}.sock"
-    client = machine.popen(sys.executable, str(HERE / "client.py"), f"--timeout={timeout}", "uwsgi", address)
+    client = machine.popen(PYTHON, str(HERE / "client.py"), f"--timeout={timeout}", "uwsgi", address)
     machine.cleanups.append(lambda: kill(client))
     return client
 

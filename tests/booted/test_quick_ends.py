@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from .bridge import APP, APP_TEXT, config
 from .container import HERE
 from .machine import message
 from .process import kill
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from .bridge import Bridge
@@ -79,7 +79,7 @@ def test_an_app_that_ends_as_soon_as_it_is_ready_pauses(machine: Machine, bridge
     bridge.vassal("woken.ini", address="/run/woken.sock")
     cursor = machine.journal_cursor()
     bridge.sync()
-    client = machine.popen(sys.executable, str(HERE / "client.py"), "--timeout=60", "uwsgi", "/run/woken.sock")
+    client = machine.popen(PYTHON, str(HERE / "client.py"), "--timeout=60", "uwsgi", "/run/woken.sock")
     machine.cleanups.append(lambda: kill(client))
     for name in ("always", "woken"):
         note = f"/run/emperor-bridge/pauses/vassal-{name}.service"
@@ -102,7 +102,7 @@ def test_a_stop_ends_every_pause(machine: Machine, bridge: Bridge) -> None:
         bridge.vassal(f"{name}.ini", address=f"/run/{name}.sock")
     bridge.sync()
     for name in drop_ins:
-        client = machine.popen(sys.executable, str(HERE / "client.py"), "--timeout=60", "uwsgi", f"/run/{name}.sock")
+        client = machine.popen(PYTHON, str(HERE / "client.py"), "--timeout=60", "uwsgi", f"/run/{name}.sock")
         machine.cleanups.append(partial(kill, client))
         machine.wait_unit(f"pause-vassal-{name}.service", "ActiveState", "activating")
     assert {row["state"] for row in bridge.status().values()} == {"failed"}
@@ -125,7 +125,7 @@ def test_a_retry_ends_every_pause(machine: Machine, bridge: Bridge) -> None:
         bridge.vassal(f"{name}.ini", address=f"/run/{name}.sock")
     bridge.sync()
     for name in kinds:
-        client = machine.popen(sys.executable, str(HERE / "client.py"), "--timeout=60", "uwsgi", f"/run/{name}.sock")
+        client = machine.popen(PYTHON, str(HERE / "client.py"), "--timeout=60", "uwsgi", f"/run/{name}.sock")
         machine.cleanups.append(partial(kill, client))
         machine.wait_unit(f"pause-vassal-{name}.service", "ActiveState", "activating")
     machine.write("/srv/retry", "")
