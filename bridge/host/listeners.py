@@ -11,12 +11,13 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from bridge.host.links import make_real_path
-from bridge.host.sock_diag import listeners
+from bridge.host.sock_diag import listeners, shown_listeners
 from bridge.model.address import AbstractAddress, InetAddress, UnixAddress, collision_key, overlaps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
+    from bridge.host.sock_diag import Listener
     from bridge.model.address import Address
 
 _TCP_LISTEN = "0A"
@@ -68,11 +69,32 @@ def occupied(wanted: Iterable[Address], own: Collection[Address]) -> dict[Addres
     return reasons
 
 
+def unheard(addresses: Iterable[Address]) -> set[Address]:
+    """Return those of the addresses at which the kernel has no listening socket; none of a kind that it does not show.
+
+    The kernel shows those of this network namespace.
+    """
+    if not (wanted := set(addresses)):
+        return wanted
+    unix = shown_listeners()
+    heard = {*map(_unix_address, unix or ()), *_inet_addresses()}
+    shows_unix = unix is not None
+    shows_inet = os.access("/proc/net/tcp", os.R_OK) and os.access("/proc/net/tcp6", os.R_OK)
+    return {a for a in wanted - heard if (shows_inet if isinstance(a, InetAddress) else shows_unix)}
+
+
 def listening() -> Iterator[Address]:
     """Yield the address of every listening socket of this network namespace (sock_diag(7), proc_net(5))."""
-    for listener in listeners():
-        name = os.fsdecode(listener.name)
-        yield AbstractAddress(name[1:]) if name.startswith("\0") else UnixAddress(name)
+    yield from map(_unix_address, listeners())
+    yield from _inet_addresses()
+
+
+def _unix_address(listener: Listener) -> Address:
+    name = os.fsdecode(listener.name)
+    return AbstractAddress(name[1:]) if name.startswith("\0") else UnixAddress(name)
+
+
+def _inet_addresses() -> Iterator[Address]:
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in _lines(table):
             columns = line.split(None, 4)

@@ -51,6 +51,11 @@ class Listener:
 
 def listeners() -> list[Listener]:
     """Return all listening unix sockets; none if the kernel has no ``CONFIG_UNIX_DIAG``."""
+    return shown_listeners() or []
+
+
+def shown_listeners() -> list[Listener] | None:
+    """Return all listening unix sockets, or None if the kernel does not show them."""
     request = _REQUEST.pack(socket.AF_UNIX, 0, 0, _LISTENING, 0, _SHOW_NAME | _SHOW_VFS, 0, 0)
     header = _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _REQUEST_DUMP, 1, 0)
     found: list[Listener] = []
@@ -63,7 +68,7 @@ def listeners() -> list[Listener]:
                 found += part
     except OSError:
         # An incomplete list would make the missing sockets look closed.
-        return []
+        return None
     return found
 
 

@@ -73,6 +73,20 @@ class UnitState:
 DOWN = UnitState(load="not-found", active="inactive", sub="dead")
 """The state of a unit that the manager has not loaded."""
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listening:
+    """On what a socket listens, by the manager's word."""
+
+    addresses: tuple[Address | str, ...]
+    """A text is no address that a rule could give."""
+    drop_ins: tuple[str, ...] = ()
+    """The paths of the drop-ins that set it."""
+
+    def __str__(self) -> str:
+        return " and ".join(map(str, self.addresses)) or "nothing"
+
+
 WATCHED_PROPERTIES = frozenset({
     "ActiveEnterTimestampMonotonic", "ActiveState", "ExecMainCode", "ExecMainExitTimestampMonotonic",
     "ExecMainStartTimestampMonotonic", "ExecMainStatus", "Job", "MainPID", "NRestarts", "Result",

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from bridge.model.unit import DOWN
 from bridge.model.unit_names import TARGET, boot_target, pause_of
 from bridge.units.directory import installed_vassals
+from bridge.units.drop_ins import listening_of, sockets_with_drop_ins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from bridge.config.paths import Paths
     from bridge.model.address import Address
-    from bridge.model.unit import InstalledVassal, UnitFile, UnitState
+    from bridge.model.unit import InstalledVassal, Listening, UnitFile, UnitState
     from bridge.systemd.protocol import Manager
     from bridge.units.directory import UnitDirectory
 
@@ -36,6 +37,8 @@ class ActualState:
     """The vassals of other configurations (another bridge.toml on this machine), by label."""
     states: Mapping[str, UnitState] = field(default_factory=dict)
     """Units the manager has loaded, by name."""
+    listening: Mapping[str, Listening] = field(default_factory=dict)
+    """On what the sockets listen that do not listen where the bridge has put them, by label."""
     is_asked: bool = True
     """Whether the manager was asked. If not, whatever is installed is taken to listen."""
 
@@ -66,7 +69,7 @@ class ActualReader:
             elsewhere=self.directory.elsewhere(),
             links=self.directory.links(self._boot_target),
             states=manager.units() if manager else {},
-            is_asked=manager is not None,
+            manager=manager,
         )
 
     def read_some(self, manager: Manager, labels: Collection[str]) -> ActualState:
@@ -82,6 +85,7 @@ class ActualReader:
             elsewhere=self.directory.elsewhere(units),
             links=self.directory.links(self._boot_target, units),
             states=manager.units([TARGET, *units, *map(pause_of, services)]),
+            manager=manager,
         )
 
     @property
@@ -95,7 +99,7 @@ class ActualReader:
         elsewhere: Mapping[str, str],
         links: Mapping[str, str],
         states: Mapping[str, UnitState],
-        is_asked: bool = True,
+        manager: Manager | None,
     ) -> ActualState:
         found = installed_vassals(files, self.canonical_address)
         own = {label: one for label, one in found.items() if self._owns(one)}
@@ -106,8 +110,22 @@ class ActualReader:
             installed=own,
             of_others={label: one for label, one in found.items() if label not in own},
             states=states,
-            is_asked=is_asked,
+            listening=self._listening(own.values(), states, manager) if manager else {},
+            is_asked=manager is not None,
         )
+
+    def _listening(
+        self, installed: Collection[InstalledVassal], states: Mapping[str, UnitState], manager: Manager
+    ) -> dict[str, Listening]:
+        """Ask only about sockets with a drop-in: to ask about each of thousands takes minutes."""
+        waiting = {one.socket: one for one in installed if states.get(one.socket, DOWN).active == "active"}
+        found = listening_of(sockets_with_drop_ins(waiting, self.paths.unit_path), manager)
+        return {
+            waiting[unit].label: listening
+            for unit, listening in found.items()
+            if not {waiting[unit].address, waiting[unit].canonical_address}.issuperset(listening.addresses)
+            or len(listening.addresses) != 1
+        }
 
     def _owns(self, installed: InstalledVassal) -> bool:
         """Tell whether a vassal is this configuration's.

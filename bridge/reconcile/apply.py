@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.host.listeners import listening
-from bridge.model.address import collision_key
 from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of
 from bridge.progress import no_progress, stage
-from bridge.reconcile.outcome import OutcomeCheck
+from bridge.reconcile.outcome import OutcomeCheck, silent_vassals
 from bridge.reconcile.stops import Stopper
 from bridge.state.lock import NOTHING, Pending
 
@@ -83,19 +81,22 @@ class PlanExecutor:
         rewritten = [unit for unit in plan.write if unit in known]
         restarting = [unit for unit in rewritten if unit not in plan.keep_running]
         fresh = _fresh_sockets(plan, known)
-        later = {unit for socket in fresh for unit in (socket, service_of(socket), link_path(socket))}
+        # New units are written before old ones change: a killed run must leave a trace of who has an address.
+        is_early = bool(plan.remove or restarting)
+        later = {unit for socket in fresh for unit in (socket, service_of(socket), link_path(socket)) if not is_early}
         try:
             self._forget_failures({*plan.stop, *plan.remove, *restarting})
             self.directory.unlink(plan.unlink)
-            self.directory.remove(plan.remove)
             self.directory.link({path: target for path, target in plan.link.items() if path not in later})
-            self.directory.write({unit: text for unit, text in plan.write.items() if unit not in later})
+            now = sorted(plan.write.keys() - later, key=lambda unit: (unit in known, unit))
+            self.directory.write({unit: plan.write[unit] for unit in now})
+            self.directory.remove(plan.remove)
             if self._reload_if_due([*rewritten, *plan.remove, *plan.reread]):
                 self._repair_sockets(accepted)
             late = self._renew(plan)
             self.retry(plan.retry)
             self._start_sockets([u for u in plan.start if u.endswith(".socket") and u not in later], plan)
-            self._bring_up(fresh, plan)
+            self._bring_up(fresh, plan, is_written=is_early)
         except OSError as error:
             raise BridgeError(_unwritable(error)) from error
         services = [unit for unit in plan.start if unit.endswith(".service") and label_of(unit) not in late]
@@ -152,13 +153,7 @@ class PlanExecutor:
         self.manager.daemon_reload()
         # With more sockets than file descriptors the reload fails in silence.
         if self.manager.properties(remembered[:1], "Unit", "NeedDaemonReload").get(remembered[0]):
-            problem = Diagnostic(
-                code="reload-failed",
-                vassal=remembered[0],
-                message="systemd did not read the changed units, though it reported success",
-                hint="see its journal; many sockets need a higher LimitNOFILE for PID 1 (twice their number)",
-            )
-            raise BridgeError(problem)
+            raise BridgeError(_not_reloaded(remembered[0]))
         return True
 
     def _repair_sockets(self, accepted: Iterable[ResolvedVassal]) -> None:
@@ -167,7 +162,7 @@ class PlanExecutor:
         systemd 252 escapes some characters of a socket's path when it writes down its state for the reload. It then no
         longer knows the socket by the path in the unit, and closes it (core/socket.c, ``socket_deserialize_item``).
         """
-        lost = _unheard(self.manager, accepted)
+        lost = silent_vassals(self.manager, accepted)
         if lost:
             units = [unit for one in lost for unit in (one.vassal.service, one.vassal.socket)]
             late = Stopper(self.manager, self.progress, self.late).stop(units)
@@ -178,17 +173,18 @@ class PlanExecutor:
         old = [unit for unit in plan.renew if unit in states and not states[unit].is_down]
         return Stopper(self.manager, self.progress, self.late).stop(old)
 
-    def _bring_up(self, sockets: list[str], plan: Plan) -> None:
-        """Write the units of sockets that systemd does not know, and start them, a share at a time.
+    def _bring_up(self, sockets: list[str], plan: Plan, *, is_written: bool) -> None:
+        """Start sockets that systemd does not know, a share at a time, and write their units unless that is done.
 
         While systemd starts one share the next is written. In one go, the transaction of thousands of jobs would leave
         PID 1 with twice the memory that it needs.
         """
         for at in range(0, len(sockets), SHARE):
             share = sockets[at : at + SHARE]
-            units = (unit for socket in share for unit in (service_of(socket), socket))
-            self.directory.write({unit: plan.write[unit] for unit in units})
-            self.directory.link({path: plan.link[path] for path in map(link_path, share) if path in plan.link})
+            if not is_written:
+                units = (unit for socket in share for unit in (service_of(socket), socket))
+                self.directory.write({unit: plan.write[unit] for unit in units})
+                self.directory.link({path: plan.link[path] for path in map(link_path, share) if path in plan.link})
             self.manager.join(timeout=_patience(SHARE), progress=no_progress)
             self.progress("starting sockets", at, len(sockets))
             if len(sockets) > 1:
@@ -211,20 +207,6 @@ class PlanExecutor:
         self.manager.start(sockets, timeout=patience, progress=stage(self.progress, "starting sockets"))
 
 
-def _unheard(manager: Manager, accepted: Iterable[ResolvedVassal]) -> list[ResolvedVassal]:
-    """Return the vassals whose sockets systemd takes for active while the kernel has none there."""
-    waiting = {one.vassal.socket: one for one in accepted if one.address}
-    states = manager.units(list(waiting)) if waiting else {}
-    heard = {collision_key(address) for address in listening()}
-    return [
-        one
-        for unit, one in waiting.items()
-        if unit in states
-        and states[unit].active == "active"
-        and heard.isdisjoint(collision_key(a) for a in (one.address, one.canonical_address) if a)
-    ]
-
-
 def _patience(sockets: int) -> float:
     return SOCKET_PATIENCE + SOCKET_PATIENCE_EACH * sockets
 
@@ -233,6 +215,15 @@ def _fresh_sockets(plan: Plan, known: frozenset[str]) -> list[str]:
     """Return the sockets to start that have no units from before, and so need no reload."""
     sockets = (unit for unit in plan.start if unit.endswith(".socket") and unit in plan.write)
     return [s for s in sockets if service_of(s) in plan.write and known.isdisjoint((s, service_of(s)))]
+
+
+def _not_reloaded(unit: str) -> Diagnostic:
+    return Diagnostic(
+        code="reload-failed",
+        vassal=unit,
+        message="systemd did not read the changed units, though it reported success",
+        hint="see its journal; many sockets need a higher LimitNOFILE for PID 1 (twice their number)",
+    )
 
 
 def _unwritable(error: OSError) -> Diagnostic:

@@ -18,7 +18,7 @@ from bridge.model.unit import Ownership
 from bridge.model.unit_names import COMMON
 from bridge.model.vassal import RejectedVassal
 from bridge.reconcile.findings import ConflictResult
-from bridge.reconcile.incumbents import Incumbents
+from bridge.reconcile.incumbents import Incumbents, may_be_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -64,7 +64,7 @@ class _Search:
         """
         found = [self.rejected[installed.key]] if installed.key in self.rejected else []
         found += [self.configs[installed.config]] if installed.config in self.configs else []
-        return any(None in {owner, installed.tenant} or owner in {0, installed.tenant} for owner in found)
+        return any(may_be_of(installed, owner) for owner in found)
 
 
 def find_conflicts(
@@ -76,12 +76,12 @@ def find_conflicts(
     search = _Search(candidates, dict(desired.rejected_owners), desired.rejected_configs)
     _reject_foreign(search, actual)
     _reject_occupied(search, occupied or {})
-    incumbents = Incumbents(actual)
+    incumbents = Incumbents(actual, desired.owners)
     # Names and addresses are compared among all candidates at once, so that both of a pair can be rejected.
     _reject_same(search, incumbents)
     search.drop_rejected()
     while True:
-        replaced = incumbents.predecessors((*desired.rejections, *search.rejections.values()), desired.keys)
+        replaced = incumbents.predecessors((*desired.rejections, *search.rejections.values()))
         kept = frozenset(
             label
             for label, installed in actual.installed.items()

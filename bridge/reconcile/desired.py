@@ -29,9 +29,9 @@ class Desired:
     """The configs that were read, by key, if they are kept."""
 
     @property
-    def keys(self) -> frozenset[str]:
-        """Keys of all vassals and entries that the monitors have."""
-        return frozenset({*self.rejected_owners, *(resolved.vassal.key for resolved in self.resolved)})
+    def owners(self) -> dict[str, int | None]:
+        """The owners' uids of all vassals and entries that the monitors have, by key. None: unknown."""
+        return self.rejected_owners | {one.vassal.key: one.vassal.config.owner.uid for one in self.resolved}
 
     @property
     def rejected_owners(self) -> dict[str, int | None]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bridge.host.links import EndlessPathError, PathWalk, make_real_path, readlink
-from bridge.host.sock_diag import INODE_MASK, bound_files, file_of
-from bridge.model.address import UnixAddress
 from bridge.model.unit_names import TARGET
 from bridge.reconcile.findings import Drift
+from bridge.reconcile.sockets import lost_sockets
 from bridge.vassals.guard import Guard
 
 if TYPE_CHECKING:
@@ -104,57 +102,6 @@ class DriftDetector:
         since = manager.properties(list(changed), "Unit", "StateChangeTimestamp")
         found |= {label for unit, (label, when) in changed.items() if when > since.get(unit, 0) * 1000}
         return frozenset(found)
-
-
-def lost_sockets(actual: ActualState, manager: Manager, guard: Guard) -> frozenset[str]:
-    """Return the labels of vassals whose socket systemd holds while its file is gone or somebody else's.
-
-    Nothing is remembered for it: the kernel knows which file a socket was bound to.
-    """
-    # To repair a socket ends its app. So a file that changed just while it was examined is examined once more.
-    return (lost := _lost(actual, manager, guard)) and lost & _lost(actual, manager, guard)
-
-
-def _lost(actual: ActualState, manager: Manager, guard: Guard) -> frozenset[str]:
-    lost, doubtful = set(), {}
-    bound = bound_files()
-    for label, installed in actual.installed.items():
-        if isinstance(installed.address, UnixAddress) and actual.state(installed.socket).active == "active":
-            # systemd itself resolves /var/run, and takes other symlinked folders as they are written.
-            paths = (installed.address.path, str(installed.canonical_address))
-            with guard.of(installed):
-                found = _loss_of(
-                    paths[0], set().union(*(bound.get(path, set()) for path in paths)), is_known=bool(bound)
-                )
-                if not isinstance(found, bool):
-                    doubtful[installed.socket] = (label, found)
-                elif found:
-                    lost.add(label)
-    # Two sockets were bound to this path. The file is systemd's if it is older than the unit's active state.
-    since = manager.properties(list(doubtful), "Unit", "ActiveEnterTimestamp")
-    lost |= {label for unit, (label, made) in doubtful.items() if 0 < since.get(unit, 0) * 1000 < made}
-    return frozenset(lost)
-
-
-def _loss_of(path: str, files: set[int], *, is_known: bool) -> bool | int:
-    """Return whether an active socket has lost its file; where the kernel does not tell, when the file was made.
-
-    ``files`` are the inodes bound to the path, if ``is_known`` which are bound at all.
-    """
-    try:
-        info = os.lstat(path)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    if not files:
-        # A daemon-reload has closed it, which systemd does not see.
-        return is_known
-    if not stat.S_ISSOCK(info.st_mode):
-        return False
-    if info.st_ino & INODE_MASK not in files and file_of(path) not in {None, *files}:
-        return True
-    return info.st_mtime_ns if len(files) > 1 else False
 
 
 def config_folders(desired: Desired, actual: ActualState, last: LastRun) -> dict[str, int]:

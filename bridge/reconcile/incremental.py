@@ -151,8 +151,9 @@ def records_of(planned: PlannedRun, problems: Iterable[Diagnostic], unit_directo
     for label, one in planned.actual.installed.items():
         known = records.get(one.key)
         if label not in removed and (known is None or not known.is_served):
-            served = CachedVassal(one.name, one.config, one.monitor, label, tenant=one.tenant, is_served=True)
-            _add(records, one.key, served._replace(collision_keys=_collision_keys(one.canonical_address)))
+            served = CachedVassal(one.name, one.config, one.monitor, label, _collision_keys(one.canonical_address))
+            address = str(one.address or "")
+            _add(records, one.key, served._replace(address=address, tenant=one.tenant, is_served=True))
     return records
 
 
@@ -165,6 +166,7 @@ def _add(records: dict[str, CachedVassal], key: str, record: CachedVassal) -> No
             monitor=known.monitor or record.monitor,
             label=known.label or record.label,
             collision_keys=(*known.collision_keys, *record.collision_keys),
+            address=known.address or record.address,
             tenant=record.tenant if known.tenant is None else known.tenant,
             inputs=(*known.inputs, *record.inputs),
             is_served=known.is_served or record.is_served,
@@ -180,6 +182,6 @@ def _outputs(resolved: ResolvedVassal, unit_directory: str) -> tuple[str, ...]:
     vassal = resolved.vassal
     on_demand = resolved.mode is Mode.ON_DEMAND
     link = link_path(vassal.socket if on_demand else vassal.service)
-    units = (vassal.service, vassal.socket, link) if on_demand else (vassal.service, link)
+    units = (vassal.service, vassal.socket, link, f"{vassal.socket}.d") if on_demand else (vassal.service, link)
     socket = (resolved.address.path,) if isinstance(resolved.address, UnixAddress) else ()
     return (*(f"{unit_directory}/{unit}" for unit in units), *socket)

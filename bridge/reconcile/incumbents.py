@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bridge.host.links import link_owners
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from bridge.model.address import Address
     from bridge.model.unit import InstalledVassal
@@ -22,7 +22,7 @@ class Rank(NamedTuple):
     """How good a vassal's claim to a name or an address is. The greater one wins; equal ones win nothing."""
 
     tenure: int = 0
-    """3: its own units have it. 2: units of the same config have it. 1: units of the same tenant have it."""
+    """3: its own units have it. 2: those of the same config. 1: those of a vassal of the same tenant that is gone."""
     is_roots: bool = False
     """Whether its config belongs to root."""
     is_direct: bool = False
@@ -32,7 +32,9 @@ class Rank(NamedTuple):
 class Incumbents:
     """The vassals that have units, by the names and the addresses that they have."""
 
-    def __init__(self, actual: ActualState) -> None:
+    def __init__(self, actual: ActualState, owners: Mapping[str, int | None]) -> None:
+        """``owners`` has the uid of each reported vassal's owner, by key; None: unknown."""
+        self._owners = owners
         self._by_label = actual.installed
         self._by_address: dict[Address | None, list[InstalledVassal]] = {}
         for installed in actual.installed.values():
@@ -42,45 +44,53 @@ class Incumbents:
     def by_name(self, resolved: ResolvedVassal) -> Rank:
         """Return the rank of a vassal's claim to its unit name."""
         installed = self._by_label.get(resolved.vassal.label)
-        return _rank(resolved, [installed] if installed else [])
+        return self._rank(resolved, [installed] if installed else [])
 
     def by_address(self, resolved: ResolvedVassal) -> Rank:
         """Return the rank of a vassal's claim to its address."""
-        return _rank(resolved, self._by_address.get(resolved.canonical_address, []))
+        return self._rank(resolved, self._by_address.get(resolved.canonical_address, []))
 
-    def predecessors(self, rejections: Iterable[RejectedVassal], reported: frozenset[str]) -> frozenset[str]:
+    def predecessors(self, rejections: Iterable[RejectedVassal]) -> frozenset[str]:
         """Return the labels of vassals that are gone, and whose successors are rejected.
 
-        A successor is a vassal of the same owner with the same address, as after a file was renamed. ``reported`` has
-        the keys of all vassals that are not gone.
+        A successor is a vassal of the same owner with the same address, as after a file was renamed.
         """
         found = set()
         for rejection in rejections:
             for installed in self._by_address.get(rejection.address, []):
                 is_owners = installed.tenant in {None, rejection.vassal.config.owner.uid}
-                if is_owners and installed.key not in reported:
+                if is_owners and self._is_gone(installed):
                     found.add(installed.label)
         return frozenset(found)
 
+    def _rank(self, resolved: ResolvedVassal, holders: list[InstalledVassal]) -> Rank:
+        config = resolved.vassal.config
+        tenure = max((self._tenure(resolved, holder) for holder in holders), default=0)
+        return Rank(tenure, config.owner.uid == 0, not _has_link(config.path))
 
-def _rank(resolved: ResolvedVassal, holders: list[InstalledVassal]) -> Rank:
-    config = resolved.vassal.config
-    tenure = max((_tenure(resolved, holder) for holder in holders), default=0)
-    return Rank(tenure, config.owner.uid == 0, not _has_link(config.path))
+    def _tenure(self, resolved: ResolvedVassal, holder: InstalledVassal) -> int:
+        """Compare a vassal with one that has units.
+
+        A config that another tenant put in the place of the first is new.
+        """
+        vassal, tenant = resolved.vassal, resolved.spawn.tenant
+        is_tenants = tenant == holder.tenant
+        # Where tyrant mode was switched on or off, no unit has a tenant that could be compared.
+        if not is_tenants and None not in {tenant, holder.tenant}:
+            return 0
+        if vassal.key == holder.key:
+            return 3
+        if vassal.config.path == holder.config:
+            return 2
+        return 1 if is_tenants and self._is_gone(holder) else 0
+
+    def _is_gone(self, holder: InstalledVassal) -> bool:
+        return holder.key not in self._owners or not may_be_of(holder, self._owners[holder.key])
 
 
-def _tenure(resolved: ResolvedVassal, holder: InstalledVassal) -> int:
-    """Compare a vassal with one that has units. A config that another tenant put in the place of the first is new."""
-    vassal, tenant = resolved.vassal, resolved.spawn.tenant
-    is_tenants = tenant == holder.tenant
-    # Where tyrant mode was switched on or off, no unit has a tenant that could be compared.
-    if not is_tenants and None not in {tenant, holder.tenant}:
-        return 0
-    if vassal.key == holder.key:
-        return 3
-    if vassal.config.path == holder.config:
-        return 2
-    return 1 if is_tenants else 0
+def may_be_of(holder: InstalledVassal, owner: int | None) -> bool:
+    """Tell whether a config of this owner's can be that of a vassal with units: no other tenant's is."""
+    return None in {owner, holder.tenant} or owner in {0, holder.tenant}
 
 
 def _has_link(path: str) -> bool:

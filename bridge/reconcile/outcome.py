@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bridge.host.files import is_socket
 from bridge.model.address import UnixAddress
 from bridge.model.vassal import Mode
+from bridge.reconcile.sockets import silent_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -31,15 +32,16 @@ class OutcomeCheck:
 
         ``down`` are labels of vassals that are meant to be down.
         """
-        accepted = list(accepted)
+        accepted = [one for one in accepted if one.vassal.label not in down]
+        silent = {one.vassal.socket for one in silent_vassals(self.manager, accepted)}
         states = self.manager.units([u for s in accepted for u in (s.vassal.service, s.vassal.socket)])
         problems = []
         for resolved in accepted:
-            if resolved.vassal.label in down:
-                continue
-            unit = resolved.vassal.socket if resolved.mode is Mode.ON_DEMAND else resolved.vassal.service
-            if reason := self._trouble(resolved, unit, states):
-                code = "not-listening" if resolved.mode is Mode.ON_DEMAND else "not-running"
+            on_demand = resolved.mode is Mode.ON_DEMAND
+            unit = resolved.vassal.socket if on_demand else resolved.vassal.service
+            deaf = f"nobody listens on {resolved.address}, though systemd takes {unit} for active"
+            if reason := self._trouble(resolved, unit, states) or (deaf if unit in silent else ""):
+                code = "not-listening" if on_demand else "not-running"
                 problems.append(resolved.vassal.problem(code, reason, f"see: journalctl -u '{unit}'"))
         return problems
 
@@ -61,3 +63,12 @@ class OutcomeCheck:
         kind = "Socket" if unit.endswith(".socket") else "Service"
         result = self.manager.properties([unit], kind, "Result").get(unit, state.sub)
         return self.reason(unit) or f"systemd says {result}"
+
+
+def silent_vassals(manager: Manager, accepted: Iterable[ResolvedVassal]) -> list[ResolvedVassal]:
+    """Return the vassals whose sockets systemd takes for active while the kernel has none there."""
+    waiting = {one.vassal.socket: one for one in accepted if one.address}
+    states = manager.units(list(waiting)) if waiting else {}
+    active = {unit: one for unit, one in waiting.items() if unit in states and states[unit].active == "active"}
+    spellings = [(unit, [a for a in (one.address, one.canonical_address) if a]) for unit, one in active.items()]
+    return [active[unit] for unit in silent_sockets(manager, spellings)]

@@ -16,6 +16,7 @@ from bridge.reconcile.load import DesiredLoader
 from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
 from bridge.reconcile.run import Assessment, PlannedRun, Scope
+from bridge.reconcile.sockets import find_moved_sockets
 from bridge.units.render import RenderContext, Throttle, make_templates, render, render_common
 from bridge.vassals.environment import Environments
 from bridge.vassals.guard import Guard, is_unexpected
@@ -170,6 +171,8 @@ class Planner:
     @staticmethod
     def _assess(desired: Desired, actual: ActualState) -> Assessment:
         conflicts = find_conflicts(desired, actual, occupied_addresses(desired, actual))
+        moved = find_moved_sockets(desired, actual)
+        conflicts = replace(conflicts, diagnostics=(*conflicts.diagnostics, *moved))
         return Assessment(desired=desired, actual=actual, conflicts=conflicts)
 
     def _plan(

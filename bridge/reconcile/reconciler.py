@@ -9,11 +9,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bridge.model.change import Change, Verb
 from bridge.model.unit_names import label_of
-from bridge.model.vassal import names_of
 from bridge.monitors import open_monitors
-from bridge.progress import stage
 from bridge.reconcile import incremental
 from bridge.reconcile.actual import ActualState
 from bridge.reconcile.desired import Desired
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
     from bridge.diagnostics import Diagnostic
+    from bridge.model.change import Change
     from bridge.progress import Progress
     from bridge.reconcile.apply import PlanExecutor
     from bridge.reconcile.planner import Planner
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
     from bridge.systemd.protocol import Manager
 
 _ANY = RunOptions()
-_PATIENCE = 10.0
-"""Seconds to wait for vassals that are retried; a slow one goes on starting."""
 
 
 class Reconciler:
@@ -136,10 +132,10 @@ class Reconciler:
         if planned.scope.keys != frozenset():
             executor = self._executor(manager, waits_for_late=planned.context.waits_for_late)
             if not planned.plan.is_empty:
-                left = executor.apply(planned.plan, planned.actual.files, planned.conflicts.accepted, left)
+                left = executor.apply(planned.plan, planned.actual.files, planned.unmoved, left)
             self._late.retain(set(map(label_of, left.restart)))
             done = replace(planned, late=frozenset(self._late.due))
-            checked = executor.check(done.conflicts.accepted, down=done.meant_down)
+            checked = executor.check(done.unmoved, down=done.meant_down)
             problems = (*checked, *unkillable(done, self._late.killed))
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)
@@ -200,9 +196,9 @@ class Reconciler:
         Raises:
             BridgeError: the settings or the templates cannot be used.
         """
-        from bridge.reconcile.render_named import render_named
+        from bridge.reconcile.by_name import render
 
-        return render_named(self._planner, wanted)
+        return render(self._planner, wanted)
 
     def retry(self, manager: Manager, wanted: str) -> list[Change]:
         """Try vassals at once that pause after a failure, or that asked not to be started; return what was done.
@@ -210,14 +206,9 @@ class Reconciler:
         Raises:
             BridgeError: systemd or the file system refuses.
         """
-        actual = self._planner.reader().read_all(manager)
-        chosen = [installed for installed in actual.installed.values() if wanted in names_of(installed)]
-        services = [installed.service for installed in chosen]
-        self._executor(manager).retry(services)
-        down = [unit for one in chosen if actual.state(unit := one.primary_unit).is_down]
-        manager.reset_failed(services)
-        manager.start(down, timeout=_PATIENCE, progress=stage(self._progress, "starting"))
-        return [Change.of(installed, Verb.RETRIED) for installed in chosen]
+        from bridge.reconcile.by_name import retry
+
+        return retry(self._executor(manager), self._planner.reader().read_all(manager), wanted)
 
     def _changed(self, manager: Manager) -> tuple[Scope, VassalCache, Mapping[str, int]] | None:
         """Find the vassals that are not as the cache on disk has them; None if all must be processed."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.change import Change
-    from bridge.model.vassal import RejectedVassal
+    from bridge.model.vassal import RejectedVassal, ResolvedVassal
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +141,12 @@ class PlannedRun(Assessment):
     def vassals(self) -> int:
         """How many vassals have units, once the plan is applied."""
         return self.others.total() + len(self.conflicts.accepted) + len(self.conflicts.kept | self.plan.spared)
+
+    @property
+    def unmoved(self) -> tuple[ResolvedVassal, ...]:
+        """The accepted vassals whose sockets no drop-in has listen elsewhere."""
+        moved = self.actual.listening
+        return tuple(one for one in self.conflicts.accepted if one.vassal.label not in moved)
 
     @property
     def meant_down(self) -> frozenset[str]:

@@ -86,7 +86,8 @@ class Lock:
         folder = os.path.dirname(self._path)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         # What runs note of one tenant is not for the others. A pause makes the folder too, with a usual mode.
-        os.chmod(folder, 0o700)
+        with suppress(PermissionError):
+            os.chmod(folder, 0o700)
         fd = _open(self._path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from bridge.check.obstacles import Obstacles
 from bridge.lifecycle.history import read_histories
+from bridge.reconcile.sockets import lost_sockets
 from bridge.status.table import State, table
+from bridge.vassals.guard import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +43,9 @@ def read_status(
     assessment = reconciler.assess(manager) if reconciler.monitors else reconciler.observe(manager)
     histories = read_histories(user_manager=user_manager)
     obstacles = Obstacles(unit_path, of_many=True)
+    lost = lost_sockets(assessment.actual, manager, Guard())
     return StatusReport(
-        rows=[_with_obstacle(row, obstacles) for row in table(assessment, manager, histories)],
+        rows=[_with_obstacle(row, obstacles) for row in table(assessment, manager, histories, lost)],
         states=dict(assessment.actual.states),
         histories=histories,
         diagnostics=assessment.diagnostics,

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import errors
+from bridge.diagnostics import count, errors
 from bridge.model.address import UnixAddress
-from bridge.model.unit_names import pause_of
+from bridge.model.unit_names import pause_of, vassal_unit
 from bridge.model.vassal import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from bridge.diagnostics import Diagnostic
     from bridge.lifecycle.history import Histories, History
@@ -76,22 +76,47 @@ class Row:
         return ""
 
 
-def table(assessment: Assessment, manager: Manager, histories: Histories) -> list[Row]:
+def table(
+    assessment: Assessment, manager: Manager, histories: Histories, lost: Collection[str] = frozenset()
+) -> list[Row]:
     """Return a row for each installed vassal and each rejected one, ordered by name.
 
-    Raises nothing: a value that cannot be asked for is None.
+    ``lost`` are the labels of vassals whose socket systemd takes for active, while no client can reach it. Raises
+    nothing: a value that cannot be asked for is None.
     """
     actual = assessment.actual
-    problems = {problem.key: problem for problem in errors(assessment.diagnostics) if problem.key}
-    reasons = {key: problem.message for key, problem in problems.items()}
-    rows = _installed_rows(actual, manager, histories, reasons)
+    problems: dict[str, list[Diagnostic]] = {}
+    for problem in errors(assessment.diagnostics):
+        if problem.key:
+            problems.setdefault(problem.key, []).append(problem)
+    reasons = {key: _reason(found) for key, found in problems.items()}
+    rows = [_with_loss(row, actual, lost) for row in _installed_rows(actual, manager, histories, reasons)]
     known = {installed.key for installed in actual.installed.values()}
     for rejection in assessment.rejections:
         if (key := rejection.vassal.key) not in known:
             known.add(key)
             rows.append(_rejected_row(rejection, reasons.get(key)))
-    rows += [_unusable_row(problem) for key, problem in problems.items() if key not in known]
+    rows += [_unusable_row(found[0]) for key, found in problems.items() if key not in known]
     return sorted(rows, key=lambda row: row.vassal)
+
+
+def _reason(problems: list[Diagnostic]) -> str:
+    more = len(problems) - 1
+    return problems[0].message + (f" (and {count(more, 'problem')} more: see emperor-bridge check)" if more else "")
+
+
+def _with_loss(row: Row, actual: ActualState, lost: Collection[str]) -> Row:
+    """Return an installed vassal's row with where its socket really listens."""
+    parts = vassal_unit(row.unit or "")
+    label = parts[0] if parts else ""
+    if found := actual.listening.get(label):
+        row = replace(row, socket=str(found))
+    if label not in lost:
+        return row
+    problem = (
+        f"nobody listens on {row.socket}, though systemd takes its socket for active: emperor-bridge sync mends it"
+    )
+    return replace(row, state=State.FAILED, problem=row.problem or problem)
 
 
 def _installed_rows(

@@ -47,6 +47,7 @@ class SystemdManager:
         self._gate = FloodGate()
         self._bus = Bus(user=paths.user_manager, service=_SERVICE, properties=WATCHED_PROPERTIES, keep=self._admitted)
         self._changes: deque[UnitChange] = deque()
+        self._was_reloaded = False
         self._batches = JobBatches(self._bus, paths.runtime_units, self._handle)
 
     def close(self) -> None:
@@ -65,6 +66,7 @@ class SystemdManager:
         """
         with _call_errors("AddMatch"):
             self._bus.subscribe(_PROPERTIES, "PropertiesChanged", below=f"{_ROOT}/unit")
+            self._bus.match(_MANAGER, "Reloading")
         self._manager("Subscribe")
 
     def changes(self, deadline: float = 0.0) -> Iterator[UnitChange]:
@@ -84,6 +86,11 @@ class SystemdManager:
             if arrived is None:
                 return
             self._handle(*arrived)
+
+    def was_reloaded(self) -> bool:
+        """Return whether :meth:`changes` has seen the end of a daemon-reload since this was last asked."""
+        was, self._was_reloaded = self._was_reloaded, False
+        return was
 
     def due(self) -> float | None:
         """Return when to call :meth:`changes`, by ``time.monotonic()``: units had too many changes to follow each."""
@@ -216,6 +223,9 @@ class SystemdManager:
         if name == "PropertiesChanged":
             interface, changed = body
             self._changes.append(UnitChange(intern(unit_of(path)), intern(interface.rpartition(".")[2]), changed))
+        elif name == "Reloading":
+            # It is sent at the beginning and at the end.
+            self._was_reloaded |= body == (False,)
 
 
 def _part_to_keep(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...] | None:

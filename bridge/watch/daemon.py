@@ -9,8 +9,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import BridgeError, Diagnostic, errors
+from bridge.reconcile.actual import ActualState
 from bridge.reconcile.run import RunOptions, Scope
-from bridge.vassals.guard import internal_problem, is_unexpected
+from bridge.reconcile.sockets import lost_sockets
+from bridge.vassals.guard import Guard, internal_problem, is_unexpected
 from bridge.watch.affected import known_scope, scope_of
 from bridge.watch.configuration import Configuration
 from bridge.watch.inotify import FileWatch
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from bridge.model.unit import UnitChange, UnitState
     from bridge.reconcile.run import PlannedRun
+    from bridge.state.cache import VassalCache
     from bridge.systemd.manager import SystemdManager
     from bridge.watch.configuration import LoadedConfig
     from bridge.watch.notifier import Notifier
@@ -65,7 +68,9 @@ class Daemon:
         self._files = FileWatch()
         loaded = self._configuration.current
         self._paths = WatchedPaths(loaded.reconciler.monitors, loaded.settings, loaded.configuration)
-        self._units = UnitSource(manager, changed=self._unit_changed, socket_failed=lambda: self.touch(None))
+        self._units = UnitSource(
+            manager, changed=self._unit_changed, socket_failed=lambda: self.touch(None), reloaded=self._look_for_lost
+        )
         manager.while_waiting(self._service.alive)
         self._signals = SignalSource(stop=self.stop, reload=self._request_reload)
         self._sources: list[EventSource] = [
@@ -95,7 +100,7 @@ class Daemon:
             BridgeError: the first run failed, or the connection to the service manager broke.
         """
         self._signals.install()
-        self._watch()
+        _watch(self._files, self._paths.names)
         if self._configuration.is_outdated():
             # It changed before it was watched.
             self._reload()
@@ -152,6 +157,10 @@ class Daemon:
     def _unit_changed(self, change: UnitChange) -> None:
         self._notifier.unit_changed(change)
         self._late.unit_changed(change)
+
+    def _look_for_lost(self) -> None:
+        if _has_lost_socket(self._configuration.current.reconciler.cache, self._manager):
+            self.touch(None)
 
     def _attempt(self, scope: Scope) -> None:
         """Reconcile. An exception that nobody expected is reported, and the daemon lives on and tries again."""
@@ -212,13 +221,15 @@ class Daemon:
         # its problems already.
         changes = list(self._manager.changes())
         problems += self._paths.update(planned)
-        new_folders, trouble = self._watch()
+        new_folders, trouble = _watch(self._files, self._paths.names)
         problems += trouble
         self._notifier.done(planned, problems)
         self._service.status(self._notifier.summary)
         self._service.ready()
         for change in changes:
             self._unit_changed(change)
+        if self._manager.was_reloaded():
+            self._look_for_lost()
         if planned.scope.is_all:
             self._whole_runs.ran(time.monotonic() - began)
         return _Outcome(is_ok=not errors(problems), is_whole=planned.scope.is_all, new_folders=new_folders)
@@ -235,17 +246,24 @@ class Daemon:
             self._manager.listen()
             self._notifier.follow(states())
 
-    def _watch(self) -> tuple[set[str], tuple[Diagnostic, ...]]:
-        """Have the kernel watch all paths; return the folders that are new among them, and what failed."""
-        try:
-            return self._files.watch(self._paths.names), ()
-        except OSError as error:
-            problem = Diagnostic(
-                code="watch-limit",
-                message=f"not all folders can be watched: {error.strerror}",
-                hint="raise fs.inotify.max_user_watches",
-            )
-            return set(), (problem,)
+
+def _watch(files: FileWatch, names: Mapping[str, set[str]]) -> tuple[set[str], tuple[Diagnostic, ...]]:
+    """Have the kernel watch all paths; return the folders that are new among them, and what failed."""
+    try:
+        return files.watch(names), ()
+    except OSError as error:
+        problem = Diagnostic(
+            code="watch-limit",
+            message=f"not all folders can be watched: {error.strerror}",
+            hint="raise fs.inotify.max_user_watches",
+        )
+        return set(), (problem,)
+
+
+def _has_lost_socket(cache: VassalCache, manager: SystemdManager) -> bool:
+    """Tell whether a daemon-reload has closed a vassal's socket: systemd itself does not see that."""
+    actual = ActualState(installed=cache.installed(()), states=manager.units())
+    return bool(lost_sockets(actual, manager, Guard()))
 
 
 def _give_memory_back() -> None:

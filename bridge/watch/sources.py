@@ -133,6 +133,9 @@ class UnitChanges(Protocol):
     def changes(self) -> Iterator[UnitChange]:
         """Yield the changes that have arrived, without waiting."""
 
+    def was_reloaded(self) -> bool:
+        """Return whether systemd has read all units again since this was last asked."""
+
     def due(self) -> float | None:
         """Return when to call :meth:`changes` even if none has arrived."""
 
@@ -141,18 +144,24 @@ class UnitSource:
     """Changes of units, which the service manager reports over D-Bus."""
 
     def __init__(
-        self, manager: UnitChanges, *, changed: Callable[[UnitChange], None], socket_failed: Callable[[], None]
+        self,
+        manager: UnitChanges,
+        *,
+        changed: Callable[[UnitChange], None],
+        socket_failed: Callable[[], None],
+        reloaded: Callable[[], None],
     ) -> None:
         self._manager = manager
         self._changed = changed
         self._socket_failed = socket_failed
+        self._reloaded = reloaded
 
     def fileno(self) -> int:
         """Return the descriptor of the D-Bus connection."""
         return self._manager.fileno()
 
     def read(self) -> None:
-        """Report each change, and each socket that failed.
+        """Report each change, each socket that failed, and a daemon-reload.
 
         Raises:
             BridgeError: the connection broke.
@@ -162,6 +171,8 @@ class UnitSource:
             has_failed = change.interface == "Unit" and change.values.get("ActiveState") == "failed"
             if has_failed and change.unit.endswith(".socket"):
                 self._socket_failed()
+        if self._manager.was_reloaded():
+            self._reloaded()
 
     def due(self) -> float | None:
         """Return when to ask for the state of units that changed too often to follow each change."""

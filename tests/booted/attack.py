@@ -310,7 +310,9 @@ class Attack:
         machine = self.machine
         for name, uid in UIDS.items():
             machine.run("useradd", "--uid", str(uid), "--user-group", "--create-home", "--shell", "/bin/sh", name)
-            machine.cleanups.append(partial(machine.run, "userdel", "--remove", name, check=False))
+            machine.cleanups.append(
+                partial(machine.run, "sh", "-c", f"pkill -KILL -u {name}; userdel --remove --force {name}")
+            )
             machine.run("chmod", "755", f"/home/{name}")
             machine.cleanups.append(partial(self._end_all, name))
         machine.write(APP, APP_TEXT)

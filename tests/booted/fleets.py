@@ -113,7 +113,7 @@ def add_tenants(machine: Machine) -> None:
     """Make users that vassals belong to, until the test ends; each is also in the group games."""
     for name, uid in TENANTS.items():
         machine.run("useradd", "--uid", str(uid), "--user-group", "--groups", "games", "--no-create-home", name)
-        machine.cleanups.append(partial(machine.run, "userdel", name))
+        machine.cleanups.append(partial(machine.run, "sh", "-c", f"pkill -KILL -u {name}; userdel --force {name}"))
 
 
 def record(machine: Machine, fleet: Fleet, checkout: str) -> None:

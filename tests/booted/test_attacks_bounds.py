@@ -22,7 +22,8 @@ PLACES = (
 ODD_NAMES = r"""
 import os, sys
 folder = os.fsencode(sys.argv[1])
-names = (b"\xff\xfe", b"a\nb", b"\xe2\x80\xaex", b"\xc2\x9bm", b"-rf", b"--help", b"x" * 240, b"a b%n$HOME", b".hid", b":")
+names = (b"\xff\xfe", b"a\nb", b"\xe2\x80\xaex", b"\xc2\x9bm", b"-rf", b"--help", b"x" * 240)
+names += (b"a b%n$HOME", b".hid", b":")
 for name in names:
     for end in (b".ini.socket", b".ini"):
         with open(folder + b"/" + name + end, "wb") as file:
@@ -110,6 +111,8 @@ def test_an_app_that_neither_ends_nor_is_quiet(attack: Attack, how: str) -> None
         assert attack.change() < 5
         attack.machine.run("rm", attack.path(MALLORY, "s.ini"), attack.path(MALLORY, "s.ini.socket"), user=MALLORY)
         assert attack.change() < 5
+    # Nothing of his is left when his account is removed.
+    attack.machine.wait_unit("vassal-s.service", "ActiveState", "inactive", 30)
 
 
 @pytest.mark.parametrize("attack", ["shared"], indirect=True)

@@ -254,13 +254,13 @@ def test_ports_that_only_root_may_bind(attack: Attack) -> None:
 
 def test_an_admin_may_have_more_ports_of_roots(attack: Attack) -> None:
     start = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
-    attack.machine.run("sh", "-c", f"echo 9690 >{start}")
+    attack.machine.run("sh", "-c", f"echo 9600 >{start}")
     attack.machine.cleanups.append(lambda: attack.machine.run("sh", "-c", f"echo 1024 >{start}"))
     with attack.held():
-        put_many(attack, {"low": "127.0.0.1:9689", "high": "127.0.0.1:9690"})
+        put_many(attack, {"low": "127.0.0.1:9599", "high": "127.0.0.1:9600"})
         attack.change()
         lines = attack.machine.run("ss", "-Hltn").stdout
-        assert ("127.0.0.1:9690 " in lines, "127.0.0.1:9689 " in lines) == (True, False)
+        assert ("127.0.0.1:9600 " in lines, "127.0.0.1:9599 " in lines) == (True, False)
 
 
 # A14: access control lists

@@ -160,3 +160,15 @@ def test_an_app_that_notifies_in_a_loop_costs_little(machine: Machine, watch: Br
 def ticks(machine: Machine, pid: str) -> int:
     fields = machine.read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
+
+
+def test_what_runs_note_is_roots_alone_and_a_user_sees_the_status_all_the_same(
+    machine: Machine, bridge: Bridge, tenants: None
+) -> None:
+    del tenants
+    bridge.vassal("victim.ini", address="/run/v1.sock")
+    bridge.sync()
+    assert machine.run("stat", "-c", "%a %U", "/run/emperor-bridge").stdout == "700 root\n"
+    shown = machine.run(*bridge.command("status"), user="alice")
+    assert "/run/v1.sock" in shown.stdout
+    assert "listening" in shown.stdout

@@ -60,7 +60,7 @@ def test_a_rule_that_gives_no_address_is_refused_with_the_reason(served: Bridge)
         "octal": ("0177.0.0.1:80", "not a numeric IP"),
         "no-brackets": ("::1:8000", "no brackets"),
         "scope": ("[fe80::1%lo]:8000", "scope"),
-        "folder": ("/run/inputs/", "slash"),
+        "folder": ("/run/inputs/", "names a folder"),
         "at": ("@", "names no abstract socket"),
         "not-utf8": (b"/run/\xff.sock", "UTF-8"),
         "escape": ("/run/\x1b[2J.sock", "control character"),

@@ -207,11 +207,19 @@ def trouble(resolved: ResolvedVassal, manager: AnsweringManager, reason: str = "
 
 
 def test_a_socket_that_listens_is_well(tmp_path: Path) -> None:
-    assert trouble(ON_DEMAND, AnsweringManager({"vassal-a.socket": LISTENING})) == []
     path = tmp_path / "s"
+    abstract = make_resolved("a.ini", f"@{path}")
     resolved = make_resolved("a.ini", str(path))
-    with socket.socket(socket.AF_UNIX) as listener:
+    listening = AnsweringManager({"vassal-a.socket": LISTENING})
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as other:
         listener.bind(str(path))
+        silent = f"nobody listens on {path}, though systemd takes vassal-a.socket for active"
+        assert trouble(resolved, listening) == [("not-listening", silent)]
+        assert trouble(abstract, listening) == [("not-listening", silent.replace(str(path), f"@{path}"))]
+        other.bind(f"\0{path}")
+        listener.listen()
+        other.listen()
+        assert trouble(abstract, listening) == []
         assert trouble(resolved, AnsweringManager({"vassal-a.socket": LISTENING})) == []
     path.unlink()
     gone = f"its socket file {path} is gone, though systemd still listens on it"

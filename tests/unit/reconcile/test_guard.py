@@ -11,7 +11,7 @@ import pytest
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.change import Verb
 from bridge.model.vassal import ResolvedVassal, Vassal
-from bridge.reconcile import drift, incremental, load, planner
+from bridge.reconcile import incremental, load, planner, sockets
 from bridge.reconcile.desired import Desired
 from bridge.reconcile.findings import ConflictResult
 from bridge.reconcile.run import RunOptions, Scope
@@ -140,9 +140,9 @@ def test_a_socket_that_cannot_be_examined(monkeypatch: pytest.MonkeyPatch) -> No
             raise ValueError
         return True
 
-    monkeypatch.setattr(drift, "_loss_of", loss)
+    monkeypatch.setattr(sockets, "_loss_of", loss)
     guard = Guard()
-    assert drift.lost_sockets(world.observe(), WorldManager(world), guard) == {"good"}
+    assert sockets.lost_sockets(world.observe(), WorldManager(world), guard) == {"good"}
     assert list(guard.problems) == ["dir:///v:bad.ini"]
 
 

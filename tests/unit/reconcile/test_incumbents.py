@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import pytest
 from bridge.model.vassal import ConfigFile, Owner
 from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.plan import gone_vassals
-from tests.unit.build import World, make_desired, make_resolved, plan_for
+from tests.unit.build import LISTENING, InterruptedRunError, World, make_desired, make_resolved, plan_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -124,6 +125,19 @@ def test_a_renamed_file_is_served_in_the_same_run(name: str, rival: ResolvedVass
     assert renamed.vassal.socket in plan.start
     world.sync(make_desired(renamed, rival))
     assert [text for text in world.running.values() if "ListenStream=/run/v\n" in text]
+
+
+@pytest.mark.parametrize("kill", range(30))
+def test_a_run_that_is_killed_does_not_lose_who_has_the_address(kill: int) -> None:
+    world = served(VICTIM)
+    desired = make_desired(of(ALICE, "w.ini", "/run/v"), of(MALLORY, "m.ini", "/run/v"))
+    world.steps_left = kill
+    with suppress(InterruptedRunError):
+        world.sync(desired)
+    world.steps_left = None
+    world.sync(desired)
+    assert world.states["vassal-w.socket"] == LISTENING
+    assert "vassal-m.socket" not in world.files
 
 
 def test_what_is_put_in_the_place_of_a_renamed_file_gets_nothing_of_it() -> None:

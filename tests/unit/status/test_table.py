@@ -10,7 +10,7 @@ import pytest
 from bridge.diagnostics import Diagnostic, Severity
 from bridge.lifecycle.history import UNKNOWN, Histories, History
 from bridge.model.address import parse_address
-from bridge.model.unit import DOWN, UnitState
+from bridge.model.unit import DOWN, Listening, UnitState
 from bridge.model.vassal import Mode
 from bridge.status.table import Row, State, table, with_unit_state
 
@@ -63,14 +63,19 @@ def rows(
     histories: Histories | None = None,
     rejections: Iterable[Any] = (),
     diagnostics: Iterable[Diagnostic] = (),
+    listening: Mapping[str, Listening] | None = None,
+    lost: Iterable[str] = (),
 ) -> list[Row]:
     known = dict(states or {})
     actual = SimpleNamespace(
-        installed={one.label: one for one in vassals}, states=known, state=lambda unit: known.get(unit, DOWN)
+        installed={one.label: one for one in vassals},
+        states=known,
+        state=lambda unit: known.get(unit, DOWN),
+        listening=listening or {},
     )
     assessment: Any = SimpleNamespace(actual=actual, rejections=tuple(rejections), diagnostics=tuple(diagnostics))
     asked: Any = manager or Manager()
-    return table(assessment, asked, histories or Histories())
+    return table(assessment, asked, histories or Histories(), frozenset(lost))
 
 
 def test_one_that_waits_and_one_that_runs() -> None:
@@ -146,3 +151,29 @@ def test_a_row_takes_over_its_units_states() -> None:
 
 def test_a_vassal_without_entries_has_an_empty_history() -> None:
     assert Histories().of("vassal-a.service") == Histories().of(None) == UNKNOWN
+
+
+def test_where_a_drop_in_has_a_socket_listen_is_shown() -> None:
+    moved = Listening(addresses=(parse_address("@x", base="/"), parse_address(":80", base="/")), drop_ins=("/d.conf",))
+    states = {"vassal-a.socket": LISTENING, "vassal-b.socket": LISTENING}
+    one, other = rows(installed("a", "@a"), installed("b", "@b"), states=states, listening={"a": moved})
+    assert (one.socket, one.state) == ("@x and 0.0.0.0:80", State.LISTENING)
+    assert other.socket == "@b"
+
+
+def test_a_socket_that_the_kernel_does_not_have_does_not_listen() -> None:
+    states = {"vassal-a.socket": LISTENING, "vassal-b.socket": LISTENING}
+    lost, good = rows(installed("a", "@a"), installed("b", "@b"), states=states, lost={"a"})
+    assert (lost.state, good.state) == (State.FAILED, State.LISTENING)
+    assert lost.problem is not None
+    assert lost.problem.startswith("nobody listens on @a")
+    assert good.problem is None
+
+
+def test_of_several_problems_the_first_is_shown_and_the_others_are_counted() -> None:
+    key = installed("a").key
+    found = [problem(key, "first"), problem(key, "hint", severity=Severity.WARNING), problem(key, "second")]
+    [row] = rows(rejections=[rejected("a")], diagnostics=found)
+    assert row.problem == "first (and 1 problem more: see emperor-bridge check)"
+    [row] = rows(rejections=[rejected("a")], diagnostics=found[:2])
+    assert row.problem == "first"

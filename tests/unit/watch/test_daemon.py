@@ -18,6 +18,7 @@ from bridge.model.unit import UnitChange
 from bridge.reconcile.run import Scope
 from bridge.reconcile.stops import LateVassal
 from bridge.state.cache import VassalCache
+from bridge.watch import daemon as daemon_module
 from bridge.watch import timing
 from bridge.watch.configuration import LoadedConfig
 from bridge.watch.daemon import Daemon
@@ -68,6 +69,7 @@ class World:
         self.included: set[str] = set()
         self.changes: list[UnitChange] = []
         self.late: dict[str, LateVassal] = {}
+        self.was_reloaded = self.has_lost = False
         self.while_waiting: Callable[[], None]
         self.wake: socket.socket
         """Whoever writes to it wakes the daemon as the service manager does."""
@@ -137,6 +139,10 @@ class FakeManager:
 
     def while_waiting(self, call: Callable[[], None]) -> None:
         self._world.while_waiting = call
+
+    def was_reloaded(self) -> bool:
+        was, self._world.was_reloaded = self._world.was_reloaded, False
+        return was
 
     def listen(self) -> None:
         self._world.log.append("listen")
@@ -288,6 +294,33 @@ def test_a_failed_socket_has_all_vassals_reconciled(world: World, start: Callabl
     start(fail, fail)
     assert world.scopes == [Scope.all()] * 3
     assert world.log.count("changed vassal-app.socket") == 2
+
+
+def test_after_a_reload_of_systemd_a_lost_socket_has_all_vassals_reconciled(
+    world: World, start: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[bool] = []
+
+    def lost(*_: object) -> bool:
+        looked.append(world.has_lost)
+        return world.has_lost
+
+    monkeypatch.setattr(daemon_module, "lost_sockets", lost)
+
+    def reload(*, loses: bool) -> None:
+        world.was_reloaded, world.has_lost = True, loses
+        world.wake.send(b"x")
+
+    def lose() -> None:
+        reload(loses=True)
+
+    def touch() -> None:
+        reload(loses=False)
+        (world.folder / "app.ini").touch()
+
+    start(lose, touch)
+    assert world.scopes == [Scope.all(), Scope.all(), Scope.of({"app"})]
+    assert looked == [True, False]
 
 
 def test_a_run_that_fails_is_tried_again_and_one_of_some_vassals_does_not_cancel_that(

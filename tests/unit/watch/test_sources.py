@@ -141,12 +141,17 @@ def test_a_file_that_is_never_closed_is_reported_once_nobody_has_it_open(
 class FakeManager:
     def __init__(self, *changes: UnitChange) -> None:
         self._changes = list(changes)
+        self.is_reloaded = False
 
     def fileno(self) -> int:
         raise NotImplementedError
 
     def due(self) -> float:
         return 7.0
+
+    def was_reloaded(self) -> bool:
+        was, self.is_reloaded = self.is_reloaded, False
+        return was
 
     def changes(self) -> Iterator[UnitChange]:
         while self._changes:
@@ -166,9 +171,20 @@ def test_a_socket_that_failed_is_reported_beside_the_change(unit: str, interface
     change = UnitChange(unit, interface, {"ActiveState": state})
     changes: list[UnitChange] = []
     failures: list[bool] = []
-    source = UnitSource(FakeManager(change), changed=changes.append, socket_failed=lambda: failures.append(True))
+    reloads: list[bool] = []
+    manager = FakeManager(change)
+    source = UnitSource(
+        manager,
+        changed=changes.append,
+        socket_failed=lambda: failures.append(True),
+        reloaded=lambda: reloads.append(True),
+    )
+    source.read()
+    assert reloads == []
+    manager.is_reloaded = True
     source.read()
     source.read()
+    assert reloads == [True]
     assert changes == [change]
     assert failures == [True] * fails
     assert source.due() == 7.0
