@@ -22,11 +22,22 @@ if TYPE_CHECKING:
     from .attack import Attack
 
 JOURNAL_LINES = 60
+CORE = frozenset(
+    {"boundary", "brake", "broken", "environment", "hazards", "interrupted", "lives", "machine", "names", "quick_ends"}
+    | {"service", "sync", "upgrade", "user", "uwsgi", "watch_lives", "watch_return"}
+)
+"""The modules marked `core`, by what follows test_: whatever systemd or uWSGI decides, in a quarter of an hour."""
 COUNTS = pytest.StashKey[Counter[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[COUNTS] = Counter()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.path.stem.removeprefix("test_") in CORE:
+            item.add_marker(pytest.mark.core)
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from .suite import CHECKOUT, PYTHON, SUITE
 if TYPE_CHECKING:
     from .machine import Machine
 
-pytestmark = pytest.mark.core
-
 
 @pytest.mark.skipif(not SUITE, reason="tests/unit/uwsgi runs on this machine as it is")
 def test_the_bridge_reads_configs_as_this_uwsgi_does(machine: Machine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.booted import suite
+from tests.booted.conftest import CORE
 from tests.unit.build import ROOT
 
 ON_THE_HOST = {"container.py", "suite.py", "test_machine.py"}
@@ -19,3 +20,7 @@ def test_a_tree_has_what_the_tests_and_the_bridge_need() -> None:
     needed = " ".join(suite.requirements())
     assert all(name in needed for name in ("jeepney", "cysystemd", "pytest", "hypothesis"))
     assert "ruff" not in needed
+
+
+def test_every_core_module_is_there() -> None:
+    assert [name for name in sorted(CORE) if not (ROOT / f"tests/booted/test_{name}.py").exists()] == []
