@@ -54,7 +54,7 @@ class PauseNotes:
             OSError: the file system refuses.
         """
         for service in services:
-            for note in (service, f"{service}.ends"):
+            for note in (service, f"{service.removesuffix('.service')}.ends"):
                 remove_if_there(f"{self._folder}/{note}")
         with suppress(OSError):
             os.rmdir(self._folder)

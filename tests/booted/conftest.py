@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .attack import Attack
 
 JOURNAL_LINES = 60
+ACTIVE = "systemctl list-units --plain --no-legend --state=active,failed,activating,deactivating 'vassal*'"
+FILES = "find /etc/systemd/system /run/systemd/system -name '*vassal*' -not -type d"
 CORE = frozenset(
     {"boundary", "brake", "broken", "environment", "hazards", "interrupted", "lives", "machine", "names", "quick_ends"}
     | {"service", "sync", "upgrade", "user", "uwsgi", "watch_lives", "watch_return"}
@@ -100,12 +102,25 @@ def tmp_path_on_disk() -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def leave_nothing_behind(machine: Machine) -> Iterator[None]:
-    """Run what a test put on `machine.cleanups`, last first, each even if another fails."""
+    """Run what a test put on `machine.cleanups`, last first, each even if another fails.
+
+    A test that leaves units of vassals fails, and takes nothing into the next one.
+    """
     yield
     with ExitStack() as stack:
+        stack.callback(no_vassals, machine)
         for cleanup in machine.cleanups:
             stack.callback(cleanup)
         machine.cleanups.clear()
+
+
+def no_vassals(machine: Machine) -> None:
+    """Fail if a vassal's unit is active, has failed or has a file; in any case, none is there afterwards."""
+    left = machine.run("sh", "-c", f"{ACTIVE}; {FILES} -print").stdout
+    if left:
+        machine.run("sh", "-c", f"systemctl stop 'vassal*'; {FILES} -delete; systemctl daemon-reload", check=False)
+        machine.run("systemctl", "reset-failed", "vassal*", check=False)
+    assert not left, f"left behind by this test:\n{left}"
 
 
 @pytest.hookimpl(wrapper=True)

@@ -144,7 +144,8 @@ def test_an_emperors_ini_reaches_the_vassals(machine: Machine, bridge: Bridge) -
     ]
     machine.write(ini, "\n".join(lines))
     for path in (ini, "/srv/hook", "/srv/t.ini", "/run/hooks-www-data", "/run/hooks-root"):
-        machine.cleanups.append(partial(machine.remove, path))
+        # After the bridge, which needs the configuration to remove the vassals.
+        machine.cleanups.insert(0, partial(machine.remove, path))
     bridge.options = ["--emperor-ini", ini]
     serve(bridge, "e.ini", "root", address="/run/e.sock")
     told = bridge.sync()
