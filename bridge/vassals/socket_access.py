@@ -103,6 +103,5 @@ def _name(name: str, kind: str, text: str) -> tuple[str, int]:
     if found is None:
         stripped = ":".join(part.strip() for part in text.split(":"))
         hint = "make it, or name another" if stripped == text else f"write {printable(stripped)}, without blanks"
-        shown = name if _PLAIN.fullmatch(name) else repr(printable(name))
-        raise _OwnerError(f"names {kind} {shown}, which is not there", hint)
+        raise _OwnerError(f"names {kind} {printable(name)!r}, which is not there", hint)
     return name if _PLAIN.fullmatch(name) else str(found), found

@@ -216,9 +216,11 @@ def test_settings_are_the_same_from_flags_toml_and_ini(machine: Machine, bridge:
     machine.cleanups.append(lambda: machine.remove(SETTINGS, "/srv/others"))
 
     def planned(*flags: str) -> str:
-        return machine.run(COMMAND, "sync", "--dry-run", *flags).stdout
+        """Return what sync would do, without the names of the configuration in the units."""
+        told = machine.run(COMMAND, "sync", "--dry-run", *flags).stdout
+        return "".join(line for line in told.splitlines(keepends=True) if "Configuration=" not in line)
 
-    expected = bridge.sync("--dry-run", "--config", "/dev/null").stdout
+    expected = planned("--config", "/dev/null", *bridge.options)
     assert "one.ini: would be added, on demand at /run/one.sock" in expected
     assert planned() == expected
     machine.write(f"{SETTINGS}/bridge.toml", f'emperor-ini = "{SETTINGS}/emperor.ini"\n')

@@ -173,7 +173,9 @@ def test_a_folder_of_any_name_is_served(names: Bridge) -> None:
         f"!{ODD_FOLDER}"
     }
     names.run("remove", "--yes")
-    names.options[1] = f"glob://{ODD_FOLDER.replace('[', '?')}/*.ini"
+    # To glob(3) a backslash and a bracket are special.
+    pattern = re.sub(r"[[\\]", "?", ODD_FOLDER)
+    names.options[1] = f"glob://{pattern}/*.ini"
     names.sync()
     all_answer(names, [f"{SOCKETS}/dir{number}" for number in range(len(stems))])
     paths = [f"{ODD_FOLDER}/{stem}" for stem in stems]

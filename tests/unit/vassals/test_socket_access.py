@@ -111,7 +111,7 @@ def test_names_of_a_directory_service(monkeypatch: pytest.MonkeyPatch) -> None:
     assert owner("ann@example.org:domain users") == ("70001", "70002")
     assert owner("ann@example.org:EXAMPLE\\web") == ("70001", "70002")
     assert owner("ann@example.org") == ("70001", "")
-    assert "names user ann, which is not there" in refusal("ann:domain users").message
+    assert "names user 'ann', which is not there" in refusal("ann:domain users").message
     assert "names user 'ann ', which is not there" in refusal("ann :domain users").message
 
 
