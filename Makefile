@@ -8,6 +8,8 @@ SUITE ?=
 # make test MARK=core: only the tests with this pytest mark.
 MARK ?=
 MARKED = $(if $(MARK),-m $(MARK))
+# Two processes, each with a machine of its own: most of the time a test waits.
+PARALLEL = --numprocesses=2 --dist=loadfile
 
 .PHONY: demo test unit beside bench soak fuzz packages clean
 
@@ -17,12 +19,12 @@ demo: packages $(VENV)/ready
 # tests/README.md says what is run where.
 ifeq ($(SUITE),)
 test: packages $(VENV)/ready
-	$(RUN) -m pytest tests $(MARKED)
+	$(RUN) -m pytest tests $(PARALLEL) $(MARKED)
 else
 test: packages $(VENV)/ready
 	@sh packaging/install-packages suite-packages.txt
 	SUITE=$(SUITE) $(RUN) -m tests.booted.suite
-	SUITE=$(SUITE) $(RUN) -m pytest tests/booted $(MARKED)
+	SUITE=$(SUITE) $(RUN) -m pytest tests/booted $(PARALLEL) $(MARKED)
 endif
 
 # What counts in tens and hundreds, ten times as often: hours. Less: make soak SOAK=2. Again: EMPEROR_BRIDGE_SEED=...

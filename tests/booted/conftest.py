@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .attack import Attack
 
 JOURNAL_LINES = 60
+COUNTED = "counted: "
 STATES, TYPES = "--state=active,failed,activating,deactivating", "--type=service,socket,target"
 ACTIVE = f"systemctl list-units --plain --no-legend {STATES} {TYPES} 'vassal*'"
 FILES = "find /etc/systemd/system /run/systemd/system -name '*vassal*' -not -type d"
@@ -30,11 +31,6 @@ CORE = frozenset(
     | {"service", "sync", "upgrade", "user", "uwsgi", "watch_lives", "watch_return"}
 )
 """The modules marked `core`, by what follows test_: whatever systemd or uWSGI decides, in a quarter of an hour."""
-COUNTS = pytest.StashKey[Counter[str]]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[COUNTS] = Counter()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,13 +40,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def counts(request: pytest.FixtureRequest) -> Counter[str]:
-    """What has been done how often in this run; the report at the end has it."""
-    return request.config.stash[COUNTS]
+def counts(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
+    """What the test has done how often; the report at the end has it for the whole run."""
+    counted = Counter[str]()
+    yield counted
+    request.node.user_properties.extend((f"{COUNTED}{what}", number) for what, number in counted.items())
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if counted := config.stash[COUNTS]:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    counted = Counter[str]()
+    for report in terminalreporter.getreports(""):
+        if isinstance(report, pytest.TestReport) and report.when == "teardown":
+            for name, number in report.user_properties:
+                if name.startswith(COUNTED):
+                    counted[name.removeprefix(COUNTED)] += int(str(number))
+    if counted:
         failed = len([*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")])
         terminalreporter.section("counted")
         for line in soak.lines(counted, failed):

@@ -98,7 +98,7 @@ def test_a_vassal_that_waits_can_be_stopped_and_a_killed_one_leaves_its_place(ma
     assert bridge.status()["third.ini"]["state"] == "starting"
     machine.run("systemctl", "stop", "vassal-second.socket", "vassal-second.service", timeout=30)
     assert waiting.poll() is None
-    machine.run("systemctl", "kill", "--signal=KILL", "vassal-first.service")
+    machine.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "vassal-first.service")
     assert answered(waiting)
     assert machine.show("vassal-second.service", "ActiveState") in {"inactive", "failed"}
 
