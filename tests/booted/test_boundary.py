@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 
 OWN = f"/run/vassals/{TENANTS['alice']}"
 SHARED = "/run/uwsgi"
+DEBIANS = "/etc/uwsgi-emperor/emperor.ini"
+FEDORAS = """\
+[uwsgi]
+uid = uwsgi
+gid = uwsgi
+pidfile = /run/uwsgi/uwsgi.pid
+emperor = /etc/uwsgi.d
+stats = /run/uwsgi/stats.sock
+chmod-socket = 660
+emperor-tyrant = true
+cap = setgid,setuid
+"""
 UNSAFE = {
     "system": "/run/systemd/system/vassals.target",
     "unit": "/etc/systemd/system/vassal-v.service",
@@ -99,6 +112,41 @@ def test_one_setting_admits_a_fleet_that_listens_in_one_folder(machine: Machine,
     for name, owner in (("a", "alice"), ("b", "bob")):
         assert machine.run("stat", "-c", "%U:%G", f"{SHARED}/{name}.sock").stdout == f"{owner}:www-data\n"
         assert bridge.app("uwsgi", f"{SHARED}/{name}.sock")
+
+
+@pytest.fixture(params=["Fedora", "Debian"])
+def emperor_ini(machine: Machine, request: pytest.FixtureRequest) -> tuple[str, str]:
+    """The emperor.ini of a distribution in tyrant mode, and its folder of vassals."""
+    # The bridge, which needs it to remove the vassals, ends before.
+    if request.param == "Debian":
+        before = machine.read(DEBIANS)
+        machine.write(DEBIANS, f"{before}\nemperor-tyrant = true\n")
+        machine.cleanups.insert(0, partial(machine.write, DEBIANS, before))
+        return DEBIANS, "/etc/uwsgi-emperor/vassals"
+    machine.run("useradd", "--system", "--user-group", "uwsgi")
+    machine.run("mkdir", "/etc/uwsgi.d")
+    machine.write("/etc/uwsgi.ini", FEDORAS)
+    machine.cleanups.insert(0, partial(machine.run, "userdel", "uwsgi"))
+    machine.cleanups.insert(0, partial(machine.remove, "/etc/uwsgi.ini", "/etc/uwsgi.d"))
+    return "/etc/uwsgi.ini", "/etc/uwsgi.d"
+
+
+def test_a_distributions_emperor_ini_works_after_the_one_setting(
+    emperor_ini: tuple[str, str], machine: Machine, bridge: Bridge
+) -> None:
+    ini, folder = emperor_ini
+    machine.run("install", "-d", "-o", "www-data", "-g", "www-data", "-m", "775", SHARED)
+    bridge.options = ["--emperor-ini", ini, "--emperor-on-demand-extension", ".socket"]
+    for name, owner in (("a", "alice"), ("b", "bob")):
+        path = bridge.vassal(f"{name}.ini", address=f"{SHARED}/{name}.sock", folder=folder)
+        machine.cleanups.append(partial(machine.remove, path, f"{path}.socket"))
+        machine.run("chown", owner, path)
+    assert hinted(bridge) == Counter({f'let the admin set tenant-socket-directory = "{SHARED}"': 2})
+    bridge.options += ["--tenant-socket-directory", SHARED]
+    bridge.sync()
+    for name, owner in (("a", "alice"), ("b", "bob")):
+        assert bridge.app("uwsgi", f"{SHARED}/{name}.sock")
+        assert machine.show(f"vassal-{name}.service", "User") == str(TENANTS[owner])
 
 
 def test_a_neighbours_rule_file_does_not_count(machine: Machine, bridge: Bridge) -> None:

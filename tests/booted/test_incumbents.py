@@ -234,3 +234,17 @@ def test_at_the_first_run_roots_config_comes_first(machine: Machine, bridge: Bri
     bridge.app("uwsgi", SITE)
     with pytest.raises(CommandError):
         machine.run("systemctl", "cat", "vassal-a.socket")
+
+
+def test_a_rule_that_is_renamed_before_its_config_is_in_force_in_the_end(machine: Machine, shared: Bridge) -> None:
+    """In between, the config has no rule: it is taken to run always, and the address is nobody's."""
+    shared.watch()
+    shared.app("uwsgi", SITE)
+    cursor = machine.journal_cursor()
+    machine.run("mv", f"{VASSALS}/v.ini.socket", f"{VASSALS}/w.ini.socket", user="alice")
+    shared.told(r"v\.ini: changed", since_cursor=cursor)
+    machine.run("mv", f"{VASSALS}/v.ini", f"{VASSALS}/w.ini", user="alice")
+    shared.wait("w", "listening")
+    assert shared.app("uwsgi", SITE)
+    assert machine.show("vassal-v.service", "LoadState") == "not-found"
+    assert uid_of(machine, "w") == "4001"
