@@ -174,7 +174,7 @@ def test_a_folder_of_any_name_is_served(names: Bridge) -> None:
     }
     names.run("remove", "--yes")
     # To glob(3) a backslash and a bracket are special.
-    pattern = re.sub(r"[[\\]", "?", ODD_FOLDER)
+    pattern = re.sub(r"[\[\\]", "?", ODD_FOLDER)
     names.options[1] = f"glob://{pattern}/*.ini"
     names.sync()
     all_answer(names, [f"{SOCKETS}/dir{number}" for number in range(len(stems))])

@@ -22,8 +22,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 def folder(tmp_path: Path) -> Path:
     """Return a folder that every user can reach."""
     # pytest's own folders are closed to others.
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_mode & 0o005 != 0o005:
+            path.chmod(0o755)
     (tmp_path / "file").write_text("x")
     (tmp_path / "sub").mkdir()
     return tmp_path
