@@ -132,8 +132,15 @@ class JobBatches:
                 remove_if_there(f"{self._folder}/{batch.name}")
 
     def _run_each(self, method: str, units: Collection[str], deadline: float) -> None:
-        """Queue a job for each unit and wait for all; sockets first, lest one starts a service that is to stop."""
-        ordered = sorted(units, key=lambda unit: not unit.endswith(".socket"))
+        """Queue a job for each unit and wait for all.
+
+        Sockets start first. They stop after their services: systemd cannot run the ExecStopPost= of a service with
+        StandardInput=socket once its socket is closed. A connection may start a service in between, so services are
+        told to stop once more.
+        """
+        services = [unit for unit in units if not unit.endswith(".socket")]
+        sockets = [unit for unit in units if unit.endswith(".socket")]
+        ordered = [*services, *sockets, *services] if method == "StopUnit" and sockets else [*sockets, *services]
         self._bus.match(_MANAGER, _JOB_REMOVED)
         answers = self._bus.call_many((_ROOT, _MANAGER, method, "ss", (unit, "replace")) for unit in ordered)
         jobs = {answer[0] for answer in answers if not isinstance(answer, CallError)}

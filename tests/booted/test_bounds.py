@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .bridge import VASSALS, config
+from .machine import message
 
 if TYPE_CHECKING:
     from .bridge import Bridge
@@ -91,11 +92,14 @@ def test_nobody_waits_for_an_app_that_does_not_end(machine: Machine, watch: Brid
     assert machine.request("uwsgi", "/run/s1.sock", f"/{how}").status == 200
     pid = machine.show("vassal-stubborn.service", "MainPID")
     watch.app("uwsgi", "/run/v1.sock")
+    cursor = machine.journal_cursor()
     # In the same burst, then while the other is waited for.
     wait_for_answer(
         watch, "/run/v2.sock", move(watch, ("stubborn", "/run/s2.sock"), ("victim", "/run/v2.sock")), PROMPT
     )
     assert machine.show("vassal-stubborn.service", "MainPID") == pid
+    # systemd can run what follows a stop only while the socket is open.
+    assert not [one for one in map(message, machine.journal(cursor)) if "Got no socket" in one]
     wait_for_answer(watch, "/run/v3.sock", move(watch, ("victim", "/run/v3.sock")), PROMPT)
     # It is killed, and answers at its new address.
     watch.wait("stubborn", "listening")
