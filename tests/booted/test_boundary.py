@@ -90,7 +90,7 @@ def hinted(bridge: Bridge) -> Counter[str]:
     """Return which settings check proposes, and how often; nothing else is an error."""
     told = bridge.run("check", status=1).stdout.splitlines()
     found = [re.search(r"let the admin set [^)]+", line) for line in told if ": error: " in line]
-    assert all(found), told
+    assert all(found), "\n".join(told)
     return Counter(one[0] for one in found if one)
 
 
@@ -140,7 +140,7 @@ def test_a_distributions_emperor_ini_works_after_the_one_setting(
     for name, owner in (("a", "alice"), ("b", "bob")):
         path = bridge.vassal(f"{name}.ini", address=f"{SHARED}/{name}.sock", folder=folder)
         machine.cleanups.append(partial(machine.remove, path, f"{path}.socket"))
-        machine.run("chown", owner, path)
+        machine.run("chown", f"{owner}:{owner}", path)
     assert hinted(bridge) == Counter({f'let the admin set tenant-socket-directory = "{SHARED}"': 2})
     bridge.options += ["--tenant-socket-directory", SHARED]
     bridge.sync()
