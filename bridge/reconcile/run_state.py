@@ -16,6 +16,7 @@ from bridge.reconcile.run import RunContext
 from bridge.state.cache import VassalCache
 from bridge.state.last_run import LastRun, LastRunFile
 from bridge.state.lock import NOTHING, Lock, Pending
+from bridge.state.places import forget_places
 from bridge.vassals.guard import is_unexpected
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ class RunState:
         """
         self._last_run.forget()
         remove_if_there(self._paths.cache)
+        forget_places(self._paths.places)
         self.lock.forget()
 
     def _update_cache(self, planned: PlannedRun, problems: Iterable[Diagnostic]) -> None:

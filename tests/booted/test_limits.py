@@ -72,6 +72,8 @@ def test_no_more_vassals_run_than_may(machine: Machine, bridge: Bridge) -> None:
     entries = machine.journal(cursor)
     assert most_at_once(entries, "*** Starting uWSGI", ("goodbye to uWSGI",)) <= MOST
     assert sum("*** Starting uWSGI" in message(entry) for entry in entries) == SITES
+    bridge.run("remove", "--yes")
+    assert not machine.exists("/run/emperor-bridge")
 
 
 def test_no_more_vassals_start_than_may(machine: Machine, bridge: Bridge) -> None:
