@@ -47,11 +47,6 @@ class Paths:
     configuration: str = ""
     """The bridge.toml in force. Empty: the usual one. Each owns only the units that it made."""
 
-    @property
-    def places(self) -> str:
-        """The folder of the places of vassals, where their number is limited; the same for all configurations."""
-        return f"{os.path.dirname(self.pauses)}/places"
-
     def for_configuration(self, path: str) -> Paths:
         """Return the paths of a run under another bridge.toml than the usual one, one that links to it, or none.
 

@@ -172,6 +172,11 @@ def brake_of(label: str, tenant: int | None = None) -> str:
     return BRAKE.replace("@", f"@{_share(label, tenant)}")
 
 
+def places_beside(pauses: str) -> str:
+    """Return the folder in which ``LIMIT_SCRIPT`` keeps the places, by the folder of the pause notes."""
+    return f"{os.path.dirname(pauses)}/places"
+
+
 def _share(label: str, tenant: int | None) -> str:
     return f"{_spread(label if tenant is None else str(tenant)) % SLICES:02x}"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bridge.config.settings import RuleKind
 from bridge.host.files import remove_if_there
-from bridge.model.unit_names import TARGET, label_of
+from bridge.model.unit_names import TARGET, label_of, places_beside
 from bridge.reconcile import incremental
 from bridge.reconcile.drift import config_folders
 from bridge.reconcile.run import RunContext
@@ -144,7 +144,7 @@ class RunState:
         """
         self._last_run.forget()
         remove_if_there(self._paths.cache)
-        forget_places(self._paths.places)
+        forget_places(places_beside(self._paths.pauses))
         self.lock.forget()
 
     def _update_cache(self, planned: PlannedRun, problems: Iterable[Diagnostic]) -> None:

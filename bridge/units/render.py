@@ -6,7 +6,6 @@ systemd's own quoting. The mark is put in front here, so that no template of an 
 
 from __future__ import annotations
 
-import posixpath
 from dataclasses import dataclass, replace
 from traceback import extract_tb
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from bridge.model.unit_names import (
     EscapeError,
     boot_target,
     brake_of,
+    places_beside,
     slice_of,
     starter_of,
 )
@@ -153,7 +153,7 @@ def render_common(context: RenderContext) -> dict[str, str]:
         "prefix": PAUSE_PREFIX,
         "notes": context.pauses,
         "limits": context.limits,
-        "places": f"{posixpath.dirname(context.pauses)}/places",
+        "places": places_beside(context.pauses),
         "slices": SLICES,
         "quick_ends": QUICK_ENDS,
         "setup_steps": SETUP_STEPS,

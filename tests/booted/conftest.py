@@ -25,7 +25,9 @@ JOURNAL_LINES = 60
 COUNTED = "counted: "
 STATES, TYPES = "--state=active,failed,activating,deactivating", "--type=service,socket,target"
 ACTIVE = f"systemctl list-units --plain --no-legend {STATES} {TYPES} 'vassal*'"
+"""Prints the vassals' units that do anything."""
 FILES = "find /etc/systemd/system /run/systemd/system -name '*vassal*' -not -type d"
+"""Finds what the bridge has written for systemd."""
 CORE = frozenset(
     {"boundary", "brake", "broken", "environment", "hazards", "interrupted", "lives", "machine", "names", "quick_ends"}
     | {"service", "sync", "upgrade", "user", "uwsgi", "watch_lives", "watch_return"}

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.unit.config.test_emperor_ini import FEDORA
+
 from .bridge import VASSALS
 from .fleets import TENANTS
 
@@ -19,17 +21,6 @@ if TYPE_CHECKING:
 OWN = f"/run/vassals/{TENANTS['alice']}"
 SHARED = "/run/uwsgi"
 DEBIANS = "/etc/uwsgi-emperor/emperor.ini"
-FEDORAS = """\
-[uwsgi]
-uid = uwsgi
-gid = uwsgi
-pidfile = /run/uwsgi/uwsgi.pid
-emperor = /etc/uwsgi.d
-stats = /run/uwsgi/stats.sock
-chmod-socket = 660
-emperor-tyrant = true
-cap = setgid,setuid
-"""
 UNSAFE = {
     "system": "/run/systemd/system/vassals.target",
     "unit": "/etc/systemd/system/vassal-v.service",
@@ -125,7 +116,7 @@ def emperor_ini(machine: Machine, request: pytest.FixtureRequest) -> tuple[str, 
         return DEBIANS, "/etc/uwsgi-emperor/vassals"
     machine.run("useradd", "--system", "--user-group", "uwsgi")
     machine.run("mkdir", "/etc/uwsgi.d")
-    machine.write("/etc/uwsgi.ini", FEDORAS)
+    machine.write("/etc/uwsgi.ini", FEDORA)
     machine.cleanups.insert(0, partial(machine.run, "userdel", "uwsgi"))
     machine.cleanups.insert(0, partial(machine.remove, "/etc/uwsgi.ini", "/etc/uwsgi.d"))
     return "/etc/uwsgi.ini", "/etc/uwsgi.d"
