@@ -68,10 +68,11 @@ class PlanExecutor:
         )
         self.lock.begin(pending | carried)
         stopper = Stopper(self.manager, self.progress, self.late)
-        late = stopper.stop(plan.stop)
+        stopping = self._to_stop(plan)
+        late = stopper.stop(stopping)
         late |= self._carry_out(plan.part(lambda unit: label_of(unit) not in late), known, accepted)
         if late and self.waits_for_late:
-            stubborn = stopper.finish([*plan.stop, *plan.renew], late)
+            stubborn = stopper.finish([*stopping, *plan.renew], late)
             rest = plan.part(lambda unit: label_of(unit) in late - stubborn)
             late = stubborn | self._carry_out(rest, known, accepted)
         return pending.part(lambda unit: label_of(unit) in late) | carried
@@ -104,6 +105,17 @@ class PlanExecutor:
         self.manager.start(services, timeout=patience, progress=stage(self.progress, "starting vassals"))
         self._reload(plan.reload)
         return late
+
+    def _to_stop(self, plan: Plan) -> list[str]:
+        """Return the units that a plan stops, and those that may have come up since it was made.
+
+        A connection or a queued job can start a service that was down. It would run on without its unit file, or keep
+        its socket from starting again.
+        """
+        sockets = [unit for unit in plan.stop if unit.endswith(".socket")]
+        doubtful = {*plan.remove, *map(service_of, sockets)} - {*plan.stop}
+        loaded = self.manager.units(doubtful) if doubtful else {}
+        return [*plan.stop, *sorted(doubtful & loaded.keys())]
 
     def _reload(self, services: Collection[str]) -> None:
         states = self.manager.units(services) if services else {}

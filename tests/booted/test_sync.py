@@ -159,6 +159,28 @@ def test_removed_file_closes_the_socket_and_takes_the_units(machine: Machine, br
     assert {line.split()[0] for line in known.splitlines()} <= {"vassal-stays.service", "vassal-stays.socket"}
 
 
+def test_a_start_that_waits_ends_with_the_vassal(machine: Machine, bridge: Bridge) -> None:
+    bridge.vassal("app.ini", config(ALWAYS.format(port=9102)))
+    bridge.sync()
+    # The start goes on as soon as the vassal's file is gone, before the bridge can have systemd forget it.
+    waits = "while [ -e /etc/systemd/system/vassal-app.service ]; do :; done"
+    slow = f"[Service]\nType=oneshot\nExecStart=/bin/sh -c '{waits}'\n"
+    needs = "[Unit]\nWants=slow.service\nAfter=slow.service\n"
+    folder = "/run/systemd/system/vassal-app.service.d"
+    machine.write_many({"/run/systemd/system/slow.service": slow, f"{folder}/slow.conf": needs})
+    machine.cleanups.append(lambda: machine.remove("/run/systemd/system/slow.service", folder))
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", "--no-block", "vassal-app.service")
+    machine.wait_unit("slow.service", "ActiveState", "activating")
+    machine.wait_unit("vassal-app.service", "ActiveState", "inactive")
+
+    machine.remove(f"{VASSALS}/app.ini")
+    bridge.sync()
+    machine.wait_unit("slow.service", "ActiveState", "inactive")
+    assert "vassal" not in machine.run("systemctl", "list-jobs").stdout
+    assert machine.show("vassal-app.service", "ActiveState") == "inactive"
+
+
 def test_changed_address_listens_and_the_old_one_refuses(machine: Machine, bridge: Bridge) -> None:
     moves = {
         "path": ("/run/path-old.sock", "/run/path-new.sock"),

@@ -368,7 +368,9 @@ class WorldManager:
         self._call("stop", units)
         world = self._world
         for unit in units:
-            if unit not in world.stubborn or world.states.get(unit, DEAD).is_down:
+            if world.states.get(unit, DEAD).is_down:
+                continue
+            if unit not in world.stubborn:
                 world.take_down(unit)
             else:
                 world.states[unit] = STOPPING

@@ -101,10 +101,22 @@ def test_a_removed_vassal() -> None:
     assert not any("vassal-a" in name for name in (*world.files, *world.links, *world.running))
 
 
+@pytest.mark.parametrize("desired", [(OTHER,), (MOVED, OTHER), (ALWAYS, OTHER)])
+def test_one_that_is_woken_once_the_plan_is_made_is_stopped_too(desired: tuple[ResolvedVassal, ...]) -> None:
+    world = synced(ON_DEMAND, OTHER)
+    plan = world.plan(make_desired(*desired))
+    assert "vassal-a.service" not in plan.stop
+    world.connect("vassal-a.service")
+    world.apply(plan)
+    fresh = World()
+    fresh.sync(make_desired(*desired))
+    assert world.running == fresh.running
+
+
 def test_that_a_removed_vassal_failed_is_forgotten() -> None:
     world = synced(ALWAYS, OTHER)
     world.fail("vassal-a.service")
-    assert calls(world, OTHER)[0] == "reset-failed vassal-a.service"
+    assert calls(world, OTHER)[:2] == ["stop vassal-a.service", "reset-failed vassal-a.service"]
 
 
 def test_a_failed_vassal_nothing_is_done_about_stays_failed() -> None:
