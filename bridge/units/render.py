@@ -148,6 +148,7 @@ def render_common(context: RenderContext) -> dict[str, str]:
     values = {
         "user_manager": context.user_manager,
         "scope": " --user" if context.user_manager else "",
+        "runtime": "$XDG_RUNTIME_DIR" if context.user_manager else "/run",
         "boot_target": boot_target(user_manager=context.user_manager),
         "throttle": context.throttle,
         "prefix": PAUSE_PREFIX,

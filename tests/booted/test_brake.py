@@ -27,6 +27,8 @@ WINDOW = 30
 """Seconds in which a vassal that cannot start may cost little."""
 ATTEMPTS, LINES, CPU = 10, 50, 0.1
 """What each vassal may cost in that time, and what share of a processor PID 1 may take for all twenty together."""
+MANY = 100
+"""Vassals with a false condition that are connected to at once."""
 DROP_INS = {
     "assertion": f"[Unit]\nAssertPathExists={PLACE}/file\n",
     "binary": f"[Service]\nExecStart=\nExecStart={PLACE}/uwsgi --ini /srv/vassals/%s.ini\n",
@@ -124,12 +126,17 @@ def costs(machine: Machine, entries: list[Entry]) -> tuple[Counter[str], Counter
     return attempts, lines
 
 
-def watch_costs(machine: Machine) -> None:
-    """See what the vassals cost for a while."""
+def watch_costs(machine: Machine) -> tuple[float, Counter[str], Counter[str]]:
+    """Return the seconds that PID 1 used in a while, and each vassal's attempts and lines in the journal."""
     cursor, before = machine.journal_cursor(), pid1_seconds(machine)
     machine.run("sleep", str(WINDOW), timeout=WINDOW + 30)
     used = pid1_seconds(machine) - before
-    attempts, lines = costs(machine, machine.journal(cursor))
+    return used, *costs(machine, machine.journal(cursor))
+
+
+def expect_little(machine: Machine) -> None:
+    """Check what the vassals cost for a while."""
+    used, attempts, lines = watch_costs(machine)
     assert used < CPU * WINDOW
     assert {name: count for name, count in attempts.items() if count >= ATTEMPTS} == {}
     assert {name: count for name, count in lines.items() if count >= LINES} == {}
@@ -138,11 +145,11 @@ def watch_costs(machine: Machine) -> None:
 def test_a_vassal_that_cannot_be_started_costs_little(machine: Machine, broken: Bridge) -> None:
     broken.sync(status=1)
     clients = {kind: ask(machine, f"wake-{kind}", WINDOW) for kind in DROP_INS}
-    watch_costs(machine)
+    expect_little(machine)
     closed = {kind for kind, client in clients.items() if json.loads(client.communicate()[0])["elapsed"] < WINDOW / 2}
     assert closed <= CLOSED
     # The clients are gone, but a queue still has their connections.
-    watch_costs(machine)
+    expect_little(machine)
 
     waiting = {kind: ask(machine, f"wake-{kind}", 120) for kind in DROP_INS if kind not in CLOSED}
     mend(machine)
@@ -154,6 +161,25 @@ def test_a_vassal_that_cannot_be_started_costs_little(machine: Machine, broken: 
         broken.app("uwsgi", f"/run/wake-{kind}.sock")
     for kind in DROP_INS.keys() - {"assertion", "condition", "masked"}:
         machine.wait_unit(f"vassal-always\\x2d{kind}.service", "ActiveState", "active")
+
+
+def test_many_conditions_that_are_false_cost_little(machine: Machine, bridge: Bridge) -> None:
+    names = [f"many{number}" for number in range(MANY)]
+    files = {f"/etc/systemd/system/vassal-{name}.service.d/brake.conf": DROP_INS["condition"] for name in names}
+    machine.write_many(files)
+    machine.cleanups.append(lambda: machine.remove(*(path.rpartition("/")[0] for path in files)))
+    for name in names:
+        bridge.vassal(f"{name}.ini", address=f"/run/{name}.sock")
+    bridge.sync()
+    # All at once: while systemd tries one, it does not try the others.
+    connect = "import socket, sys, time\nopened = [socket.socket(socket.AF_UNIX) for _ in sys.argv[2:]]\n"
+    connect += "for one, path in zip(opened, sys.argv[2:]):\n    one.connect(path)\ntime.sleep(float(sys.argv[1]))\n"
+    addresses = [f"/run/{name}.sock" for name in names]
+    client = machine.popen(PYTHON, "-c", connect, str(WINDOW), *addresses)
+    machine.cleanups.append(lambda: kill(client))
+    used, attempts, _ = watch_costs(machine)
+    assert used < WINDOW / 3
+    assert {name: count for name, count in attempts.items() if count >= ATTEMPTS} == {}
 
 
 def test_status_check_and_the_journal_say_why(machine: Machine, watch: Bridge) -> None:

@@ -168,11 +168,11 @@ def test_no_rate_of_wakes_kills_the_socket(machine: Machine, bridge: Bridge, cou
     counts["wakes in quick succession"] += HASTY_WAKES
     entries = [entry for entry in machine.journal(cursor) if message(entry).startswith("Started vassal-hasty.service")]
     assert len(entries) == HASTY_WAKES + 1
-    # systemd counts only what starts no process at all: the two wakes that it allows take a process longer than this.
-    assert machine.show("vassal-hasty.socket", "TriggerLimitIntervalUSec") == "50ms"
+    # A short run ends with a sleep: the two wakes that systemd allows take longer than this.
+    assert machine.show("vassal-hasty.socket", "TriggerLimitIntervalUSec") == "500ms"
     assert machine.show("vassal-hasty.socket", "TriggerLimitBurst") == "2"
     at = [int(entry["_SOURCE_REALTIME_TIMESTAMP"]) for entry in entries]
-    assert min(third - first for first, third in zip(at, at[2:], strict=False)) > 60_000
+    assert min(third - first for first, third in zip(at, at[2:], strict=False)) > 600_000
     assert machine.show("vassal-hasty.socket", "ActiveState") == "active"
 
 
