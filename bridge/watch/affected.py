@@ -22,13 +22,11 @@ def scope_of(paths: Iterable[str], cache: VassalCache, monitors: Sequence[Monito
     The scope is all vassals if a path can affect any of them: a file that some config includes, links to or asks
     about, or a file outside the monitors' folders. Other files beside the configs, such as an editor's, affect none.
     """
-    rule = settings.on_demand_rule
-    if rule.kind is RuleKind.EXEC:
+    if settings.on_demand_rule.kind is RuleKind.EXEC:
         # The rule's command may read any file.
         return Scope.all()
-    extension = rule.value if rule.kind is RuleKind.EXTENSION else ""
     try:
-        return _scope_of(paths, cache, monitors, extension)
+        return _scope_of(paths, cache, monitors, settings)
     except Exception as error:
         if not is_unexpected(error):
             raise
@@ -42,20 +40,10 @@ def known_scope(paths: Iterable[str], cache: VassalCache, monitors: Sequence[Mon
     return Scope.of(frozenset().union(*(one.keys for one in scopes if one.keys is not None)))
 
 
-def _scope_of(paths: Iterable[str], cache: VassalCache, monitors: Sequence[Monitor], extension: str) -> Scope:
-    affected: set[str] = set()
-    for path in paths:
-        # The cache knows base names only, since the file may have been changed through another path.
-        if path.rpartition("/")[2] in cache.included:
-            return Scope.all()
-        keys = set(_keys_at(path, monitors, extension))
-        if not keys and not any(monitor.holds(path) for monitor in monitors):
-            return Scope.all()
-        affected |= keys
-    return Scope.of(frozenset(affected))
-
-
-def _keys_at(path: str, monitors: Iterable[Monitor], extension: str) -> Iterator[str]:
+def keys_at(path: str, monitors: Iterable[Monitor], settings: Settings) -> Iterator[str]:
+    """Yield the keys of the vassals whose config or rule file is at a path, whether a file is there or not."""
+    rule = settings.on_demand_rule
+    extension = rule.value if rule.kind is RuleKind.EXTENSION else ""
     configs = [path]
     if extension and path.endswith(extension):
         configs.append(path.removesuffix(extension))
@@ -63,3 +51,16 @@ def _keys_at(path: str, monitors: Iterable[Monitor], extension: str) -> Iterator
         for config in configs:
             if (key := monitor.key_at(config)) is not None:
                 yield key
+
+
+def _scope_of(paths: Iterable[str], cache: VassalCache, monitors: Sequence[Monitor], settings: Settings) -> Scope:
+    affected: set[str] = set()
+    for path in paths:
+        # The cache knows base names only, since the file may have been changed through another path.
+        if path.rpartition("/")[2] in cache.included:
+            return Scope.all()
+        keys = set(keys_at(path, monitors, settings))
+        if not keys and not any(monitor.holds(path) for monitor in monitors):
+            return Scope.all()
+        affected |= keys
+    return Scope.of(frozenset(affected))

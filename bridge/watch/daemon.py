@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import time
 from contextlib import suppress
 from functools import partial
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bridge.diagnostics import BridgeError, Diagnostic, errors
 from bridge.reconcile.run import RunOptions, Scope
 from bridge.vassals.guard import internal_problem, is_unexpected
-from bridge.watch.affected import known_scope, scope_of
+from bridge.watch.affected import keys_at, known_scope, scope_of
 from bridge.watch.configuration import Configuration
 from bridge.watch.inotify import FileWatch
 from bridge.watch.late import LateRuns
@@ -22,7 +23,7 @@ from bridge.watch.timing import Backoff, Debounce, WholeRuns
 from bridge.watch.watch_list import WatchedPaths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from bridge.model.unit import UnitChange, UnitState
     from bridge.reconcile.run import PlannedRun
@@ -111,7 +112,7 @@ class Daemon:
             wait(self._sources, self._next_time())
             self._notifier.flush()
             is_retry = self._backoff.take()
-            if is_retry or self._debounce.is_due():
+            if is_retry or (self._debounce.is_due() and not self._awaits_return()):
                 self._work(is_retry=is_retry)
             if self._whole_runs.take():
                 self._try(Scope.all())
@@ -134,6 +135,14 @@ class Daemon:
             self._reload()
             is_retry = True
         self._try(Scope.all() if is_retry else self._scope(known, paths))
+
+    def _awaits_return(self) -> bool:
+        if not self._debounce.awaits_return and _runs_without_a_file(
+            self._debounce.known, self._configuration.current, self._manager
+        ):
+            self._debounce.await_return()
+            return True
+        return False
 
     def _scope(self, known: frozenset[str], paths: frozenset[str] | None) -> Scope:
         loaded = self._configuration.current
@@ -237,6 +246,18 @@ class Daemon:
             self._is_following = True
             self._manager.listen()
             self._notifier.follow(states())
+
+
+def _runs_without_a_file(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -> bool:
+    """Tell whether a file of a running vassal is gone. It may come back: tar and git remove files that they replace.
+
+    Raises:
+        BridgeError: the connection to the service manager broke.
+    """
+    gone = [path for path in paths if not os.path.lexists(path)]
+    keys = {key for path in gone for key in keys_at(path, loaded.reconciler.monitors, loaded.settings)}
+    services = [f"vassal-{label}.service" for label in loaded.reconciler.cache.labels_of(keys)]
+    return bool(services) and not all(state.is_down for state in manager.units(services).values())
 
 
 def _watch(files: FileWatch, names: Mapping[str, set[str]]) -> tuple[set[str], tuple[Diagnostic, ...]]:

@@ -12,6 +12,8 @@ QUIET = 0.03
 """Seconds without a further change that end a burst."""
 BRIEFLY_QUIET = 0.005
 """The same, for as long as the burst touches no more files than one vassal has."""
+RETURN = 0.2
+"""The same, where a file of a running vassal is gone: a tool may be about to replace it, on a busy machine."""
 IMPATIENCE = 0.5
 """Seconds after which the daemon acts on a burst that has not ended."""
 FILES_OF_ONE_VASSAL = 2
@@ -32,12 +34,15 @@ class Debounce:
         self._is_whole = False
         self._first: float | None = None
         self._last = 0.0
+        self.awaits_return = False
+        """Whether a file that is gone may come back."""
 
     def touch(self, paths: Iterable[str] | None) -> None:
         """Add changed paths to the burst; None: any path may have changed."""
         self._is_whole = self._is_whole or paths is None
         self._paths |= set(paths or ())
         self._last = self._clock()
+        self.awaits_return = False
         if self._first is None:
             self._first = self._last
 
@@ -46,7 +51,12 @@ class Debounce:
         if self._first is None:
             return None
         is_small = not self._is_whole and len(self._paths) <= FILES_OF_ONE_VASSAL
-        return min(self._last + (BRIEFLY_QUIET if is_small else QUIET), self._first + IMPATIENCE)
+        quiet = RETURN if self.awaits_return else BRIEFLY_QUIET if is_small else QUIET
+        return min(self._last + quiet, self._first + IMPATIENCE)
+
+    def await_return(self) -> None:
+        """Put the end of the burst off, until the next change: a file that is gone may come back."""
+        self.awaits_return = True
 
     def is_due(self) -> bool:
         """Return whether a burst is over."""

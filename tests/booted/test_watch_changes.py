@@ -36,6 +36,7 @@ SAVES = {
         rm "$name~" ".$name.swp"
     """,
     "rename away, then write": 'mv "$1" "$1.old" && printf %s "$2" >"$1" && rm "$1.old"',
+    "remove, and write a moment later": 'rm "$1" && sleep 0.05 && printf %s "$2" >"$1"',
     "touch": 'touch "$1"',
 }
 # Writes a file without a pause between its lines until it is told to go on with the rest and to close it.

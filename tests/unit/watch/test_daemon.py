@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
@@ -14,22 +15,23 @@ import pytest
 
 from bridge.config.settings import Settings
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.model.unit import UnitChange
+from bridge.model.unit import UnitChange, UnitState
 from bridge.reconcile.run import Scope
 from bridge.reconcile.stops import LateVassal
-from bridge.state.cache import VassalCache
+from bridge.state.cache import CachedVassal, VassalCache
 from bridge.watch import configuration, timing
 from bridge.watch.configuration import LoadedConfig
 from bridge.watch.daemon import Daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from bridge.reconcile.run import RunOptions
 
 PROBLEM = Diagnostic(code="port-taken", message="it is wrong")
 TIME_LIMIT = 20.0
+RUNNING = UnitState(load="loaded", active="active", sub="running")
 
 
 class FolderMonitor:
@@ -67,6 +69,9 @@ class World:
         self.loads = 0
         self.included: set[str] = set()
         self.changes: list[UnitChange] = []
+        self.records: dict[str, CachedVassal] = {}
+        self.running: set[str] = set()
+        """Services that are active."""
         self.late: dict[str, LateVassal] = {}
         self.was_reloaded = self.has_lost = False
         self.while_waiting: Callable[[], None]
@@ -87,7 +92,7 @@ class FakeReconciler:
         self._world = world
         self._number = number
         self.monitors = (FolderMonitor(world.folder),)
-        self.cache = VassalCache({})
+        self.cache = VassalCache(world.records)
         self.cache.included.update(world.included)
         self.late = world.late
 
@@ -146,9 +151,10 @@ class FakeManager:
     def listen(self) -> None:
         self._world.log.append("listen")
 
-    def units(self) -> dict[str, Any]:
-        self._world.log.append("units")
-        return {}
+    def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
+        if only is None:
+            self._world.log.append("units")
+        return {unit: RUNNING for unit in only or () if unit in self._world.running}
 
     def changes(self) -> Iterator[UnitChange]:
         with suppress(BlockingIOError):
@@ -404,3 +410,30 @@ def test_a_late_vassal_is_reconciled_when_its_time_is_over(world: World, start: 
 def test_a_signal_ends_the_daemon(world: World, start: Callable[..., None], number: int) -> None:
     start(lambda: os.kill(os.getpid(), number), stops=False)
     assert world.scopes == [Scope.all()]
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_config_of_a_running_vassal_may_come_back(
+    world: World, start: Callable[..., None], monkeypatch: pytest.MonkeyPatch, *, is_running: bool
+) -> None:
+    config = world.folder / "app.ini"
+    config.touch()
+    world.records["app"] = CachedVassal(label="app")
+    world.running = {"vassal-app.service"} if is_running else set()
+    monkeypatch.setattr(timing, "RETURN", TIME_LIMIT)
+    monkeypatch.setattr(timing, "IMPATIENCE", TIME_LIMIT)
+    writer = threading.Timer(0.3, config.touch)
+    was_there = []
+
+    def replace() -> None:
+        config.unlink()
+        writer.start()
+
+    def look() -> None:
+        was_there.append(config.exists())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    start(replace, look, stops=False)
+    writer.join()
+    assert was_there == [is_running]
+    assert world.scopes[1] == Scope.of(frozenset({"app"}))
