@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
 from bridge.host.links import make_real_path
-from bridge.host.sock_diag import listeners, shown_listeners
+from bridge.host.sock_diag import listeners, shown_listeners, shown_tcp_listeners
 from bridge.model.address import AbstractAddress, InetAddress, UnixAddress, collision_key, overlaps
 
 if TYPE_CHECKING:
@@ -76,17 +76,20 @@ def unheard(addresses: Iterable[Address]) -> set[Address]:
     """
     if not (wanted := set(addresses)):
         return wanted
-    unix = shown_listeners()
-    heard = {*map(_unix_address, unix or ()), *_inet_addresses()}
-    shows_unix = unix is not None
-    shows_inet = os.access("/proc/net/tcp", os.R_OK) and os.access("/proc/net/tcp6", os.R_OK)
-    return {a for a in wanted - heard if (shows_inet if isinstance(a, InetAddress) else shows_unix)}
+    inet = {address for address in wanted if isinstance(address, InetAddress)}
+    silent: set[Address] = set()
+    if inet and (shown := _shown_tcp()) is not None:
+        silent |= inet - set(shown)
+    if (unix := wanted - inet) and (found := shown_listeners()) is not None:
+        silent |= unix - set(map(_unix_address, found))
+    return silent
 
 
-def listening() -> Iterator[Address]:
-    """Yield the address of every listening socket of this network namespace (sock_diag(7), proc_net(5))."""
+def listening(*, has_tcp: bool = True) -> Iterator[Address]:
+    """Yield the address of every listening socket of this network namespace (sock_diag(7)), or of every unix socket."""
     yield from map(_unix_address, listeners())
-    yield from _inet_addresses()
+    if has_tcp:
+        yield from _shown_tcp() or ()
 
 
 def _unix_address(listener: Listener) -> Address:
@@ -94,21 +97,29 @@ def _unix_address(listener: Listener) -> Address:
     return AbstractAddress(name[1:]) if name.startswith("\0") else UnixAddress(name)
 
 
-def _inet_addresses() -> Iterator[Address]:
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in _lines(table):
-            columns = line.split(None, 4)
-            if columns[3] == _TCP_LISTEN:
-                ip, _, port = columns[1].partition(":")
-                yield InetAddress(_ip(ip), int(port, 16))
+def _shown_tcp() -> list[Address] | None:
+    """Return the addresses of all TCP sockets that listen; None if the kernel does not show them."""
+    if (found := shown_tcp_listeners()) is not None:
+        return [InetAddress(ip, port) for ip, port in found]
+    # A kernel without inet_diag.
+    try:
+        lines = [line for table in ("/proc/net/tcp", "/proc/net/tcp6") for line in _lines(table)]
+    except OSError:
+        return None
+    return [address for address in map(_tcp_address, lines) if address]
+
+
+def _tcp_address(line: str) -> InetAddress | None:
+    columns = line.split(None, 4)
+    if columns[3] != _TCP_LISTEN:
+        return None
+    ip, _, port = columns[1].partition(":")
+    return InetAddress(_ip(ip), int(port, 16))
 
 
 def _lines(path: str) -> list[str]:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            return file.read().split("\n")[1:-1]
-    except OSError:
-        return []
+    with open(path, encoding="ascii") as file:
+        return file.read().splitlines()[1:]
 
 
 def _ip(text: str) -> IPv4Address | IPv6Address:

@@ -1,7 +1,7 @@
-"""Lists the listening unix sockets of the kernel with their files (sock_diag(7)).
+"""Lists the listening sockets of the kernel: unix sockets with their files, and those of TCP (sock_diag(7)).
 
-Unlike in /proc/net/unix, names with a newline are unambiguous here. Any process may ask; the answer covers its network
-namespace.
+Unlike in /proc/net/unix, names with a newline are unambiguous here. /proc/net/tcp has all connections of the machine,
+and takes the kernel milliseconds. Any process may ask; the answer covers its network namespace.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import socket
 import struct
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Address, IPv6Address
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
+
+Part = TypeVar("Part")
 
 INODE_MASK = 0xFFFFFFFF
 """The kernel reports only these bits of an inode number (``struct unix_diag_vfs``)."""
@@ -36,11 +38,14 @@ _INODE = struct.Struct("=I")
 _STATUS = struct.Struct("=i")
 _MESSAGE_SIZE = 16
 """Size of ``struct unix_diag_msg``, which precedes the attributes."""
+_INET_REQUEST = struct.Struct("=BBBBI48x")
+"""``struct inet_diag_req_v2`` of linux/inet_diag.h, for sockets of any address."""
+_PORT = struct.Struct("!4xH2x16s")
+"""Where ``struct inet_diag_msg`` has the port and the address."""
 _BUFFER = 1 << 18
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(NamedTuple):
     """A listening unix socket."""
 
     name: bytes
@@ -56,15 +61,29 @@ def listeners() -> list[Listener]:
 
 def shown_listeners() -> list[Listener] | None:
     """Return all listening unix sockets, or None if the kernel does not show them."""
-    request = _REQUEST.pack(socket.AF_UNIX, 0, 0, _LISTENING, 0, _SHOW_NAME | _SHOW_VFS, 0, 0)
+    return _dump(_REQUEST.pack(socket.AF_UNIX, 0, 0, _LISTENING, 0, _SHOW_NAME | _SHOW_VFS, 0, 0), parse)
+
+
+def shown_tcp_listeners() -> list[tuple[IPv4Address | IPv6Address, int]] | None:
+    """Return the addresses and ports of all listening TCP sockets, or None if the kernel does not show them."""
+    found = []
+    for family in (socket.AF_INET, socket.AF_INET6):
+        part = _dump(_INET_REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _LISTENING), parse_tcp)
+        if part is None:
+            return None
+        found += part
+    return found
+
+
+def _dump(request: bytes, parser: Callable[[bytes], tuple[list[Part], bool]]) -> list[Part] | None:
     header = _HEADER.pack(_HEADER.size + len(request), _SOCK_DIAG_BY_FAMILY, _REQUEST_DUMP, 1, 0)
-    found: list[Listener] = []
+    found: list[Part] = []
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as kernel:
             kernel.send(header + request)
             more = True
             while more:
-                part, more = parse(kernel.recv(_BUFFER))
+                part, more = parser(kernel.recv(_BUFFER))
                 found += part
     except OSError:
         # An incomplete list would make the missing sockets look closed.
@@ -73,35 +92,71 @@ def shown_listeners() -> list[Listener] | None:
 
 
 def parse(datagram: bytes) -> tuple[list[Listener], bool]:
-    """Return the sockets in one datagram of the kernel's, and whether another datagram follows.
+    """Return the unix sockets in one datagram of the kernel's, and whether another datagram follows.
 
     Raises:
         OSError: the datagram is an error.
     """
-    found: list[Listener] = []
-    for kind, body in _pieces(datagram, _HEADER):
+    bodies, more = _bodies(datagram)
+    found = []
+    for start, end in bodies:
+        name, inode = b"", None
+        at = start + _MESSAGE_SIZE
+        while at + _ATTRIBUTE.size <= end:
+            size, kind = _ATTRIBUTE.unpack_from(datagram, at)
+            if not _ATTRIBUTE.size <= size <= end - at:
+                break
+            if kind == _NAME:
+                name = datagram[at + _ATTRIBUTE.size : at + size]
+            elif kind == _VFS and size >= _ATTRIBUTE.size + _INODE.size:
+                inode = _INODE.unpack_from(datagram, at + _ATTRIBUTE.size)[0]
+            at += size + 3 & ~3
+        if name:
+            # A path ends with a NUL byte, an abstract name begins with one (unix(7)).
+            found.append(Listener(name if name[0] == 0 else name.rstrip(b"\0"), inode))
+    return found, more
+
+
+def parse_tcp(datagram: bytes) -> tuple[list[tuple[IPv4Address | IPv6Address, int]], bool]:
+    """Return the TCP sockets in one datagram of the kernel's, and whether another datagram follows.
+
+    Raises:
+        OSError: the datagram is an error.
+    """
+    bodies, more = _bodies(datagram)
+    found: list[tuple[IPv4Address | IPv6Address, int]] = []
+    for start, end in bodies:
+        if end - start < _PORT.size:
+            break
+        port, raw = _PORT.unpack_from(datagram, start)
+        if datagram[start] == socket.AF_INET:
+            found.append((IPv4Address(raw[:4]), port))
+        else:
+            address = IPv6Address(raw)
+            found.append((address.ipv4_mapped or address, port))
+    return found, more
+
+
+def _bodies(datagram: bytes) -> tuple[list[tuple[int, int]], bool]:
+    """Return where the bodies of the messages in a datagram begin and end, and whether another datagram follows.
+
+    Raises:
+        OSError: the datagram is an error.
+    """
+    found: list[tuple[int, int]] = []
+    at = 0
+    while at + _HEADER.size <= len(datagram):
+        size, kind = _HEADER.unpack_from(datagram, at)[:2]
+        if not _HEADER.size <= size <= len(datagram) - at:
+            break
         if kind in {_ERROR, _DONE}:
-            if status := _STATUS.unpack_from(body)[0] if len(body) >= _STATUS.size else 0:
+            has_status = size >= _HEADER.size + _STATUS.size
+            if status := _STATUS.unpack_from(datagram, at + _HEADER.size)[0] if has_status else 0:
                 raise OSError(-status, os.strerror(-status))
             return found, False
-        attributes = dict(_pieces(body[_MESSAGE_SIZE:], _ATTRIBUTE))
-        if name := attributes.get(_NAME):
-            # A path ends with a NUL byte, an abstract name begins with one (unix(7)).
-            name = name if name.startswith(b"\0") else name.rstrip(b"\0")
-            vfs = attributes.get(_VFS)
-            found.append(Listener(name, _INODE.unpack_from(vfs)[0] if vfs else None))
-    return found, True
-
-
-def _pieces(raw: bytes, header: struct.Struct) -> Iterator[tuple[int, bytes]]:
-    """Split netlink messages or attributes: each has a length and a kind, and is aligned to four bytes."""
-    at = 0
-    while at + header.size <= len(raw):
-        size, kind = header.unpack_from(raw, at)[:2]
-        if not header.size <= size <= len(raw) - at:
-            return
-        yield kind, raw[at + header.size : at + size]
+        found.append((at + _HEADER.size, at + size))
         at += size + 3 & ~3
+    return found, True
 
 
 def bound_files() -> Mapping[str, set[int]]:

@@ -181,8 +181,6 @@ class RunState:
                 file.write(self.cache, planned.context.began, scope.covers, planned.context.digests)
             else:
                 file.forget()
-        # From here on this process sees every change.
-        self.cache.drop_files()
 
     @property
     def _extension(self) -> str:

@@ -7,11 +7,13 @@ import functools
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from bridge.host.found_file import FoundFile, NotAFileError
-from bridge.uwsgi import magic_variables, parse_ini, parse_json, parse_xml, parse_yaml
+from bridge.uwsgi import magic_variables
 from bridge.uwsgi.budget import LOOKUP, Budget
 from bridge.uwsgi.conditions import Surroundings
 from bridge.uwsgi.ignored import explain
@@ -19,7 +21,7 @@ from bridge.uwsgi.interpreter import Process
 from bridge.uwsgi.options import COMMAND_LINE, Config, ConfigError, Option, Remark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 MAX_BYTES = 1024 * 1024
 _MAX_FILES = 100
@@ -29,13 +31,9 @@ _MAX_TESTED = 1000
 
 _INCLUDED = "the file it includes cannot be read"
 
-Parser: TypeAlias = "Callable[..., list[Option]]"
-_PARSERS: dict[str, Parser] = {
-    "ini": parse_ini.parse,
-    "xml": parse_xml.parse,
-    "yaml": parse_yaml.parse,
-    "json": parse_json.parse,
-}
+Parser: TypeAlias = Callable[..., list[Option]]
+_PARSERS = {"ini": "parse_ini", "xml": "parse_xml", "yaml": "parse_yaml", "json": "parse_json"}
+"""Modules with a function ``parse``, imported when a config is of their kind."""
 _SUFFIXES = {"ini": "ini", "xml": "xml", "yaml": "yaml", "yml": "yaml", "js": "json", "json": "json"}
 _OPTIONS = _SUFFIXES | {"xmlconfig": "xml"}
 
@@ -89,6 +87,11 @@ def _parse(data: bytes, parser: Parser, path: str, values: Mapping[str, str], bu
     if not text.moved:
         return options
     return [Option(o.key, o.value, path, text.line(o.line)) for o in options]
+
+
+@functools.cache
+def _parser(kind: str) -> Parser:
+    return cast("Parser", import_module(f"bridge.uwsgi.{_PARSERS[kind]}").parse)
 
 
 class _File(NamedTuple):
@@ -166,7 +169,7 @@ class _Reading:
         values = magic_variables.table(described, known=self._known, first=self._first)
         self._first = self._first or values
         builds = {"program": self._view.program} if kind == "xml" else {}
-        parser = functools.partial(_PARSERS[kind], section=source.section, **builds)
+        parser = functools.partial(_parser(kind), section=source.section, **builds)
         options = _parse(file.data, parser, source.path, values, self._budget)
         if not options:
             text = file.data.decode("utf-8", "surrogateescape")

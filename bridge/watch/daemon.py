@@ -195,6 +195,8 @@ class Daemon:
         for _ in range(_ROUNDS):
             outcome = self._run(scope)
             if outcome.is_whole:
+                # From here on the daemon sees every change.
+                self._configuration.current.reconciler.cache.drop_files()
                 _give_memory_back()
             if not outcome.new_folders & self._paths.vassal_folders:
                 break

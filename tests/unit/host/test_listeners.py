@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import ExitStack, contextmanager
 from ipaddress import ip_address
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.host import listeners
-from bridge.host.listeners import listening, make_canonical_address, occupied
+from bridge.host.listeners import listening, make_canonical_address, occupied, unheard
 from bridge.model.address import AbstractAddress, Address, InetAddress, UnixAddress
 
 if TYPE_CHECKING:
@@ -134,5 +135,21 @@ def test_a_name_that_looks_like_another_socket_takes_nobodys_address(tmp_path: P
         assert occupied([wanted], ()) == {}
 
 
-def test_tables_that_cannot_be_read(tmp_path: Path) -> None:
-    assert listeners._lines(str(tmp_path / "none")) == []
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_a_kernel_without_inet_diag_has_tables(monkeypatch: pytest.MonkeyPatch, family: socket.AddressFamily) -> None:
+    with listener(family, ("127.0.0.1" if family is socket.AF_INET else "::ffff:127.0.0.1", 0)) as bound:
+        shown = set(listening())
+        assert inet("127.0.0.1", bound.getsockname()[1]) in shown
+        monkeypatch.setattr(listeners, "shown_tcp_listeners", lambda: None)
+        assert inet("127.0.0.1", bound.getsockname()[1]) in set(listening())
+
+
+def test_what_the_kernel_does_not_show_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted: list[Address] = [inet("127.0.0.1", 1), AbstractAddress("none"), UnixAddress("/none")]
+    assert unheard(wanted) == set(wanted)
+    monkeypatch.setattr(listeners, "shown_listeners", lambda: None)
+    assert unheard(wanted) == {wanted[0]}
+    monkeypatch.setattr(listeners, "shown_tcp_listeners", lambda: None)
+    assert unheard(wanted) == {wanted[0]}
+    monkeypatch.setattr(listeners, "_lines", lambda _: os.listdir("/nonexistent"))
+    assert unheard(wanted) == set()

@@ -4,12 +4,13 @@ import os
 import socket
 import struct
 from contextlib import ExitStack
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bridge.host import sock_diag
-from bridge.host.sock_diag import INODE_MASK, Listener, bound_files, file_of, listeners, parse
+from bridge.host.sock_diag import INODE_MASK, Listener, bound_files, file_of, listeners, parse, parse_tcp
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +27,16 @@ def piece(kind: int, body: bytes) -> bytes:
 def message(*attributes: bytes, kind: int = 20) -> bytes:
     body = MESSAGE + b"".join(attributes)
     return struct.pack("=IHHII", 16 + len(body), kind, 2, 1, 0) + body
+
+
+def tcp(family: int, ip: str, port: int) -> bytes:
+    """Return a message about a TCP socket: ``struct inet_diag_msg``."""
+    source = ip_address(ip).packed.ljust(16, b"\0")
+    return (
+        struct.pack("=IHHII", 88, 20, 2, 1, 0)
+        + struct.pack("!BBBBHH16s", family, 10, 0, 0, port, 0, source)
+        + bytes(48)
+    )
 
 
 def end(status: int = 0, kind: int = DONE) -> bytes:
@@ -60,6 +71,26 @@ def test_a_refusal_is_an_error(kind: int) -> None:
 @pytest.mark.parametrize("size", range(0, 60, 3))
 def test_what_is_cut_off_breaks_nothing(size: int) -> None:
     parse(message(piece(0, b"/run/a\0"), piece(1, struct.pack("=II", 7, 1)))[:size])
+    parse_tcp(tcp(socket.AF_INET, "127.0.0.1", 80)[:size])
+
+
+@pytest.mark.parametrize("size", range(16, 60))
+def test_what_is_shorter_than_it_must_be_breaks_nothing(size: int) -> None:
+    whole = message(piece(0, b"/run/a\0"), piece(1, struct.pack("=II", 7, 1)))
+    short = struct.pack("=I", size) + whole[4:size]
+    parse(short + end())
+    parse_tcp(short + end())
+
+
+def test_tcp_sockets_are_read() -> None:
+    raw = (
+        tcp(socket.AF_INET, "127.0.0.1", 80)
+        + tcp(socket.AF_INET6, "::1", 443)
+        + tcp(socket.AF_INET6, "::ffff:1.2.3.4", 1)
+    )
+    found = [("127.0.0.1", 80), ("::1", 443), ("1.2.3.4", 1)]
+    assert parse_tcp(raw) == ([(ip_address(ip), port) for ip, port in found], True)
+    assert parse_tcp(end()) == ([], False)
 
 
 def test_a_length_of_nothing_ends_the_reading() -> None:
@@ -71,6 +102,7 @@ def test_a_kernel_that_cannot_tell_tells_nothing(monkeypatch: pytest.MonkeyPatch
     assert listeners() == []
     monkeypatch.setattr(sock_diag, "_SOCK_DIAG_BY_FAMILY", 99)
     assert listeners() == []
+    assert sock_diag.shown_tcp_listeners() is None
 
 
 def test_a_socket_is_known_by_its_file_wherever_that_went(tmp_path: Path) -> None:

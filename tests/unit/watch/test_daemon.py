@@ -67,6 +67,7 @@ class World:
         self.scopes: list[Scope] = []
         self.options: list[RunOptions] = []
         self.loads = 0
+        self.reconciler: Any = None
         self.included: set[str] = set()
         self.changes: list[UnitChange] = []
         self.records: dict[str, CachedVassal] = {}
@@ -80,8 +81,8 @@ class World:
 
     def load(self) -> LoadedConfig:
         self.loads += 1
-        reconciler = cast("Any", FakeReconciler(self, self.loads))
-        return LoadedConfig(reconciler, Settings(), (str(self.toml),))
+        self.reconciler = FakeReconciler(self, self.loads)
+        return LoadedConfig(self.reconciler, Settings(), (str(self.toml),))
 
     def next_step(self) -> None:
         self.steps.pop(0)()
@@ -410,6 +411,13 @@ def test_a_late_vassal_is_reconciled_when_its_time_is_over(world: World, start: 
 def test_a_signal_ends_the_daemon(world: World, start: Callable[..., None], number: int) -> None:
     start(lambda: os.kill(os.getpid(), number), stops=False)
     assert world.scopes == [Scope.all()]
+
+
+def test_the_daemon_needs_no_list_of_files_to_compare(world: World, start: Callable[..., None]) -> None:
+    world.records["app"] = CachedVassal(label="app", inputs=("/v/app.ini",), outputs=("/u/vassal-app.service",))
+    start()
+    record = world.reconciler.cache.records["app"]
+    assert (record.inputs, record.outputs) == ((), ())
 
 
 @pytest.mark.parametrize("is_running", [True, False])
