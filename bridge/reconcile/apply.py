@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of
+from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of, vassal_unit
 from bridge.progress import no_progress, stage
 from bridge.reconcile.outcome import OutcomeCheck, silent_vassals
 from bridge.reconcile.stops import Stopper
@@ -68,11 +68,12 @@ class PlanExecutor:
         )
         self.lock.begin(pending | carried)
         stopper = Stopper(self.manager, self.progress, self.late)
-        stopping = self._to_stop(plan)
-        late = stopper.stop(stopping)
+        doubtful = self._doubtful(plan)
+        stopping = [*plan.stop, *doubtful]
+        late = self._with_waiting(plan, stopper.stop(stopping, down=doubtful))
         late |= self._carry_out(plan.part(lambda unit: label_of(unit) not in late), known, accepted)
         if late and self.waits_for_late:
-            stubborn = stopper.finish([*stopping, *plan.renew], late)
+            stubborn = self._with_waiting(plan, stopper.finish([*stopping, *plan.renew], late))
             rest = plan.part(lambda unit: label_of(unit) in late - stubborn)
             late = stubborn | self._carry_out(rest, known, accepted)
         return pending.part(lambda unit: label_of(unit) in late) | carried
@@ -106,16 +107,22 @@ class PlanExecutor:
         self._reload(plan.reload)
         return late
 
-    def _to_stop(self, plan: Plan) -> list[str]:
-        """Return the units that a plan stops, and those that may have come up since it was made.
+    def _with_waiting(self, plan: Plan, late: frozenset[str]) -> frozenset[str]:
+        """Return these labels, and those of the vassals that get the addresses of these."""
+        waiting = plan.waiting(late)
+        self.late.have_wait(waiting)
+        return late.union(waiting)
 
-        A connection or a queued job can start a service that was down. It would run on without its unit file, or keep
-        its socket from starting again.
+    def _doubtful(self, plan: Plan) -> list[str]:
+        """Return the units that were down when the plan was made, and may have come up since.
+
+        A connection or a queued job can start a service. It would run on without its unit file, or keep its socket
+        from starting again.
         """
-        sockets = [unit for unit in plan.stop if unit.endswith(".socket")]
-        doubtful = {*plan.remove, *map(service_of, sockets)} - {*plan.stop}
+        services = map(service_of, (unit for unit in plan.stop if unit.endswith(".socket")))
+        doubtful = {unit for unit in (*plan.remove, *services) if vassal_unit(unit)} - {*plan.stop}
         loaded = self.manager.units(doubtful) if doubtful else {}
-        return [*plan.stop, *sorted(doubtful & loaded.keys())]
+        return sorted(doubtful & loaded.keys())
 
     def _reload(self, services: Collection[str]) -> None:
         states = self.manager.units(services) if services else {}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.change import Change
@@ -40,6 +40,8 @@ class Plan:
     """Services that pause after a failure, or asked not to be started, and are to be tried at once."""
     changes: tuple[Change, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+    waits_for: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Labels of the vassals that must have stopped first, by the label of the vassal that gets their address."""
     spared: frozenset[str] = frozenset()
     """Labels of vassals that are gone and keep their units, because too many are gone at once."""
 
@@ -63,6 +65,11 @@ class Plan:
             reload=some(self.reload),
             retry=some(self.retry),
         )
+
+    def waiting(self, late: Collection[str]) -> dict[str, str]:
+        """Return which vassals get the address of a late one, label by label."""
+        found = {label: others.intersection(late) for label, others in self.waits_for.items() if label not in late}
+        return {label: min(others) for label, others in found.items() if others}
 
     @property
     def is_empty(self) -> bool:

@@ -50,6 +50,8 @@ class LateVassals:
         self.clock = clock
         self._due: dict[str, float] = {}
         self._slow: dict[str, float] = {}
+        self._waiting: dict[str, str] = {}
+        """The vassals that get the address of a late one, each with its label."""
         self.killed: set[str] = set()
         """Labels of vassals that did not even end when they were killed."""
 
@@ -58,6 +60,10 @@ class LateVassals:
         for label in labels:
             self._due.setdefault(label, due)
             self._slow[label] = self.clock() + MEMORY
+
+    def have_wait(self, waiting: Mapping[str, str]) -> None:
+        """Note which vassals get the addresses of late ones: label by label."""
+        self._waiting = dict(waiting)
 
     def drop(self, labels: Iterable[str]) -> None:
         """Note that vassals have ended."""
@@ -86,7 +92,8 @@ class LateVassals:
         keys |= {one.label: one.key for one in done.actual.installed.values()}
         now = self.clock()
         again = {label: due if due > now else now + AGAIN for label, due in self._due.items()}
-        return {keys[label]: LateVassal(label, due) for label, due in again.items() if label in keys}
+        of = {label: label for label in again} | {label: late for label, late in self._waiting.items() if late in again}
+        return {keys[label]: LateVassal(late, again[late]) for label, late in of.items() if label in keys}
 
     def overdue(self) -> set[str]:
         """Return the labels of those that are to be killed now."""
@@ -106,8 +113,8 @@ class Stopper:
         self._progress = progress
         self._late = late
 
-    def stop(self, units: Collection[str]) -> frozenset[str]:
-        """Stop units; return the labels of the vassals that are late.
+    def stop(self, units: Collection[str], *, down: Collection[str] = ()) -> frozenset[str]:
+        """Stop units; return the labels of the vassals that are late. ``down`` are those that seem to be down.
 
         Raises:
             BridgeError: the manager refuses.
@@ -122,7 +129,7 @@ class Stopper:
             self._manager.stop(slow, timeout=0.0, progress=stage(self._progress, "stopping"))
         if prompt := [unit for unit in units if not self._late.is_slow(label_of(unit))]:
             patience = PATIENCE + PATIENCE_EACH * len(prompt)
-            self._manager.stop(prompt, timeout=patience, progress=stage(self._progress, "stopping"))
+            self._manager.stop(prompt, timeout=patience, progress=stage(self._progress, "stopping"), down=down)
         late = frozenset(map(label_of, self._not_down(units)))
         self._late.drop({label_of(unit) for unit in units} - late)
         self._late.add(late, began + GRACE + GRACE_EACH * len(units))

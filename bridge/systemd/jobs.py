@@ -43,7 +43,7 @@ class _Batch(NamedTuple):
     serial: int
     """The serial of the D-Bus call that started it."""
     jobs: int
-    """The number of its units."""
+    """The number of its units that have a job to do."""
     services: int
     """The number of services among them."""
 
@@ -63,10 +63,19 @@ class JobBatches:
         self._launched: deque[_Batch] = deque()
         self._shows_progress = sys.stderr.isatty()
 
-    def run(self, relation: str, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
+    def run(
+        self,
+        relation: str,
+        units: Collection[str],
+        *,
+        timeout: float,
+        progress: StageProgress,
+        down: Collection[str] = (),
+    ) -> None:
         """Start (``Wants``) or stop (``Conflicts``) units, and wait until the jobs are done.
 
-        Jobs that stop units are not waited for any longer if some are done, and then none for ``IDLE`` seconds.
+        Jobs that stop units are not waited for any longer if some are done, and then none for ``IDLE`` seconds. The
+        jobs of units that seem to be ``down`` do not count for that.
 
         Raises:
             CallError: the manager refuses.
@@ -74,9 +83,9 @@ class JobBatches:
         """
         deadline = time.monotonic() + timeout
         if 0 < len(units) < _BATCH_MIN:
-            self._run_each("StartUnit" if relation == "Wants" else "StopUnit", units, deadline)
+            self._run_each("StartUnit" if relation == "Wants" else "StopUnit", units, deadline, down)
         elif units:
-            self._wait(self._begin(relation, units), deadline, progress, is_stop=relation == "Conflicts")
+            self._wait(self._begin(relation, units, down), deadline, progress, is_stop=relation == "Conflicts")
 
     def launch(self, units: Collection[str]) -> None:
         """Queue the start of units, and do not wait. Raises as :meth:`run`."""
@@ -87,7 +96,7 @@ class JobBatches:
         while self._launched:
             self._wait(self._launched.popleft(), time.monotonic() + timeout, progress)
 
-    def _begin(self, relation: str, units: Collection[str]) -> _Batch:
+    def _begin(self, relation: str, units: Collection[str], down: Collection[str] = ()) -> _Batch:
         """Write the target and queue its start.
 
         One transaction is several times faster than one for each unit, and orders the units by their dependencies. The
@@ -108,8 +117,9 @@ class JobBatches:
             )
             raise BridgeError(problem) from error
         self._bus.match(_MANAGER, _JOB_REMOVED, unit=name)
-        services = sum(unit.endswith(".service") for unit in units)
-        return _Batch(name, self._bus.begin(_ROOT, _MANAGER, "StartUnit", "ss", name, "replace"), len(units), services)
+        services = sum(unit.endswith(".service") and unit not in down for unit in units)
+        serial = self._bus.begin(_ROOT, _MANAGER, "StartUnit", "ss", name, "replace")
+        return _Batch(name, serial, len(units) - len(down), services)
 
     def _wait(self, batch: _Batch, deadline: float, progress: StageProgress, *, is_stop: bool = False) -> None:
         left, changed = batch.jobs, math.inf
@@ -131,7 +141,7 @@ class JobBatches:
             with suppress(OSError):
                 remove_if_there(f"{self._folder}/{batch.name}")
 
-    def _run_each(self, method: str, units: Collection[str], deadline: float) -> None:
+    def _run_each(self, method: str, units: Collection[str], deadline: float, down: Collection[str]) -> None:
         """Queue a job for each unit and wait for all.
 
         Sockets start first. They stop after their services: systemd cannot run the ExecStopPost= of a service with
@@ -147,7 +157,9 @@ class JobBatches:
         end = deadline
         while jobs and time.monotonic() < end and (signal := self._bus.next_signal(end)) is not None:
             if signal[1] == _JOB_REMOVED:
-                if signal[2][1] in jobs and method == "StopUnit" and signal[2][2].endswith(".service"):
+                unit = signal[2][2]
+                is_stopped = method == "StopUnit" and unit.endswith(".service") and unit not in down
+                if is_stopped and signal[2][1] in jobs:
                     end = min(deadline, time.monotonic() + IDLE)
                 jobs.discard(signal[2][1])
             else:

@@ -139,14 +139,16 @@ class SystemdManager:
         """Kill all processes of services; the error for a service without processes is ignored."""
         self._bus.call_many((_ROOT, _MANAGER, "KillUnit", "ssi", (unit, "all", signal.SIGKILL)) for unit in units)
 
-    def stop(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
-        """Stop units as one job.
+    def stop(
+        self, units: Collection[str], *, timeout: float, progress: StageProgress, down: Collection[str] = ()
+    ) -> None:
+        """Stop units as one job. ``down`` are those that seem to be down.
 
         Raises:
             BridgeError: the manager does not answer, or the batch cannot be written.
         """
         with _call_errors("StopUnit"):
-            self._batches.run("Conflicts", units, timeout=timeout, progress=progress)
+            self._batches.run("Conflicts", units, timeout=timeout, progress=progress, down=down)
 
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
         """Queue the reload of running services, and do not wait; return the error for each that was refused."""

@@ -26,10 +26,13 @@ class Manager(Protocol):
     def start(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
         """Start units as one job and wait for it; :meth:`units` returns which of them are active then."""
 
-    def stop(self, units: Collection[str], *, timeout: float, progress: StageProgress) -> None:
+    def stop(
+        self, units: Collection[str], *, timeout: float, progress: StageProgress, down: Collection[str] = ()
+    ) -> None:
         """Stop units as one job, in the order of their dependencies, and wait for it.
 
         Once units have ended, and then none for a moment, it waits no longer; :meth:`units` returns which are left.
+        ``down`` are those that seem to be down: their end is no sign that the others will end soon.
         """
 
     def kill(self, units: Collection[str]) -> None:

@@ -363,8 +363,15 @@ class WorldManager:
             else:
                 self._world.bring_up(unit)
 
-    def stop(self, units: Collection[str], *, timeout: float, progress: Callable[[int, int], None]) -> None:
-        del progress
+    def stop(
+        self,
+        units: Collection[str],
+        *,
+        timeout: float,
+        progress: Callable[[int, int], None],
+        down: Collection[str] = (),
+    ) -> None:
+        del progress, down
         self._call("stop", units)
         world = self._world
         for unit in units:

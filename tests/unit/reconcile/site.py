@@ -57,8 +57,15 @@ class Kernel:
                 bound.bind("\0" + re.findall(r"^ListenStream=@(.*)$", text, re.MULTILINE)[0])
                 bound.listen()
 
-    def stop(self, units: Collection[str], *, timeout: float, progress: Callable[[int, int], None]) -> None:
-        del timeout, progress
+    def stop(
+        self,
+        units: Collection[str],
+        *,
+        timeout: float,
+        progress: Callable[[int, int], None],
+        down: Collection[str] = (),
+    ) -> None:
+        del timeout, progress, down
         for unit in units:
             self.calls.append(f"stop {unit}")
             self.states[unit] = DEAD

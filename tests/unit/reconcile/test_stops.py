@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -70,6 +71,36 @@ def test_others_in_the_same_batch_are_done_before_anybody_is_waited_for(*, waits
         assert world.clock < PATIENCE + 1
         assert world.pending.restart == {BAD, "vassal-bad.socket"}
         assert "ListenStream=@old" in world.files["vassal-bad.socket"]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_whoever_gets_the_address_of_a_late_one_waits_for_it_and_nobody_else_does(*, waits: bool) -> None:
+    heir, third = make_resolved("victim.ini", "@old"), make_resolved("third.ini", "@third")
+    world = running(OLD, VICTIM, third, waits=waits)
+    after = make_desired(NEW, heir, make_resolved("third.ini", "@victim"))
+    world.sync(after)
+    calls = told(world)
+    assert calls[2] == "start vassal-third.socket"
+    if not waits:
+        assert "start vassal-victim.socket" not in calls
+        assert {"vassal-bad.socket", "vassal-victim.socket"} <= world.pending.restart
+        world.stubborn.clear()
+        world.clock += GRACE
+        world.sync(after)
+    assert "ListenStream=@old" in world.running["vassal-victim.socket"]
+    assert "ListenStream=@new" in world.running["vassal-bad.socket"]
+    assert world.pending == NOTHING
+
+
+def test_one_that_waits_for_a_late_one_is_run_for_with_it() -> None:
+    late = LateVassals(lambda: 5.0)
+    late.add({"bad"}, 7.0)
+    late.have_wait({"victim": "bad"})
+    installed = {label: SimpleNamespace(label=label, key=f"dir:{label}") for label in ("bad", "victim", "other")}
+    done: Any = SimpleNamespace(actual=SimpleNamespace(installed=installed))
+    assert late.by_key(done, {}) == {"dir:bad": LateVassal("bad", 7.0), "dir:victim": LateVassal("bad", 7.0)}
+    late.drop({"bad"})
+    assert late.by_key(done, {}) == {}
 
 
 @pytest.mark.parametrize(
