@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -13,7 +14,7 @@ import click
 
 from bridge import __version__
 from bridge.cli.options import settings_options
-from bridge.cli.session import connected_reconciler, disable_garbage_collection, open_reconciler, print_waiting
+from bridge.cli.session import connected_reconciler, open_reconciler, print_waiting
 from bridge.config.load import load_invocation
 from bridge.diagnostics import BridgeError, Diagnostic, bounded, count, errors, printable
 
@@ -94,7 +95,6 @@ def check(*, as_json: bool, **given: Any) -> None:
     output.print_found_ini(invocation.found_ini)
     paths, settings = invocation.paths, invocation.settings
     options = RunOptions(keep_configs=True)
-    disable_garbage_collection()
     with closing(output.ProgressBar()) as bar, closing(open_reconciler(invocation, bar)) as reconciler:
         try:
             with connected(paths) as manager:
@@ -136,6 +136,7 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
         if follow:
             from bridge.cli.follow import follow as follow_changes
 
+            gc.enable()
             follow_changes(manager, read)
             return
         report = read()
@@ -246,6 +247,7 @@ def watch(**given: Any) -> None:
         is_foreign=UnitDirectory(paths).is_foreign,
         obstacle=Obstacles(paths.unit_path).first,
     )
+    gc.enable()
     with connected(paths) as manager:
         Daemon(manager, load_config, notifier).run()
 

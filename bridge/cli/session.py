@@ -52,10 +52,3 @@ def print_waiting() -> None:
     """Print that this run waits for the lock."""
     sys.stderr.write("another emperor-bridge is at work; waiting for it\n")
     sys.stderr.flush()
-
-
-def disable_garbage_collection() -> None:
-    """Keep garbage until this process ends, which is soon: to search thousands of vassals for it takes longer."""
-    import gc
-
-    gc.disable()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.cli.session import connected_reconciler, disable_garbage_collection, print_waiting
+from bridge.cli.session import connected_reconciler, print_waiting
 from bridge.cli.shown_warnings import ShownWarnings
 from bridge.reconcile.run import RunOptions
 
@@ -38,7 +38,6 @@ def run_sync(invocation: Invocation, *, dry_run: bool, allow_mass_removal: bool)
     """
     options = RunOptions(allow_mass_removal=allow_mass_removal)
     problems: tuple[Diagnostic, ...] = ()
-    disable_garbage_collection()
     with connected_reconciler(invocation) as (manager, reconciler):
         shown = ShownWarnings(invocation.paths.last_run)
         places = tuple(monitor.id for monitor in reconciler.monitors)

@@ -38,6 +38,8 @@ class Paths:
     """What one run leaves for the next."""
     cache: str
     """The cache of what the last run found of each vassal."""
+    compiled: str
+    """The compiled templates."""
     config: str
     """The usual bridge.toml."""
     pauses: str
@@ -83,6 +85,7 @@ def make_paths(*, user: bool, runtime: bool) -> Paths:
         run_note="/run/emperor-bridge/lock",
         last_run="/run/emperor-bridge/last-run",
         cache="/run/emperor-bridge/roll",
+        compiled="/run/emperor-bridge/templates",
         pauses="/run/emperor-bridge/pauses",
         config="/etc/emperor-bridge/bridge.toml",
         templates=("/etc/emperor-bridge/templates", _shipped_templates()),
@@ -116,6 +119,7 @@ def _user_paths(*, runtime: bool) -> Paths:
         run_note=f"{run}/emperor-bridge/lock",
         last_run=f"{run}/emperor-bridge/last-run",
         cache=f"{run}/emperor-bridge/roll",
+        compiled=f"{run}/emperor-bridge/templates",
         pauses=f"{run}/emperor-bridge/pauses",
         config=f"{config_home}/emperor-bridge/bridge.toml",
         templates=(f"{config_home}/emperor-bridge/templates", _shipped_templates()),

@@ -125,7 +125,7 @@ def _read_bounded(fd: int, max_bytes: int) -> bytes:
     return raw
 
 
-def write_all(directory: str, texts: Mapping[str, str], *, mode: int = 0o644) -> None:
+def write_all(directory: str, texts: Mapping[str, str | bytes], *, mode: int = 0o644) -> None:
     """Write or replace files of one directory atomically: a reader sees the old text of a file or the new one.
 
     All texts are flushed to the disk before the first rename, so that a power cut leaves no empty file; one flush does
@@ -140,7 +140,7 @@ def write_all(directory: str, texts: Mapping[str, str], *, mode: int = 0o644) ->
         for number, (name, text) in enumerate(texts.items()):
             temporary = f"{directory}/{TEMPORARY_PREFIX}{number}"
             temporaries[name] = temporary
-            _write_new(temporary, text.encode("utf-8"), mode)
+            _write_new(temporary, text if isinstance(text, bytes) else text.encode("utf-8"), mode)
         if temporaries:
             _flush(directory)
         for name in texts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from bridge.state.pauses import PauseNotes
     from bridge.systemd.protocol import Manager
     from bridge.units.directory import UnitDirectory
+    from bridge.units.template_cache import TemplateCache
 
 T = TypeVar("T")
 
@@ -156,10 +158,22 @@ class Planner:
         """The link that starts the vassals at boot, by its path below the unit directory."""
         return f"{boot_target(user_manager=self.paths.user_manager)}.wants/{TARGET}"
 
+    def save_templates(self) -> None:
+        """Keep the compiled templates for the next run, if any are new. Without them it compiles them again."""
+        if "_template_cache" in vars(self):
+            with suppress(OSError):
+                self._template_cache.save()
+
+    @cached_property
+    def _template_cache(self) -> TemplateCache:
+        from bridge.units.template_cache import TemplateCache
+
+        return TemplateCache(self.paths.compiled)
+
     @cached_property
     def _render_context(self) -> RenderContext:
         return RenderContext(
-            templates=make_templates(self.paths.templates),
+            templates=make_templates(self.paths.templates, self._template_cache),
             user_manager=self.paths.user_manager,
             throttle=Throttle(
                 step=-(-self.settings.emperor_throttle // 1000), longest=-(-self.settings.emperor_max_throttle // 1000)

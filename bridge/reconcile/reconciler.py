@@ -143,6 +143,7 @@ class Reconciler:
             problems = (*checked, *unkillable(done, self._late.killed))
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)
+        self._planner.save_templates()
         return done, problems
 
     def assess(self, manager: Manager) -> Assessment:

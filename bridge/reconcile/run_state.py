@@ -144,6 +144,7 @@ class RunState:
         """
         self._last_run.forget()
         remove_if_there(self._paths.cache)
+        remove_if_there(self._paths.compiled)
         forget_places(places_beside(self._paths.pauses))
         self.lock.forget()
 

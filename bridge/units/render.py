@@ -30,7 +30,7 @@ from bridge.units.quoting import argument, value, word
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jinja2 import Environment
+    from jinja2 import BytecodeCache, Environment
 
     from bridge.model.vassal import ResolvedVassal
 
@@ -163,7 +163,7 @@ def render_common(context: RenderContext) -> dict[str, str]:
     return {unit: marked(_fill(context.templates, f"{unit}.j2", **values), Mark(unit=unit)) for unit in COMMON}
 
 
-def make_templates(folders: Sequence[str]) -> Environment:
+def make_templates(folders: Sequence[str], cache: BytecodeCache | None = None) -> Environment:
     """Return the templates, each taken from the first folder that has a file of its name."""
     from shlex import quote
 
@@ -175,6 +175,7 @@ def make_templates(folders: Sequence[str]) -> Environment:
         autoescape=False,  # noqa: S701 - these are unit files; the filters below write systemd's quoting
         keep_trailing_newline=True,
         auto_reload=False,
+        bytecode_cache=cache,
     )
     environment.filters |= {"value": value, "word": word, "argument": argument, "shell": quote}
     return environment

@@ -41,7 +41,7 @@ finally:
     print("calls:", count)
 """
 FILES = ("/etc/systemd/system", "/run/systemd/system", "/run/emperor-bridge")
-NO_ENDS = ("-not", "-name", "pauses", "-not", "-name", "*.ends")
+NO_ENDS = ("-not", "-name", "pauses", "-not", "-name", "*.ends", "-not", "-path", "/run/emperor-bridge/templates")
 RULES = tuple(range(8))
 
 Rules = dict[str, str | None]

@@ -110,6 +110,7 @@ def make_paths(root: Path) -> Paths:
         run_note=f"{root}/lock.d/lock",
         last_run=f"{root}/lock.d/last-run",
         cache=f"{root}/lock.d/roll",
+        compiled=f"{root}/lock.d/templates",
         config=f"{root}/bridge.toml",
         pauses=f"{root}/lock.d/pauses",
         templates=(str(SHIPPED),),
