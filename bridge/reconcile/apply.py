@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of, vassal_unit
+from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of
 from bridge.progress import no_progress, stage
 from bridge.reconcile.outcome import OutcomeCheck, silent_vassals
 from bridge.reconcile.stops import Stopper
@@ -68,9 +68,8 @@ class PlanExecutor:
         )
         self.lock.begin(pending | carried)
         stopper = Stopper(self.manager, self.progress, self.late)
-        doubtful = self._doubtful(plan)
-        stopping = [*plan.stop, *doubtful]
-        late = self._with_waiting(plan, stopper.stop(stopping, down=doubtful))
+        stopping = [*plan.stop, *plan.idle]
+        late = self._with_waiting(plan, stopper.stop(stopping, down=plan.idle))
         late |= self._carry_out(plan.part(lambda unit: label_of(unit) not in late), known, accepted)
         if late and self.waits_for_late:
             stubborn = self._with_waiting(plan, stopper.finish([*stopping, *plan.renew], late))
@@ -112,17 +111,6 @@ class PlanExecutor:
         waiting = plan.waiting(late)
         self.late.have_wait(waiting)
         return late.union(waiting)
-
-    def _doubtful(self, plan: Plan) -> list[str]:
-        """Return the units that were down when the plan was made, and may have come up since.
-
-        A connection or a queued job can start a service. It would run on without its unit file, or keep its socket
-        from starting again.
-        """
-        services = map(service_of, (unit for unit in plan.stop if unit.endswith(".socket")))
-        doubtful = {unit for unit in (*plan.remove, *services) if vassal_unit(unit)} - {*plan.stop}
-        loaded = self.manager.units(doubtful) if doubtful else {}
-        return sorted(doubtful & loaded.keys())
 
     def _reload(self, services: Collection[str]) -> None:
         states = self.manager.units(services) if services else {}
@@ -181,7 +169,9 @@ class PlanExecutor:
         systemd (252, 257) escapes some characters of a socket's path when it notes its state for the reload. It then no
         longer knows the socket by the path in the unit, and closes it (core/socket.c, ``socket_deserialize_item``).
         """
-        lost = silent_vassals(self.manager, accepted)
+        accepted = list(accepted)
+        states = self.manager.units([one.vassal.socket for one in accepted if one.address])
+        lost = silent_vassals(self.manager, accepted, states)
         if lost:
             units = [unit for one in lost for unit in (one.vassal.service, one.vassal.socket)]
             late = Stopper(self.manager, self.progress, self.late).stop(units)

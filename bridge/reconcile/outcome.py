@@ -33,8 +33,8 @@ class OutcomeCheck:
         ``down`` are labels of vassals that are meant to be down.
         """
         accepted = [one for one in accepted if one.vassal.label not in down]
-        silent = {one.vassal.socket for one in silent_vassals(self.manager, accepted)}
         states = self.manager.units([u for s in accepted for u in (s.vassal.service, s.vassal.socket)])
+        silent = {one.vassal.socket for one in silent_vassals(self.manager, accepted, states)}
         problems = []
         for resolved in accepted:
             on_demand = resolved.mode is Mode.ON_DEMAND
@@ -65,10 +65,11 @@ class OutcomeCheck:
         return self.reason(unit) or f"systemd says {result}"
 
 
-def silent_vassals(manager: Manager, accepted: Iterable[ResolvedVassal]) -> list[ResolvedVassal]:
+def silent_vassals(
+    manager: Manager, accepted: Iterable[ResolvedVassal], states: Mapping[str, UnitState]
+) -> list[ResolvedVassal]:
     """Return the vassals whose sockets systemd takes for active while the kernel has none there."""
     waiting = {one.vassal.socket: one for one in accepted if one.address}
-    states = manager.units(list(waiting)) if waiting else {}
     active = {unit: one for unit, one in waiting.items() if unit in states and states[unit].active == "active"}
     spellings = [(unit, [a for a in (one.address, one.canonical_address) if a]) for unit, one in active.items()]
     return [active[unit] for unit in silent_sockets(manager, spellings)]

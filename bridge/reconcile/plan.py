@@ -111,6 +111,7 @@ class _Draft:
         self.actual = actual
         self.drift = drift
         self.stop: list[str] = []
+        self.idle: list[str] = []
         self.unlink: list[str] = []
         self.remove: list[str] = []
         self.link: dict[str, str] = {}
@@ -126,6 +127,7 @@ class _Draft:
         unread = self.drift.interrupted | self.drift.unread
         return Plan(
             stop=tuple(self.stop),
+            idle=tuple(self.idle),
             unlink=tuple(self.unlink),
             remove=tuple(self.remove),
             link=self.link,
@@ -154,10 +156,9 @@ class _Draft:
         is_cut_off = runs and self._is_to_start(resolved, vassal.socket, touched)
         lost = is_cut_off or vassal.label in self.drift.sockets_lost
         both = [vassal.service, vassal.socket] if vassal.socket in touched or lost else []
-        stop = [unit for unit in both if not actual.state(unit).is_down]
+        stop = self._stop(both)
         renew = [vassal.service] if installed and touched and not both else []
 
-        self.stop += stop
         self.renew += renew
         self.remove += obsolete
         self.write |= changed
@@ -199,7 +200,7 @@ class _Draft:
     def remove_vassal(self, installed: InstalledVassal) -> None:
         """Plan the end of a vassal that is gone."""
         units = (installed.service, installed.socket)
-        self.stop += [u for u in units if u in installed.units and not self.actual.state(u).is_down]
+        self._stop(unit for unit in units if unit in installed.units)
         self.remove += installed.units
         self.unlink += [path for unit in installed.units if (path := link_path(unit)) in self.actual.links]
         self._add_change(installed, Verb.REMOVED, f"was at {installed.address}" if installed.address else "")
@@ -235,6 +236,14 @@ class _Draft:
         self.keep_running |= changed.keys() & self.actual.files.keys()
         if self.actual.state(TARGET).active != "active" and TARGET not in self.drift.stopped_by_admin:
             self.start.append(TARGET)
+
+    def _stop(self, units: Iterable[str]) -> list[str]:
+        """Plan to stop units; return those that are up."""
+        loaded = [unit for unit in units if unit in self.actual.states]
+        stop = [unit for unit in loaded if not self.actual.states[unit].is_down]
+        self.stop += stop
+        self.idle += [unit for unit in loaded if unit not in stop]
+        return stop
 
     def _is_to_start(self, resolved: ResolvedVassal, unit: str, touched: set[str]) -> bool:
         """Tell whether a unit that is down should be up: not if it, or an admin, wants it down and nothing changed."""

@@ -18,6 +18,9 @@ class Plan:
 
     stop: tuple[str, ...] = ()
     """Units to stop, services and sockets as one job."""
+    idle: tuple[str, ...] = ()
+    """Units of the same vassals that are down. They are told to stop, too, for a connection or a queued job may start
+    one meanwhile. It would run on without its unit file, or keep its socket from starting again."""
     unlink: tuple[str, ...] = ()
     """Links to remove, by path below the unit directory."""
     remove: tuple[str, ...] = ()
@@ -54,6 +57,7 @@ class Plan:
         return replace(
             self,
             stop=some(self.stop),
+            idle=some(self.idle),
             unlink=some(self.unlink),
             remove=some(self.remove),
             link={path: self.link[path] for path in some(self.link)},

@@ -150,7 +150,8 @@ class JobBatches:
         """
         services = [unit for unit in units if not unit.endswith(".socket")]
         sockets = [unit for unit in units if unit.endswith(".socket")]
-        ordered = [*services, *sockets, *services] if method == "StopUnit" and sockets else [*sockets, *services]
+        up = [unit for unit in services if unit not in down]
+        ordered = [*up, *sockets, *services] if method == "StopUnit" and sockets else [*sockets, *services]
         self._bus.match(_MANAGER, _JOB_REMOVED)
         answers = self._bus.call_many((_ROOT, _MANAGER, method, "ss", (unit, "replace")) for unit in ordered)
         jobs = {answer[0] for answer in answers if not isinstance(answer, CallError)}
