@@ -247,7 +247,6 @@ def watch(**given: Any) -> None:
         is_foreign=UnitDirectory(paths).is_foreign,
         obstacle=Obstacles(paths.unit_path).first,
     )
-    gc.enable()
     with connected(paths) as manager:
         Daemon(manager, load_config, notifier).run()
 

@@ -278,6 +278,8 @@ def _watch(files: FileWatch, names: Mapping[str, set[str]]) -> tuple[set[str], t
 def _give_memory_back() -> None:
     """Return the memory of a run to the kernel (malloc_trim(3)): the daemon may sleep for days now."""
     gc.collect()
+    # The command line has turned it off, and a daemon lives for long.
+    gc.enable()
     with suppress(AttributeError):
         # musl has no malloc_trim.
         ctypes.CDLL(None).malloc_trim(0)

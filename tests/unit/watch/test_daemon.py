@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -257,6 +258,18 @@ def test_the_first_run_is_of_all_and_units_are_followed_before_it(world: World, 
     assert world.scopes == [Scope.all()]
     assert world.options[0].leave_stopped
     assert world.log == ["lock", "plan", "listen", "follow", "apply", "unlock", "done 0"]
+
+
+def test_garbage_is_collected_once_all_is_loaded(start: Callable[..., None]) -> None:
+    gc.disable()
+    seen = []
+
+    def look() -> None:
+        seen.append(gc.isenabled())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    start(look, stops=False)
+    assert [*seen, gc.isenabled()] == [False, True]
 
 
 def test_where_many_units_start_they_are_followed_after_it(world: World, start: Callable[..., None]) -> None:
