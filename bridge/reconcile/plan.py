@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bridge.model.address import collision_key, overlaps
 from bridge.model.change import Change, Verb
 from bridge.model.unit import Ownership
-from bridge.model.unit_names import COMMON, SUB_SLICE, TARGET, label_of, link_path
+from bridge.model.unit_names import COMMON, SUB_SLICE, TARGET, link_path
 from bridge.model.vassal import Mode
 from bridge.reconcile.findings import Drift
+from bridge.reconcile.shared import differing_settings, waits_for
 from bridge.reconcile.steps import Plan
 from bridge.units.differences import needs_restart
 
@@ -59,24 +59,9 @@ def make_plan(
     draft.drop_dead_links()
     if units.common is not None:
         draft.converge_common(units.common, units.boot_link)
-    plan = draft.plan((*conflicts.diagnostics, *problems), spared)
-    return replace(plan, waits_for=_waits_for(plan, conflicts, actual))
-
-
-def _waits_for(plan: Plan, conflicts: ConflictResult, actual: ActualState) -> dict[str, frozenset[str]]:
-    """Return whose addresses other vassals get in this plan, by the labels of those who get them."""
-    leaving: dict[str, list[InstalledVassal]] = {}
-    for label in set(map(label_of, (*plan.stop, *plan.remove))):
-        if (one := actual.installed.get(label)) and one.canonical_address:
-            leaving.setdefault(collision_key(one.canonical_address), []).append(one)
-    found = {}
-    for resolved in conflicts.accepted if leaving else ():
-        if (address := resolved.canonical_address) and (others := leaving.get(collision_key(address))):
-            label = resolved.vassal.label
-            taken = (one for one in others if one.canonical_address and overlaps(one.canonical_address, address))
-            if labels := frozenset(one.label for one in taken) - {label}:
-                found[label] = labels
-    return found
+    differing = differing_settings(draft.write, actual)
+    plan = draft.plan((*conflicts.diagnostics, *problems, *differing), spared)
+    return replace(plan, waits_for=waits_for(plan, conflicts, actual))
 
 
 def gone_vassals(conflicts: ConflictResult, actual: ActualState) -> list[InstalledVassal]:

@@ -425,3 +425,20 @@ def test_whose_units_they_are_is_known_from_their_marks(sites: tuple[Site, Site]
         assert directory.is_foreign("none")
         (Path(site.paths.unit_directory) / "vassal-made-by-hand.service").write_text("[Service]\n")
         assert not directory.is_foreign("made-by-hand")
+
+
+def test_settings_that_hold_for_both_and_differ_are_told(sites: tuple[Site, Site]) -> None:
+    usual, other = sites
+    usual.sync()
+    assert [d.code for d in other.sync().diagnostics] == []
+    other.settings = replace(other.settings, emperor_throttle=7000)
+    for number, site in enumerate((other, usual, other)):
+        site.write(f"again{number}", f"again{number}")
+        planned = site.sync()
+        assert [d.code for d in planned.diagnostics] == ["shared-settings"]
+        assert "vassals-" in str(planned.diagnostics[0].path)
+    # An upgrade of the bridge rewrites them too.
+    for script in (Path(usual.paths.unit_directory, unit) for unit in COMMON):
+        script.write_text(re.sub('Format=".*"', 'Format="1"', script.read_text()))
+    usual.write("more", "more")
+    assert [d.code for d in usual.sync().diagnostics] == []

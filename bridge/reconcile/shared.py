@@ -1,0 +1,52 @@
+"""What several vassals, or several configurations, share in one plan: addresses that change hands, and scripts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.diagnostics import Diagnostic, Severity
+from bridge.model.address import collision_key, overlaps
+from bridge.model.unit_names import COMMON, label_of
+from bridge.units.marker import FORMAT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bridge.model.unit import InstalledVassal
+    from bridge.reconcile.actual import ActualState
+    from bridge.reconcile.findings import ConflictResult
+    from bridge.reconcile.steps import Plan
+
+
+def waits_for(plan: Plan, conflicts: ConflictResult, actual: ActualState) -> dict[str, frozenset[str]]:
+    """Return whose addresses other vassals get in this plan, by the labels of those who get them."""
+    leaving: dict[str, list[InstalledVassal]] = {}
+    for label in set(map(label_of, (*plan.stop, *plan.remove))):
+        if (one := actual.installed.get(label)) and one.canonical_address:
+            leaving.setdefault(collision_key(one.canonical_address), []).append(one)
+    found = {}
+    for resolved in conflicts.accepted if leaving else ():
+        if (address := resolved.canonical_address) and (others := leaving.get(collision_key(address))):
+            label = resolved.vassal.label
+            taken = (one for one in others if one.canonical_address and overlaps(one.canonical_address, address))
+            if labels := frozenset(one.label for one in taken) - {label}:
+                found[label] = labels
+    return found
+
+
+def differing_settings(written: Mapping[str, str], actual: ActualState) -> list[Diagnostic]:
+    """Warn if this plan rewrites what another configuration shares, though the bridge's version is the same."""
+    files = [file for unit in COMMON if unit in written and (file := actual.files.get(unit))]
+    same = [file for file in files if file.mark and file.mark.format == FORMAT]
+    if not actual.of_others or not same:
+        return []
+    return [
+        Diagnostic(
+            code="shared-settings",
+            path=same[0].path,
+            message="another configuration has other values of emperor-throttle, emperor-max-throttle, max-starting or "
+            "max-running, or other templates; the last run decides for all vassals",
+            hint="give them the same values in every bridge.toml",
+            severity=Severity.WARNING,
+        )
+    ]
