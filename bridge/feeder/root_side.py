@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import select
 import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bridge.feeder.protocol import LINE_MAX, Message, Note, ProtocolError, Trouble, Well, decode, encode
+from bridge.feeder.protocol import LINE_MAX, End, Message, Note, ProtocolError, Trouble, Well, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -38,7 +39,7 @@ class RootSide:
         self._loop = loop
         self._received = received
         self._buffer = bytearray()
-        self._is_trouble = False
+        self._trouble: Trouble | None = None
         self._secrets: tuple[str, ...] = ()
         loop.watch(end.fileno(), self._on_ready)
 
@@ -52,21 +53,29 @@ class RootSide:
             text = text.replace(secret, "***")
         return text
 
+    def redacted_note(self, note: Note) -> Note:
+        """Return a note without the secrets that :meth:`hide` knows."""
+        return replace(note, message=self.redacted(note.message), hint=self.redacted(note.hint))
+
+    @property
+    def is_trouble(self) -> bool:
+        """Whether the last that was told of the server is that it cannot be asked."""
+        return self._trouble is not None
+
     def trouble(self, message: str, hint: str = "") -> None:
-        """Tell that the server cannot be asked, and why."""
-        self._is_trouble = True
-        self.send(Trouble(message=self.redacted(message), hint=self.redacted(hint)))
+        """Tell that the server cannot be asked, and why. The same reason is told once."""
+        trouble = Trouble(message=self.redacted(message), hint=self.redacted(hint))
+        if trouble != self._trouble:
+            self.send(trouble)
 
     def note(self, code: str, message: str, hint: str, *, name: str = "", is_warning: bool = False) -> None:
         """Tell that something is wrong with the entry ``name``, or with the whole monitor if it is empty."""
-        message, hint = self.redacted(message), self.redacted(hint)
-        self.send(Note(code=code, message=message, hint=hint, name=name, is_warning=is_warning))
+        self.send(self.redacted_note(Note(code=code, message=message, hint=hint, name=name, is_warning=is_warning)))
 
     def well(self) -> None:
         """Tell that the server answers again, if it was in trouble."""
-        if self._is_trouble:
+        if self.is_trouble:
             self.send(Well())
-        self._is_trouble = False
 
     def send(self, message: Message) -> None:
         """Send one message.
@@ -74,6 +83,10 @@ class RootSide:
         Raises:
             RootSideGoneError: there is nobody to read it.
         """
+        if isinstance(message, Trouble):
+            self._trouble = message
+        elif isinstance(message, End | Well):
+            self._trouble = None
         self.send_line(encode(message))
 
     def send_line(self, line: bytes) -> None:
