@@ -6,12 +6,10 @@ import time
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from psycopg import pq
-
 from bridge.feeder.answer import Outcome, Teller, UnusableError
 from bridge.feeder.loop import Backoff
-from bridge.feeder.pg_rows import add_row, check_columns
-from bridge.feeder.pg_session import ConninfoError, ServerError, Session, conninfo_of, error_of, set_environment
+from bridge.feeder.pg_questions import DEFAULT_QUERY, LISTEN, Listening, Rows
+from bridge.feeder.pg_session import ConninfoError, ServerError, Session, conninfo_of, set_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,21 +20,10 @@ if TYPE_CHECKING:
     from bridge.feeder.protocol import Orders
     from bridge.feeder.root_side import RootSide
 
-DEFAULT_QUERY = "SELECT name,config,EXTRACT(epoch FROM ts) FROM vassals"
-"""What the Emperor asks if its specification has no query (plugins/emperor_pg in uWSGI 2.0.21)."""
 QUIET, IMPATIENCE = 0.05, 0.3
 """Seconds without a further notification that end a burst, and the most from its first one to the question."""
 DOUBT = 1.0
 """Seconds after which an empty answer is asked for again."""
-
-# A pooler such as pgbouncer lends a connection for each transaction: then LISTEN succeeds, and nothing is ever told.
-# It is known by the server process, which is another than the one that the pooler made up for the client.
-LISTEN = """
-LISTEN emperor_vassals;
-SELECT pg_catalog.pg_backend_pid(), EXISTS (
-    SELECT FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
-    WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND pg_catalog.strpos(p.prosrc, 'emperor_vassals') > 0)
-"""
 
 
 def open_feeder(orders: Orders, loop: Loop, root: RootSide) -> PgFeeder:
@@ -76,6 +63,16 @@ class Patience:
         return cls(**{item.name: float(options[item.name]) for item in fields(cls) if item.name in options})
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    take: Callable[[PGresult], None]
+    """Takes one part of the answer."""
+    end: Callable[[], None]
+    """Is called after the last part."""
+    silence_max: float
+    """Seconds before the answer is given up, counted from the last part that came."""
+
+
 class PgFeeder:
     """Connects, listens, asks; and begins again with a growing pause when any of it fails."""
 
@@ -88,22 +85,17 @@ class PgFeeder:
         self._loop = loop
         self._root = root
         self._teller = Teller(root, had_rows=bool(orders.options.get("known")))
-        self._begin_rows()
         self._backoff = Backoff()
         self._conninfo = ""
         self._session: Session | None = None
-        self._take: Callable[[PGresult | None], None] | None = None
-        """What to do with the parts of the answer that is awaited. None: nothing is awaited."""
-        self._silence_max = 0.0
-        """Seconds before that answer is given up, counted from the last part of it that came."""
+        self._question: _Question | None = None
+        """What is asked now."""
         self._timer: Timer | None = None
         """Asks the next question, or ends the wait for an answer."""
         self._changed_at: float | None = None
         """When the first notification came that no question has followed yet."""
         self._untold_because: tuple[str, str] | None = None
         """Why the server does not tell of changes, and what to do about it."""
-        self._heard: tuple[str, str] | None = None
-        """The same, as far as the question for it has been answered."""
         self._is_due = True
         """Whether the rows must be asked for, whether or not anything is told."""
         self._checked_at = 0.0
@@ -126,7 +118,7 @@ class PgFeeder:
     def _connect(self) -> None:
         self._session = Session(self._conninfo)
         self._is_due = True
-        self._changed_at = self._take = None
+        self._changed_at = self._question = None
         self._watch(self._session)
         if self._is_once:
             self._ask_rows()
@@ -162,16 +154,22 @@ class PgFeeder:
         session = self._session
         if session is None:
             return
-        if self._take is not None:
-            self._arrange(self._give_up, self._silence_max)
+        question = self._question
+        if question is not None:
+            self._arrange(self._give_up, question.silence_max)
         session.send()
+        has_ended = False
         for part in session.results():
-            if self._take is not None:
-                self._take(part)
+            has_ended = part is None
+            if part is not None and question is not None:
+                question.take(part)
         if session.notified():
             self._changed_at = self._changed_at or time.monotonic()
-            if self._take is None:
+            if question is None:
                 self._plan()
+        if has_ended and question is not None:
+            self._question = None
+            question.end()
         self._watch(session)
 
     def _plan(self) -> None:
@@ -188,97 +186,55 @@ class PgFeeder:
             is_to_check = now + self._freq >= self._checked_at + self._patience.check_every
             self._arrange(self._listen if is_to_check else self._ask_rows, self._freq)
 
-    def _ask(self, sql: str, take: Callable[[PGresult | None], None], silence_max: float) -> None:
+    def _ask(self, sql: str, take: Callable[[PGresult], None], end: Callable[[], None], silence_max: float) -> None:
         session = self._session
         if session is None:
             return
-        self._take, self._silence_max = take, silence_max
+        self._question = _Question(take, end, silence_max)
         self._arrange(self._give_up, silence_max)
         session.ask(sql)
         self._watch(session)
 
     def _give_up(self) -> None:
-        self._fail(
-            f"the server has not answered for {self._silence_max:.0f} s",
-            "it may be frozen or overloaded, or the query waits for a lock",
-        )
-
-    # Is the server there, and does it tell of changes?
+        if self._question is not None:
+            self._fail(
+                f"the server has not answered for {self._question.silence_max:.0f} s",
+                "it may be frozen or overloaded, or the query waits for a lock",
+            )
 
     def _listen(self) -> None:
+        session = self._session
+        if session is None:
+            return
         self._checked_at = time.monotonic()
-        self._heard = ("it does not say whether it tells of changes", "")
-        self._ask(LISTEN, self._take_listening, self._patience.check_within)
+        listening = Listening(session.server_process)
 
-    def _take_listening(self, part: PGresult | None) -> None:
-        if part is None:
-            self._take = None
-            self._is_due = self._is_due or self._heard is not None or self._untold_because is not None
-            self._untold_because = self._heard
+        def end() -> None:
+            # What is not told of changes may have changed. So may what came before it began to be told.
+            before, now = self._untold_because, listening.untold_because
+            self._is_due = self._is_due or before is not None or now is not None
+            self._untold_because = now
             if not self._is_due:
                 self._teller.tell_well()
             self._plan()
-        elif (message := error_of(part)) is not None:
-            self._heard = (f"LISTEN is refused: {message}", "a primary server takes LISTEN, a standby does not")
-        elif part.status == pq.ExecStatus.SINGLE_TUPLE and self._session is not None:
-            self._heard = self._why_untold(part, self._session)
 
-    def _why_untold(self, part: PGresult, session: Session) -> tuple[str, str] | None:
-        if part.get_value(0, 0) != str(session.server_process).encode():
-            return "a pooler is in between, which passes no notifications on", "connect to the server itself"
-        if part.get_value(0, 1) != b"t":
-            return "no trigger notifies it of changes", "emperor-bridge pg-trigger TABLE prints the SQL that makes one"
-        return None
-
-    # The rows
+        self._ask(LISTEN, listening.take, end, self._patience.check_within)
 
     def _ask_rows(self) -> None:
         self._is_due = False
         self._changed_at = None
-        self._begin_rows()
-        self._ask(self._query, self._take_row, self._patience.answer_within)
+        rows = Rows(self._teller)
 
-    def _begin_rows(self) -> None:
-        self._answer = self._teller.begin()
-        self._rows = 0
-        self._has_columns = self._has_ended = False
+        def end() -> None:
+            answer = rows.answer()
+            if self._untold_because is not None and not self._is_once:
+                reason, hint = self._untold_because
+                answer.warn("monitor-polled", f"it is asked every {self._freq:g} s: {reason}", hint)
+            outcome = answer.end()
+            self._backoff.reset()
+            if self._is_once and outcome is Outcome.TOLD:
+                self._loop.stop()
+            else:
+                self._plan()
 
-    def _take_row(self, part: PGresult | None) -> None:
-        if part is None:
-            self._take = None
-            self._end_rows()
-            return
-        if self._has_ended and part.status in {pq.ExecStatus.SINGLE_TUPLE, pq.ExecStatus.TUPLES_OK}:
-            # The query has several statements. The last one counts, as in the Emperor (PQexec in libpq's manual).
-            self._begin_rows()
-        if part.status == pq.ExecStatus.SINGLE_TUPLE:
-            if not self._has_columns:
-                self._check(part)
-            self._rows += 1
-            add_row(self._answer, self._rows, [part.get_value(0, column) for column in range(part.nfields)])
-        elif part.status == pq.ExecStatus.TUPLES_OK:
-            self._check(part)
-            self._has_ended = True
-        elif (message := error_of(part)) is not None:
-            raise UnusableError(f"the query fails: {message}", "correct the query, or the rights of the user")
-        elif part.status != pq.ExecStatus.COMMAND_OK:
-            raise UnusableError("the query is empty, or copies", "it must be a SELECT")
-
-    def _check(self, part: PGresult) -> None:
-        check_columns([part.ftype(column) for column in range(part.nfields)])
-        self._has_columns = True
-
-    def _end_rows(self) -> None:
-        if not self._has_columns:
-            raise UnusableError("the query returns no rows, not even none", "it must be a SELECT")
-        if self._untold_because is not None and not self._is_once:
-            reason, hint = self._untold_because
-            self._answer.warn("monitor-polled", f"it is asked every {self._freq:g} s: {reason}", hint)
-        outcome = self._answer.end()
-        self._backoff.reset()
-        if self._is_once and outcome is Outcome.TOLD:
-            self._loop.stop()
-        elif self._is_once:
-            self._arrange(self._ask_rows, DOUBT)
-        else:
-            self._plan()
+        self._ask(self._query, rows.take, end, self._patience.answer_within)
