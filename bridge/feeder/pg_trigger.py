@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
-
 CHANNEL = "emperor_vassals"
 """The channel that the feeder listens on (LISTEN and NOTIFY of PostgreSQL)."""
-_PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
 
 
 def quoted(table: str) -> str:
     """Return a table's name, perhaps with its schema before a dot, so that it stands for itself in SQL."""
-    return ".".join(
-        part if _PLAIN.fullmatch(part) else '"' + part.replace('"', '""') + '"' for part in table.split(".")
-    )
+    return ".".join('"' + part.replace('"', '""') + '"' for part in table.split("."))
 
 
 def trigger_sql(table: str) -> str:
     """Return the SQL for a table: a trigger that notifies the channel once for each statement that changes rows.
 
-    It can be run again. The function stands in the first schema of the search path of whoever runs it, so its name in
-    the trigger has none. PostgreSQL sends the notification when the transaction commits, and once for each
+    It can be run again. PostgreSQL sends the notification when the transaction commits, and once for each
     transaction (NOTIFY in its manual).
     """
     name = quoted(table)

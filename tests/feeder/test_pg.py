@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from bridge.feeder.pg_trigger import trigger_sql
+from bridge.feeder.pg_trigger import quoted, trigger_sql
 from bridge.feeder.protocol import End, Entry, Orders, Row, Trouble, Well
 
 from ..servers.feeder import DEBIAN_PYTHON, Feeder
@@ -500,3 +500,22 @@ def test_a_connection_cut_in_the_middle_of_an_answer_is_no_answer(server: Postgr
         message = feeder.until(lambda message: not isinstance(message, Entry))
         assert isinstance(message, Trouble)
         assert "connection" in message.message
+
+
+@pytest.mark.parametrize("table", ["vassals", "public.vassals", 'Odd "table"\nof two lines', "user"])
+def test_the_trigger_can_be_made_twice_and_tells(server: Postgres, table: str) -> None:
+    name = quoted(table)
+    if "vassals" not in table:
+        server.sql(f"CREATE TABLE {name} (LIKE vassals)")
+    try:
+        server.sql(trigger_sql(table))
+        server.sql(trigger_sql(table))
+        with Feeder(orders(server, f"SELECT name, config, 0 FROM {name}", freq=3600)) as feeder:
+            assert feeder.answer_and_notes() == ([], [])
+            server.sql(f"INSERT INTO {name} (name, config) VALUES ('a.ini', '')")
+            assert feeder.names(SOON) == ["a.ini"]
+            server.sql(f"TRUNCATE {name}")
+            assert feeder.names(SOON + 1) == []
+    finally:
+        if "vassals" not in table:
+            server.sql(f"DROP TABLE {name}")
