@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import tempfile
-import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ import pytest
 from bridge.feeder.pg_trigger import quoted, trigger_sql
 from bridge.feeder.protocol import End, Entry, Orders, Row, Trouble, Well
 
+from ..servers.fake import Fake, free_port
 from ..servers.feeder import DEBIAN_PYTHON, Feeder
 from ..servers.postgres import PASSWORD, Bouncer, Postgres
 
@@ -27,12 +26,6 @@ if TYPE_CHECKING:
 QUERY = "SELECT name, config, ts, uid, gid, socket FROM vassals"
 SOON = 0.5
 """Seconds within which a change that the server tells of must arrive."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -323,35 +316,6 @@ def test_a_query_that_waits_for_a_lock_is_given_up_and_asked_again(server: Postg
         assert "lock" in trouble.hint
         other.commit()
         assert feeder.names(5) == ["a.ini", "b.ini"]
-
-
-class Fake:
-    """A server that accepts connections and says these bytes, or nothing."""
-
-    def __init__(self, says: bytes) -> None:
-        self._says = says
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._connections: list[socket.socket] = []
-        self.port = self._listener.getsockname()[1]
-        self.heard: list[bytes] = []
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self._connections.append(connection)
-            if self._says:
-                with suppress(OSError):
-                    self.heard.append(connection.recv(4096))
-                    connection.sendall(self._says)
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        for end in (self._listener, *self._connections):
-            end.close()
 
 
 READY = b"R\0\0\0\x08\0\0\0\0" + b"K\0\0\0\x0c\0\0\0\1\0\0\0\1" + b"Z\0\0\0\5I"
