@@ -6,7 +6,7 @@ The root side trusts no line: each has a limit, and what is not a message ends t
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
 LINE_MAX = 16 * 1024 * 1024
@@ -122,12 +122,21 @@ Message: TypeAlias = Orders | Begin | Entry | End | Put | Remove | Done | Troubl
 _KINDS: dict[str, Any] = {
     kind.__name__.lower(): kind for kind in (Orders, Begin, Entry, End, Put, Remove, Done, Trouble, Well, Note)
 }
+_NAMES = {kind: tuple(item.name for item in fields(kind)) for kind in (*_KINDS.values(), Row)}
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def encode(message: Message) -> bytes:
     """Return a message as a line."""
-    body = {"kind": type(message).__name__.lower(), **asdict(message)}
-    return json.dumps(body, separators=(",", ":")).encode() + b"\n"
+    body = {"kind": type(message).__name__.lower(), **_fields(message)}
+    if isinstance(message, Entry | Put):
+        body["row"] = _fields(message.row)
+    return _ENCODE(body).encode() + b"\n"
+
+
+def _fields(record: Message | Row) -> dict[str, Any]:
+    # dataclasses.asdict copies all values deeply: for thousands of rows that takes longer than the JSON.
+    return {name: getattr(record, name) for name in _NAMES[type(record)]}
 
 
 def decode(line: bytes) -> Message:
