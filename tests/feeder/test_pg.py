@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +16,7 @@ from bridge.feeder.protocol import End, Entry, Orders, Row, Trouble, Well
 from ..servers.fake import Fake, free_port
 from ..servers.feeder import DEBIAN_PYTHON, Feeder
 from ..servers.postgres import PASSWORD, Bouncer, Postgres
+from .places import folder_for_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,14 +24,6 @@ if TYPE_CHECKING:
 QUERY = "SELECT name, config, ts, uid, gid, socket FROM vassals"
 SOON = 0.5
 """Seconds within which a change that the server tells of must arrive."""
-
-
-@contextmanager
-def folder_for_postgres() -> Iterator[Path]:
-    # The user postgres cannot enter pytest's folders.
-    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp", ignore_cleanup_errors=True) as name:
-        os.chmod(name, 0o755)  # noqa: S103
-        yield Path(name)
 
 
 @pytest.fixture(scope="module")

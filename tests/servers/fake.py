@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from contextlib import suppress
@@ -42,3 +43,42 @@ class Fake:
         self._listener.shutdown(socket.SHUT_RDWR)
         for end in (self._listener, *self._connections):
             end.close()
+
+
+class Proxy:
+    """Passes connections on to a port of 127.0.0.1, and cuts each after so many bytes of the server."""
+
+    def __init__(self, port: int) -> None:
+        self.cut_after = 1 << 60
+        self._to = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        """Accept no more connections."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._pass_on, args=(client, self.cut_after), daemon=True).start()
+
+    def _pass_on(self, client: socket.socket, left: int) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._to)) as server, suppress(OSError):
+            while True:
+                readable, _, _ = select.select([client, server], [], [])
+                for end in readable:
+                    data = end.recv(65536)
+                    if not data:
+                        return
+                    if end is server:
+                        data = data[:left]
+                        left -= len(data)
+                    (client if end is server else server).sendall(data)
+                    if left == 0:
+                        return
