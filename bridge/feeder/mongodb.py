@@ -10,6 +10,7 @@ from bridge.feeder.answer import Outcome, Teller, UnusableError
 from bridge.feeder.loop import Backoff
 from bridge.feeder.mongodb_rows import add_document, filter_of
 from bridge.feeder.mongodb_session import Client, ServerError, Stream, secrets_of
+from bridge.feeder.pace import DOUBT, pause_in_burst
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,14 +20,10 @@ if TYPE_CHECKING:
     from bridge.feeder.protocol import Orders
     from bridge.feeder.root_side import RootSide
 
-QUIET, IMPATIENCE = 0.05, 0.3
-"""Seconds without a further change that end a burst, and the most from its first one to the question."""
 CHECK_EVERY = 60.0
 """Seconds between two questions whether the server still answers, and between two attempts to have a change stream."""
 ANSWER_WITHIN = 15.0
 """Seconds that the server may be silent while it is asked."""
-DOUBT = 1.0
-"""Seconds after which an empty answer is asked for again."""
 
 
 def open_feeder(orders: Orders, loop: Loop, root: RootSide) -> MongodbFeeder:
@@ -134,7 +131,7 @@ class MongodbFeeder:
         if self._stream is None and not self._is_once and now - self._stream_at >= self._check_every:
             self._begin_stream()
         if self._changed_at is not None:
-            self._arrange(self._ask, max(0.0, min(QUIET, self._changed_at + IMPATIENCE - now)))
+            self._arrange(self._ask, pause_in_burst(self._changed_at, now))
         elif self._teller.has_doubted:
             self._arrange(self._ask, DOUBT)
         elif self._is_told:

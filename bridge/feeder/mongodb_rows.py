@@ -11,7 +11,7 @@ from bson.errors import BSONError
 from bson.timestamp import Timestamp
 
 from bridge.feeder.protocol import Row
-from bridge.feeder.values import id_of, seconds_of, seconds_of_time, socket_of
+from bridge.feeder.values import id_of, is_unicode, seconds_of, seconds_of_time, shown, socket_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,9 +71,8 @@ def add_document(answer: Answer, document: Mapping[str, Any]) -> None:
     if not isinstance(socket, str | None):
         answer.add_bad(name, "row-socket", "its socket is not a string", "store an address, or no socket")
         return
-    if any(not _is_unicode(text) for text in (name, socket or "")):
-        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        answer.add_bad(shown, "row-encoding", "its name or socket is not UTF-8", "store it as UTF-8")
+    if not (is_unicode(name) and is_unicode(socket or "")):
+        answer.add_bad(shown(name), "row-encoding", "its name or socket is not UTF-8", "store it as UTF-8")
         return
     seconds = _seconds(document.get("ts"))
     if seconds is None:
@@ -102,11 +101,3 @@ def _id(answer: Answer, name: str, field: str, value: object) -> int | None:
     except ValueError as error:
         answer.warn("row-id", f"its {field} cannot be used: {error}", "store the number of the user or group", name)
         return None
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.feeder.answer import Outcome, Teller, UnusableError
 from bridge.feeder.loop import Backoff
+from bridge.feeder.pace import DOUBT, pause_in_burst
 from bridge.feeder.pg_questions import DEFAULT_QUERY, LISTEN, Listening, Rows
 from bridge.feeder.pg_session import ConninfoError, ServerError, Session, conninfo_of, set_environment
 
@@ -19,11 +20,6 @@ if TYPE_CHECKING:
     from bridge.feeder.loop import Loop, Timer
     from bridge.feeder.protocol import Orders
     from bridge.feeder.root_side import RootSide
-
-QUIET, IMPATIENCE = 0.05, 0.3
-"""Seconds without a further notification that end a burst, and the most from its first one to the question."""
-DOUBT = 1.0
-"""Seconds after which an empty answer is asked for again."""
 
 
 def open_feeder(orders: Orders, loop: Loop, root: RootSide) -> PgFeeder:
@@ -175,7 +171,7 @@ class PgFeeder:
     def _plan(self) -> None:
         now = time.monotonic()
         if self._changed_at is not None:
-            self._arrange(self._ask_rows, max(0.0, min(QUIET, self._changed_at + IMPATIENCE - now)))
+            self._arrange(self._ask_rows, pause_in_burst(self._changed_at, now))
         elif self._teller.has_doubted:
             self._arrange(self._ask_rows, DOUBT)
         elif self._is_due:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bridge.feeder.answer import UnusableError
 from bridge.feeder.protocol import Row
-from bridge.feeder.values import id_of, seconds_of, socket_of
+from bridge.feeder.values import id_of, is_unicode, seconds_of, shown, socket_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,9 +66,8 @@ def add_row(answer: Answer, number: int, values: Sequence[bytes | None]) -> None
     if config is None:
         answer.add_bad(name, "row-no-config", "its config is NULL", "store the text of its config")
         return
-    if not (_is_unicode(name) and _is_unicode(socket or "")):
-        shown = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        answer.add_bad(shown, "row-encoding", "its name or socket is not UTF-8", "store it as UTF-8")
+    if not (is_unicode(name) and is_unicode(socket or "")):
+        answer.add_bad(shown(name), "row-encoding", "its name or socket is not UTF-8", "store it as UTF-8")
         return
     seconds = seconds_of(ts)
     if seconds is None:
@@ -85,11 +84,3 @@ def _id(answer: Answer, name: str, column: str, text: str | None) -> int | None:
     except ValueError as error:
         answer.warn("row-id", f"its {column} cannot be used: {error}", "store the number of the user or group", name)
         return None
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

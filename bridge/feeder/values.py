@@ -54,3 +54,17 @@ def id_of(text: str | None) -> int | None:
 def socket_of(text: str | None) -> str:
     """Return the address that a column says; NULL and blanks alone say that the vassal runs always."""
     return text.strip() if text else ""
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text was UTF-8 before it was decoded with ``surrogateescape``."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown(text: str) -> str:
+    """Return such a text with escapes in place of the bytes that are not UTF-8, for messages."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
