@@ -191,6 +191,9 @@ def server_error(error: Exception) -> ServerError:
         text = str(error.details.get("errmsg") or error)
     else:
         text = str(error)
+    if text == "operation cancelled":
+        # By the driver's own thread, which found that the server is silent.
+        text = "the server does not answer any more: timed out"
     text = text.partition(", Timeout: ")[0].partition(" (configured timeouts")[0]
     return ServerError(cut(" ".join(text.split()), 300) or type(error).__name__)
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pymongo.errors import AutoReconnect, OperationFailure, ServerSelectionTimeoutError
 
 from bridge.feeder.mongodb_rows import filter_of
-from bridge.feeder.mongodb_session import secrets_of
+from bridge.feeder.mongodb_session import secrets_of, server_error
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,21 @@ def test_what_is_no_filter(text: str) -> None:
 )
 def test_secrets(options: dict[str, Any], secrets: set[str]) -> None:
     assert secrets_of(options) == secrets
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            ServerSelectionTimeoutError("h:1: refused (configured timeouts: a), Timeout: 5s, Topology: <x>"),
+            "h:1: refused",
+        ),
+        (AutoReconnect("operation cancelled"), "the server does not answer any more: timed out"),
+        (OperationFailure("Authentication failed., full error: {}", 18, {"errmsg": "Authentication\nfailed."}),
+         "Authentication failed."),
+        (AutoReconnect(""), "AutoReconnect"),
+        (KeyError("secret"), "the server's answer cannot be understood (KeyError)"),
+    ],
+)  # fmt: skip
+def test_what_the_driver_says_is_one_short_line(error: Exception, said: str) -> None:
+    assert str(server_error(error)) == said
