@@ -31,7 +31,7 @@ endif
 SOAK ?= 10
 soak: packages $(VENV)/ready
 	$(if $(SUITE),@sh packaging/install-packages suite-packages.txt)
-	SUITE=$(SUITE) SOAK=$(SOAK) $(RUN) -m pytest tests/booted -m soak
+	SUITE=$(SUITE) SOAK=$(SOAK) $(RUN) -m pytest tests/booted tests/feeder -m soak
 
 # The hostile inputs of the tests, for longer, and a run guided by coverage: make fuzz FUZZ_SECONDS=3600
 FUZZ_SECONDS ?= 600

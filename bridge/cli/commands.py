@@ -1,4 +1,4 @@
-"""The command line: ``emperor-bridge sync | check | status | render | remove | retry | watch``."""
+"""The command line: ``emperor-bridge sync | check | status | render | remove | retry | watch | pg-trigger``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import click
 
 from bridge import __version__
 from bridge.cli.options import settings_options
+from bridge.cli.pg_trigger import pg_trigger
 from bridge.cli.session import connected_reconciler, open_reconciler, print_waiting
 from bridge.config.load import load_invocation
 from bridge.diagnostics import BridgeError, Diagnostic, bounded, count, errors, printable
@@ -249,6 +250,9 @@ def watch(**given: Any) -> None:
     )
     with connected(paths) as manager:
         Daemon(manager, load_config, notifier).run()
+
+
+cli.add_command(pg_trigger)
 
 
 def main() -> None:

@@ -143,8 +143,8 @@ def options_of(command: click.Command) -> set[str]:
 
 
 def common() -> set[str]:
-    """Return the options that all commands take."""
-    return set.intersection(*(options_of(command) for command in cli.commands.values()))
+    """Return the options that all commands take that work on vassals."""
+    return set.intersection(*(options for command in cli.commands.values() if (options := options_of(command))))
 
 
 def own() -> set[str]:

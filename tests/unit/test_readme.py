@@ -38,7 +38,7 @@ def test_sentences_are_short(name: str) -> None:
 
 
 def test_the_readme_has_every_command_and_only_settings_there_are() -> None:
-    assert set(re.findall(r"^    emperor-bridge ([a-z]+)", PAGES["README.md"], re.MULTILINE)) == set(cli.commands)
+    assert set(re.findall(r"^    emperor-bridge ([a-z-]+)", PAGES["README.md"], re.MULTILINE)) == set(cli.commands)
     (first, second) = re.findall(r"(?ms)^```toml\n(.+?)^```", PAGES["README.md"])
     assert tomllib.loads(first).keys() <= NAMES.keys()
     assert tomllib.loads(second).keys() == {"emperor-ini"}

@@ -158,6 +158,14 @@ def test_render_of_a_refused_vassal_and_of_none(vassals: Path, user: dict[str, s
     assert "\x1b" not in unknown.stderr
 
 
+def test_the_trigger_needs_no_configuration() -> None:
+    run = bridge("pg-trigger", 'sites."x')
+    assert (run.returncode, run.stderr) == (0, "")
+    assert 'ON "sites"."""x"\n' in run.stdout
+    assert run.stdout.endswith("\nCOMMIT;\n")
+    assert 'ON "vassals"\n' in bridge("pg-trigger").stdout
+
+
 def test_no_vassals_in_a_folder_that_is_not_there(tmp_path: Path, user: dict[str, str]) -> None:
     run = bridge("check", *options(tmp_path / "none"), **user)
     assert run.returncode == 1
