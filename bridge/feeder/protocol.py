@@ -108,7 +108,10 @@ class Well:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
-    """Something is wrong with one entry, or worth a warning; all notes of the last answer, or the last change, count."""
+    """Something is wrong with one entry, or worth a warning.
+
+    All notes of the last answer, or of the last change, count.
+    """
 
     code: str
     message: str
