@@ -18,7 +18,7 @@ from bridge.feeder import zmq_curve, zmq_message
 from bridge.feeder.loop import Backoff, Loop
 from bridge.feeder.protocol import LINE_MAX, Note, Orders
 from bridge.feeder.unanswered import Unanswered
-from bridge.feeder.zmq_options import EndpointError, from_values
+from bridge.feeder.zmq_options import IPC, EndpointError, from_values
 
 if TYPE_CHECKING:
     from bridge.feeder.root_side import RootSide
@@ -104,6 +104,10 @@ class ZmqFeeder:
         end = self._context.socket(zmq.PULL)
         end.setsockopt(zmq.MAXMSGSIZE, LINE_MAX)
         end.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        if self._options.endpoint.startswith(IPC):
+            # At its limit libzmq stops reading. If the sender of an ipc socket then ends, what it has left there is
+            # dropped (seen in 4.3.5). On tcp the rest waits, with the sender or in the kernel.
+            end.setsockopt(zmq.RCVHWM, 0)
         self._encrypt(end)
         # libzmq makes the file of an ipc socket here; a mode that is set later would leave a moment to connect.
         before = os.umask(0o177)
