@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 ANSWER = 15.0
 """Seconds in which a broker must have brought a connection to where messages come."""
-QUESTION = 60.0
-"""Seconds between two questions to a broker that has nothing to tell: heartbeats alone do not show that it hears."""
 STEPS = ("exchange", "queue", "bind", "consume")
 EVERYTHING = "#"
 """The binding's key. A fanout exchange looks at none, and a topic exchange takes this for all."""
@@ -67,7 +65,6 @@ class Link:
         self._is_passive = False
         self._channel: Any = None
         self._connection: Any = None
-        self._loop = loop
         self._pika_loop = PikaLoop(loop, after=self._check, broken=self._on_broken)
         self._deadline = loop.call_later(ANSWER, self._on_late)
         try:
@@ -115,7 +112,8 @@ class Link:
     def _next(self) -> None:
         """Take the first step that is left."""
         if not self._steps:
-            self._rest()
+            # From here on heartbeats tell whether it is alive.
+            self._deadline.cancel()
             self._owner.on_ready()
             return
         options, name = self._options, self._options.queue_name
@@ -151,21 +149,11 @@ class Link:
         self._is_passive = False
         self._next()
 
-    def _rest(self, _frame: object = None) -> None:
-        """Wait until the next question is due."""
-        self._deadline.cancel()
-        self._deadline = self._loop.call_later(QUESTION, self._question)
-
-    def _question(self) -> None:
-        self._deadline = self._loop.call_later(ANSWER, self._on_late)
-        if self._channel.is_open:
-            self._channel.queue_declare(self._options.queue_name, passive=True, callback=self._rest)
-
     def _on_late(self) -> None:
         self._lose(Reason(f"it does not answer in {ANSWER:.0f} s"))
 
     def _check(self) -> None:
-        # There is no public way to see what pika waits for; without this attribute, the question finds it out.
+        # There is no public way to see what pika waits for; without this attribute, heartbeats do.
         start = bytes(getattr(self._connection, "_frame_buffer", b"")[:7])
         if not is_frame(start):
             self._lose(NO_AMQP)

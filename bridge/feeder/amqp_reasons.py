@@ -91,7 +91,8 @@ def judge(step: str, *, is_passive: bool, code: int, text: str) -> Verdict:
 def is_frame(start: bytes) -> bool:
     """Return whether what a broker sends next can begin a frame: type, channel, and a size that pika allows.
 
-    pika waits for the end of a frame of any size. Without this, one wrong byte would make it deaf for good.
+    pika waits for the end of a frame of any size. Without this, one wrong byte makes it deaf until it
+    misses heartbeats.
     """
     if not start or start[:1] == b"A":
         # The answer to a wrong version is "AMQP".
@@ -123,7 +124,8 @@ def _from_system(error: OSError) -> Reason:
     if isinstance(error, ssl.SSLCertVerificationError):
         return Reason(f"its certificate is not accepted: {error.verify_message}", "cacertfile= names who may sign it")
     if isinstance(error, ssl.SSLError):
-        return Reason(f"TLS fails: {error.reason or 'the connection broke'}", FRAMES_HINT)
+        reason = getattr(error, "reason", "") or "the connection broke"
+        return Reason(f"TLS fails: {reason}", FRAMES_HINT)
     if isinstance(error, socket.gaierror):
         return Reason(f"its host name cannot be looked up: {error.strerror}")
     return Reason(os.strerror(error.errno) if error.errno else "the connection broke")
