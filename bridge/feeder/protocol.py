@@ -48,6 +48,9 @@ class Row:
     """The address it waits on. Empty: it runs always."""
     has_rule: bool = True
     """Whether ``socket`` decides. False: the on-demand rule in force decides (a path from amqp)."""
+    keep_known: bool = False
+    """Whether the text, owner and address that are known of this name stay, and only ``ts`` is new. It is used with
+    ``config`` None: zmq's ``touch NAME``. A name that is not known is the path of a file, as without this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,8 @@ def _is_sound(message: Message) -> bool:
     if row is not None:
         texts += [row.name, row.socket, row.config or ""]
         numbers += [row.uid or 0, row.gid or 0]
-        if not isinstance(row.ts, int | float) or not isinstance(row.has_rule, bool):
+        flags = (row.has_rule, row.keep_known)
+        if not isinstance(row.ts, int | float) or not all(isinstance(flag, bool) for flag in flags):
             return False
     if isinstance(message, Trouble):
         texts += [message.message, message.hint]

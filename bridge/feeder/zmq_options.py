@@ -1,0 +1,60 @@
+"""Where the zmq monitor listens, and who may send there. It needs no driver, so the root side can use it, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+IPC, TCP = "ipc://", "tcp://"
+IPC_PATH_MAX = 107
+"""Bytes of the path of a Unix socket (unix(7), less the NUL)."""
+
+
+class EndpointError(ValueError):
+    """The options of a zmq monitor are not understood; the text says what is wrong, without secrets."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ZmqOptions:
+    """They are the options of :class:`bridge.feeder.protocol.Orders`."""
+
+    endpoint: str
+    """As zmq_bind(3) takes it, such as ``ipc:///run/emperor.sock`` or ``tcp://127.0.0.1:5252``."""
+    curve_secret_key: str = field(default="", repr=False)
+    """This side's secret key (Z85). Empty: no encryption, and whoever can connect may send."""
+    curve_client_keys: list[str] = field(default_factory=list)
+    """Public keys (Z85) of those who may send. Empty: all who know this side's public key."""
+
+    @property
+    def path(self) -> str:
+        """The path of the socket's file; empty if it has none."""
+        rest = self.endpoint.removeprefix(IPC)
+        return "" if rest == self.endpoint or rest.startswith("@") else rest
+
+
+def from_values(values: dict[str, Any]) -> ZmqOptions:
+    """Return options from their names and values.
+
+    Raises:
+        EndpointError: a name is unknown, or the endpoint is none at which one can listen for good.
+    """
+    try:
+        options = ZmqOptions(**values)
+    except TypeError:
+        raise EndpointError(f"one of these options is unknown: {', '.join(sorted(values))}") from None
+    _check(options.endpoint)
+    return options
+
+
+def _check(endpoint: str) -> None:
+    if endpoint.startswith(IPC):
+        path = endpoint.removeprefix(IPC)
+        if path in {"", "*"} or len(path.encode("utf-8", "surrogateescape")) > IPC_PATH_MAX:
+            raise EndpointError(f"the path after ipc:// must have 1 to {IPC_PATH_MAX} bytes, and not be *")
+    elif endpoint.startswith(TCP):
+        # libzmq cuts a greater port to 16 bits, and takes any free one for * and 0.
+        host, _, port = endpoint.removeprefix(TCP).rpartition(":")
+        if not host or not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
+            raise EndpointError("after tcp:// it needs an address and a port, such as 127.0.0.1:5252")
+    else:
+        raise EndpointError("it must begin with ipc:// or tcp://")
