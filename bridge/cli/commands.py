@@ -280,7 +280,7 @@ def _unknown(vassal: str) -> BridgeError:
 def _without_monitors(given: dict[str, Any]) -> Invocation:
     """Return the configuration for a command that works on what is installed: no monitor is opened for it."""
     invocation = load_invocation(given, needs_vassals=False, looks_for_emperor=False, is_removal=True)
-    return replace(invocation, settings=replace(invocation.settings, emperor=()))
+    return replace(invocation, settings=replace(invocation.settings, emperor=(), monitor=()))
 
 
 def _exit_on_errors(diagnostics: Sequence[Diagnostic]) -> None:

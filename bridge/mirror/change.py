@@ -19,7 +19,7 @@ from bridge.host.files import flush, remove_if_there
 from bridge.mirror.rows import encode_row, mirrored, named_users, with_text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from bridge.feeder.protocol import Row
     from bridge.mirror.rows import MirroredRow, Version
@@ -107,15 +107,16 @@ class MirrorWriter:
         """Whether this process has the mirror."""
         return self._lock >= 0
 
-    def settle(self, used: Collection[str]) -> None:
-        """Remove the texts of rows that are gone, but those with these names: vassals still have units for them.
+    def settle(self, is_used: Callable[[str], bool]) -> None:
+        """Remove the texts of rows that are gone, but those with names of which a vassal still has units.
 
         Raises:
             OSError: the file system refuses.
         """
         if self.is_open:
-            for name in set(os.listdir(self.folder.configs)) - self.known.keys() - set(used):
-                remove_if_there(self.folder.config(name))
+            for name in set(os.listdir(self.folder.configs)) - self.known.keys():
+                if not is_used(name):
+                    remove_if_there(self.folder.config(name))
 
     def readers(self, row: Row) -> list[int]:
         """Return the users who must be able to read a row's text, beside root."""

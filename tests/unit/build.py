@@ -112,6 +112,7 @@ def make_paths(root: Path) -> Paths:
         cache=f"{root}/lock.d/roll",
         config=f"{root}/bridge.toml",
         pauses=f"{root}/lock.d/pauses",
+        mirrors=f"{root}/mirrors",
         templates=(str(SHIPPED),),
     )
 
