@@ -228,9 +228,11 @@ def watch(**given: Any) -> None:
     from bridge.model.unit_names import PREFIX
     from bridge.state.pauses import PauseNotes
     from bridge.systemd.manager import connected
+    from bridge.systemd.transient import TransientServices
     from bridge.units.directory import UnitDirectory
     from bridge.watch.configuration import LoadedConfig
     from bridge.watch.daemon import Daemon
+    from bridge.watch.feeders import Feeders
     from bridge.watch.notifier import Notifier
 
     def load_config() -> LoadedConfig:
@@ -246,8 +248,9 @@ def watch(**given: Any) -> None:
         is_foreign=UnitDirectory(paths).is_foreign,
         obstacle=Obstacles(paths.unit_path).first,
     )
-    with connected(paths) as manager:
-        Daemon(manager, load_config, notifier).run()
+    feeders = Feeders(TransientServices(user=paths.user_manager), is_users=paths.user_manager)
+    with closing(feeders), connected(paths) as manager:
+        Daemon(manager, load_config, notifier, feeders).run()
 
 
 def main() -> None:

@@ -116,6 +116,8 @@ class Session:
         self._is_second = False
         """Whether the next answer may be one without rows: the last was, and was not believed."""
         self._unsaved: list[Put | Remove] = []
+        self._unheard = 0
+        """How many of these came from a feeder that has ended, and must not be answered."""
         self.must_ask = False
         """Whether an answer came that could not be kept, so that the feeder must be asked again later."""
         self.answers = 0
@@ -156,8 +158,8 @@ class Session:
         except OSError as error:
             self.trouble(f"{self._folder} cannot be written: {error.strerror}", _DISK_HINT)
             return []
-        done: list[Message] = [Done(id=message.id) for message in self._unsaved]
-        self._unsaved = []
+        done: list[Message] = [Done(id=message.id) for message in self._unsaved[self._unheard :]]
+        self._unsaved, self._unheard = [], 0
         self._set(self.state.well(self._clock()).noting(notes.kept, notes.more))
         return done
 
@@ -165,10 +167,16 @@ class Session:
         """Note that the monitor cannot be asked."""
         self._set(self.state.trouble(self._clock(), why, hint))
 
-    def close(self) -> None:
-        """End the session: an answer that has not come whole does not count."""
+    def break_off(self) -> None:
+        """Forget what a feeder that has ended had not said whole. Its single changes still wait to be written."""
         self._abort()
-        self._unsaved = []
+        self._feeders = Notes()
+        self._unheard = len(self._unsaved)
+
+    def close(self) -> None:
+        """End the session."""
+        self.break_off()
+        self.flush()
         if self.state != self._written:
             self._write()
 
