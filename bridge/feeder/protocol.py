@@ -28,12 +28,12 @@ class Orders:
     options: dict[str, Any] = field(default_factory=dict)
     """What the scheme's feeder needs, secrets included. What the admin did not give is absent, unless noted.
 
-    - ``pg``: ``conninfo`` (libpq's, may be empty), ``query``, ``password`` (if it is not in ``conninfo``).
+    - ``pg``: ``conninfo`` (libpq's, may be empty), ``query``, ``password`` (if it is not in ``conninfo``), ``known``.
     - ``mongodb``: ``uri``, ``database``, ``collection``, ``filter`` (JSON as the Emperor takes it; these four always),
-      ``username``, ``password``.
-    - ``zmq``: ``endpoint``, ``secret_key`` (CURVE: the server's secret key in Z85).
-    - ``amqp``: ``host``, ``port``, ``tls`` (bool), ``username``, ``password``, ``vhost``, ``exchange``, ``queue``,
-      ``heartbeat`` (seconds; all of these always), ``durable`` (bool; absent: as the server has it, else durable).
+      ``user``, ``password``, ``known`` (bool; also of pg: whether the root side has rows of an earlier process).
+    - ``zmq``: ``endpoint``, ``curve_secret_key`` (the server's secret key of CURVE in Z85).
+    - ``amqp``: ``host``, ``port``, ``is_tls`` (bool), ``user``, ``password``, ``vhost``, ``exchange``, ``queue``,
+      ``heartbeat`` (seconds), ``is_durable`` (bool).
     """
     freq: float = 3.0
     """Seconds between two questions where the server does not tell of changes (``emperor-freq``)."""
@@ -56,6 +56,9 @@ class Row:
     """The address it waits on. Empty: it runs always."""
     has_rule: bool = True
     """Whether ``socket`` decides. False: the on-demand rule in force decides (a path from amqp)."""
+    keep_known: bool = False
+    """Whether the text, owner and address that are known of this name stay, and only ``ts`` is new. It is used with
+    ``config`` None: zmq's ``touch NAME``. A name that is not known is the path of a file, as without this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,8 @@ def _is_sound(message: Message) -> bool:
     if row is not None:
         texts += [row.name, row.socket, row.config or ""]
         numbers += [row.uid or 0, row.gid or 0]
-        if not isinstance(row.ts, int | float) or not isinstance(row.has_rule, bool):
+        flags = (row.has_rule, row.keep_known)
+        if not isinstance(row.ts, int | float) or not all(isinstance(flag, bool) for flag in flags):
             return False
     if isinstance(message, Trouble):
         texts += [message.message, message.hint]

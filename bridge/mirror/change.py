@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import count
 from bridge.host.acl import let_read
 from bridge.host.files import flush, remove_if_there
-from bridge.mirror.rows import encode_row, mirrored, named_users, with_text_of
+from bridge.mirror.rows import encode_row, mirrored, named_users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -145,15 +145,15 @@ class Change:
         self._bytes = 0 if is_whole else sum(one.size for one in writer.known.values())
 
     def put(self, row: Row) -> None:
-        """Add a judged row, or replace it. Without a text it keeps the one that the mirror has for its name.
+        """Add a judged row, or replace it. One that only says that it is touched keeps what the mirror has of it.
 
         Raises:
             LimitError: the server has more rows, or more text, than the mirror takes.
             OSError: it cannot be written.
         """
         known = self._writer.known.get(row.name)
-        if row.config is None and (before := self._text_of(row.name, known)):
-            new = with_text_of(row, before)
+        if row.keep_known and (before := self._put.get(row.name) or self._known(row.name)):
+            new = replace(before, ts=max(before.ts, row.ts))
         else:
             new = mirrored(row, self._writer.readers(row))
         self._count(new, known)
@@ -207,11 +207,9 @@ class Change:
             raise
         return True
 
-    def _text_of(self, name: str, known: Version | None) -> Version | None:
-        """Return the version of a row whose text is there or about to be there."""
-        if name in self._put:
-            return self._put[name].version if self._put[name].has_text else None
-        return known if known is not None and known.text and name not in self._gone else None
+    def _known(self, name: str) -> MirroredRow | None:
+        is_there = name in self._writer.known and name not in self._gone
+        return self._folder.read(name) if is_there else None
 
     def _count(self, new: MirroredRow, known: Version | None) -> None:
         is_counted = new.name in self._kept or (known is not None and not self._is_whole)

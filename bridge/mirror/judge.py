@@ -112,7 +112,8 @@ def _find_errors(row: Row, rules: RowRules) -> Iterator[Note]:
         shown = printable(row.name[:_SHOWN])
         yield _error(row, "row-name", f"the name {shown!r} {problem}", "rename it")
         return
-    if rules.is_tyrant and (missing := [key for key, number in _ids(row) if not number]):
+    # One that is only touched keeps its owner.
+    if rules.is_tyrant and not row.keep_known and (missing := [key for key, number in _ids(row) if not number]):
         yield _error(
             row,
             "row-owner",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -70,11 +70,6 @@ def mirrored(row: Row, readers: Iterable[int]) -> MirroredRow:
         text=0 if row.config is None else _digest(text, repr(sorted(readers)).encode()),
         size=len(text),
     )
-
-
-def with_text_of(row: Row, known: Version) -> MirroredRow:
-    """Return what the note of a row holds that came without a text, where the mirror has a text for its name."""
-    return replace(mirrored(replace(row, config=""), ()), text=known.text, size=known.size)
 
 
 def encode_row(row: MirroredRow) -> bytes:

@@ -128,6 +128,11 @@ class Session:
         """Whether changes wait that could not be written: nothing more must be read, and :meth:`flush` be tried."""
         return bool(self._unsaved)
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the last answer had no rows where there were some, and another is awaited."""
+        return self._is_second
+
     def take(self, message: Message) -> list[Message]:
         """Take a message from the feeder; return what to tell it. Single changes wait for :meth:`flush`."""
         if isinstance(message, Begin):

@@ -10,8 +10,9 @@ from bridge.monitors.spec import MonitorSpec, SpecError, SpecWarning, shown, tak
 
 EXCHANGE = "uwsgi.emperor"
 """The Emperor's (plugins/emperor_amqp/emperor_amqp.c)."""
-_HEARTBEAT = 30
-_HEARTBEAT_MAX = 600
+_HEARTBEAT = 15
+_HEARTBEATS = (10, 30)
+"""Seconds: what is usual, and what is allowed."""
 _FLAGS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 _PARAMETERS = ("exchange", "queue", "durable", "heartbeat")
 
@@ -53,8 +54,8 @@ def parse_amqp(text: str, *, hostname: str, tls: bool = False) -> MonitorSpec:
     options: dict[str, Any] = {
         "host": host,
         "port": port,
-        "tls": tls,
-        "username": unquote(user) or "guest",
+        "is_tls": tls,
+        "user": unquote(user) or "guest",
         "password": unquote(password) or "guest",
         "vhost": unquote(vhost) or "/",
         "exchange": given.get("exchange") or EXCHANGE,
@@ -65,8 +66,8 @@ def parse_amqp(text: str, *, hostname: str, tls: bool = False) -> MonitorSpec:
     if durable := given.get("durable", ""):
         if durable.lower() not in _FLAGS:
             raise SpecError("its parameter durable is neither true nor false", "write durable=true")
-        options["durable"] = _FLAGS[durable.lower()]
-        if not options["durable"]:
+        options["is_durable"] = _FLAGS[durable.lower()]
+        if not options["is_durable"]:
             warnings.append(
                 SpecWarning(
                     "amqp-transient",
@@ -98,6 +99,7 @@ def _host_and_port(place: str, default: int) -> tuple[str, int]:
 def _heartbeat(text: str) -> int:
     if not text:
         return _HEARTBEAT
-    if not text.isdecimal() or not 0 < int(text[:6]) <= _HEARTBEAT_MAX:
-        raise SpecError("its parameter heartbeat is no number of seconds", f"write heartbeat={_HEARTBEAT}")
+    least, most = _HEARTBEATS
+    if not text.isdecimal() or not least <= int(text[:6]) <= most:
+        raise SpecError(f"its parameter heartbeat is no number from {least} to {most}", f"write heartbeat={_HEARTBEAT}")
     return int(text)

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bridge.mirror.unit import Property
-    from bridge.monitors.mirrored import FeederPlan
+    from bridge.monitors.mirrored import FeederPlan, MirroredMonitor
 
+_ASKED = frozenset({"pg", "mongodb"})
+"""The schemes of those who answer with all of their rows."""
 SECRET_MAX = 4096
 """Bytes of a password file."""
 
@@ -37,14 +39,16 @@ class Services(Protocol):
         """Start one. Raises :class:`bridge.systemd.transient.StartError`."""
 
 
-def orders_of(plan: FeederPlan, *, once: bool) -> Orders:
-    """Return what a feeder is told, secrets included.
+def orders_of(plan: FeederPlan, *, once: bool, has_rows: bool) -> Orders:
+    """Return what a feeder is told, secrets included; ``has_rows``: whether the mirror has some.
 
     Raises:
         FeedError: the file of the secret cannot be read.
     """
     table = plan.table
     options = dict(plan.spec.options)
+    if plan.spec.scheme in _ASKED:
+        options["known"] = has_rows
     if path := _secret_path(plan):
         try:
             secret = read_regular(path, max_bytes=SECRET_MAX).decode().rstrip("\r\n")
@@ -62,14 +66,15 @@ def orders_of(plan: FeederPlan, *, once: bool) -> Orders:
     return Orders(scheme=plan.spec.scheme, options=options, freq=plan.freq, once=once)
 
 
-def start_feeder(plan: FeederPlan, services: Services, *, is_users: bool, seconds: float = 0.0) -> Channel:
+def start_feeder(monitor: MirroredMonitor, services: Services, *, is_users: bool, seconds: float = 0.0) -> Channel:
     """Start a feeder; return the root side's end of its socket. With ``seconds``, it answers once, within this time.
 
     Raises:
         FeedError: its secret cannot be read, or a socket cannot be made.
         StartError: systemd refuses.
     """
-    orders = orders_of(plan, once=bool(seconds))
+    plan, has_rows = monitor.plan, bool(monitor.writer.known)
+    orders = orders_of(plan, once=bool(seconds), has_rows=has_rows)
     try:
         own, other = socket.socketpair()
     except OSError as error:

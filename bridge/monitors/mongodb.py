@@ -69,7 +69,8 @@ def parse_mongodb2(text: str) -> MonitorSpec:
             raise SpecError("a part of it is not KEY=VALUE with a known key", f"the keys are {', '.join(_KEYS)}")
         given[key] = value
     source = f"?authSource={given['db']}" if given.get("db") else ""
-    login = {key: given[key] for key in ("username", "password") if given.get(key)}
+    names = {"username": "user", "password": "password"}
+    login = {name: given[key] for key, name in names.items() if given.get(key)}
     uri = f"mongodb://{given.get('addr') or _ADDRESS}/{source}"
     spec = _spec("mongodb2://", uri, given.get("coll", ""), given.get("json", ""))
     spec = replace(spec, options={**spec.options, **login}, has_password="password" in login)

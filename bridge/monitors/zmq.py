@@ -14,7 +14,7 @@ _LOOPBACK = re.compile(r"tcp://(127\.[0-9.]+|localhost|\[::1\]|lo):", re.IGNOREC
 class ZmqMonitor(MirroredMonitor):
     """Listens on a ZeroMQ socket, as the Emperor's emperor_zeromq."""
 
-    SECRET = "secret_key"  # noqa: S105
+    SECRET = "curve_secret_key"  # noqa: S105
     """The order that has the secret of a password file: CURVE's key of the server."""
 
     @staticmethod

@@ -27,6 +27,8 @@ STUCK = 2.0
 """Seconds before changes that could not be written are written again."""
 ASK_AGAIN = 30.0
 """Seconds before a server is asked again whose answer could not be written."""
+ANSWER_WITHIN = 10.0
+"""Seconds for the second answer, after one without rows where there were some."""
 _UNSENT = 0.1
 """Seconds before what a feeder did not read is sent again."""
 
@@ -89,7 +91,7 @@ class FeederSource:
         session = self._session or Session(self.monitor.writer, self.monitor.plan.rules)
         self._session = session
         try:
-            self._channel = start_feeder(self.monitor.plan, self._services, is_users=self._is_users)
+            self._channel = start_feeder(self.monitor, self._services, is_users=self._is_users)
             self._plan("write", STUCK, is_needed=session.is_stuck)
         except FeedError as error:
             self._end(str(error), error.hint)
@@ -119,8 +121,22 @@ class FeederSource:
         self._plan("send", _UNSENT, is_needed=channel.has_unsent)
         if session.must_ask:
             self._due.setdefault("ask", now + ASK_AGAIN)
+        if not session.is_in_doubt:
+            self._due.pop("answer", None)
+        elif now >= self._due.setdefault("answer", now + ANSWER_WITHIN):
+            # It does not know the request. A new one asks in any case.
+            self._restart()
+            return
         if channel.is_ended:
             self._end("its process has ended", f"see journalctl -u {self.monitor.plan.unit}")
+
+    def _restart(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._session is not None:
+            self._session.break_off()
+        self._due = {"start": time.monotonic()}
 
     def _plan(self, what: str, seconds: float, *, is_needed: bool) -> None:
         self._due.pop(what, None)
@@ -129,13 +145,9 @@ class FeederSource:
 
     def _end(self, why: str, hint: str) -> None:
         """Take note that there is no feeder, and start one after a pause. If it said why itself, that counts."""
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-        if self._session is not None:
-            self._session.break_off()
-            if self._session.state.since is None:
-                self._session.trouble(why, hint)
+        self._restart()
+        if self._session is not None and self._session.state.since is None:
+            self._session.trouble(why, hint)
         self._pause_then_start()
 
     def _pause_then_start(self) -> None:

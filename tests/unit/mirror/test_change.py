@@ -176,9 +176,14 @@ def test_the_last_of_several_changes_counts(folder: MirrorFolder, writer: Mirror
 def test_a_touch_without_text_keeps_the_text(folder: MirrorFolder, writer: MirrorWriter) -> None:
     put(writer, A)
     before = os.stat(folder.config("a.ini")).st_ctime_ns
-    assert put(writer, replace(A, config=None, ts=11.0))
+    assert put(writer, Row(name="a.ini", ts=11.0, keep_known=True))
     assert texts(folder) == {"a.ini": A.config}
     assert os.stat(folder.config("a.ini")).st_ctime_ns > before
+    row = folder.read("a.ini")
+    assert row is not None
+    assert (row.socket, row.ts) == (A.socket, 11.0)
+    put(writer, Row(name="new.ini", keep_known=True))
+    assert [row.name for row in folder.read_all() if not row.has_text] == ["new.ini"]
 
 
 def test_a_row_without_text_is_a_path(folder: MirrorFolder, writer: MirrorWriter) -> None:

@@ -75,7 +75,7 @@ def test_mongodb(spec: str, uri: str, collection: str, query: str) -> None:
 
 def test_mongodb2_login() -> None:
     spec = parse("mongodb2://username=u,password=p,predigest=1,json={a:1}")
-    assert (spec.options["username"], spec.options["password"], spec.options["filter"]) == ("u", "p", "{a:1}")
+    assert (spec.options["user"], spec.options["password"], spec.options["filter"]) == ("u", "p", "{a:1}")
     assert [one.code for one in spec.warnings] == ["spec-predigest"]
 
 
@@ -102,13 +102,13 @@ def test_zmq(endpoint: str, warnings: list[str]) -> None:
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        ("amqp://", {"host": "127.0.0.1", "port": 5672, "tls": False, "username": "guest", "password": "guest"}),
+        ("amqp://", {"host": "127.0.0.1", "port": 5672, "is_tls": False, "user": "guest", "password": "guest"}),
         ("amqp://mq:1234", {"host": "mq", "port": 1234, "vhost": "/", "exchange": "uwsgi.emperor"}),
-        ("amqp://u:p%40@mq/v%2Fh", {"username": "u", "password": "p@", "host": "mq", "vhost": "v/h"}),
-        ("amqps://mq", {"port": 5671, "tls": True, "queue": "emperor-bridge.web1", "heartbeat": 30}),
+        ("amqp://u:p%40@mq/v%2Fh", {"user": "u", "password": "p@", "host": "mq", "vhost": "v/h"}),
+        ("amqps://mq", {"port": 5671, "is_tls": True, "queue": "emperor-bridge.web1", "heartbeat": 15}),
         ("amqp://[::1]:9/x", {"host": "::1", "port": 9, "vhost": "x"}),
-        ("amqp://mq?exchange=e&queue=q&durable=false&heartbeat=5",
-         {"exchange": "e", "queue": "q", "durable": False, "heartbeat": 5}),
+        ("amqp://mq?exchange=e&queue=q&durable=false&heartbeat=12",
+         {"exchange": "e", "queue": "q", "is_durable": False, "heartbeat": 12}),
     ],
 )  # fmt: skip
 def test_amqp(spec: str, expected: dict[str, object]) -> None:
@@ -117,7 +117,7 @@ def test_amqp(spec: str, expected: dict[str, object]) -> None:
 
 
 def test_amqp_durability() -> None:
-    assert "durable" not in parse("amqp://mq").options
+    assert "is_durable" not in parse("amqp://mq").options
     assert [one.code for one in parse("amqp://mq?durable=0").warnings] == ["amqp-transient"]
     assert parse("amqp://mq?durable=1").warnings == ()
 

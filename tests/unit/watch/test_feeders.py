@@ -131,7 +131,7 @@ def test_orders_and_secrets_go_through_the_socket_alone(world: World, tmp_path: 
     world.configure(settings=Settings(monitor=(table,), uid="www-data", emperor_freq=9))
     peer = world.services.last
     assert peer.hear() == Orders(
-        scheme="pg", options={"conninfo": "host=db", "query": "SELECT 1", "password": SECRET}, freq=9.0
+        scheme="pg", options={"conninfo": "host=db", "query": "SELECT 1", "password": SECRET, "known": False}, freq=9.0
     )
     assert peer.unit == "emperor-bridge-monitor-fleet.service"
     assert peer.properties["User"] == ("s", "www-data")
@@ -173,6 +173,22 @@ def test_none_where_there_were_some_is_asked_for_again(world: World) -> None:
     world.turn()
     assert peer.hear() == Ask()
     assert world.names() == ["a.ini"]
+
+
+def test_who_does_not_know_the_request_is_started_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ANSWER_WITHIN", 0.05)
+    world.configure("pg://host=db")
+    world.services.last.say(Begin(), Entry(row=A), End(), Begin(), End())
+    while len(world.services.peers) < 2:
+        world.turn()
+    orders = world.services.last.hear()
+    assert isinstance(orders, Orders)
+    assert orders.options["known"]
+    assert world.names() == ["a.ini"]
+    world.services.last.say(Begin(), End())
+    world.turn()
+    assert world.names() == []
+    assert world.feeders.due() is None
 
 
 def test_one_that_ends_is_started_again_after_a_growing_pause(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +277,7 @@ def test_a_credential(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     world.configure(settings=Settings(monitor=(table,)))
     orders = world.services.last.hear()
     assert isinstance(orders, Orders)
-    assert orders.options == {"endpoint": "ipc:///run/x", "secret_key": SECRET}
+    assert orders.options == {"endpoint": "ipc:///run/x", "curve_secret_key": SECRET}
     assert world.services.last.properties["ReadWritePaths"] == ("as", ["/run"])
 
 
