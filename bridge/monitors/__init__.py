@@ -44,6 +44,11 @@ def open_monitors(settings: Settings, mirrors: str = "") -> tuple[Monitor, ...]:
     return tuple({monitor.id: monitor for monitor in opened}.values())
 
 
+def has_mirrors(settings: Settings) -> bool:
+    """Tell whether the settings name a database or a broker."""
+    return bool(settings.monitor) or any(spec.partition("://")[0] in MIRRORED for spec in settings.emperor)
+
+
 def _open_table(table: MonitorTable, settings: Settings, mirrors: str) -> Monitor:
     scheme, separator, text = table.spec.partition("://")
     if not separator or scheme not in MIRRORED:

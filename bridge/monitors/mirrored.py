@@ -116,7 +116,7 @@ class MirroredMonitor:
         names = None if only is None else {key.removeprefix(prefix) for key in only if key.startswith(prefix)}
         vassals: list[Vassal] = []
         place = Place(self.id, self.folder)
-        problems = [*about_state(place, state, self.plan.unit), *about_rows(place, state, names)]
+        problems = self.problems(names)
         rejected: set[str] = set()
         for row in self._rows(names):
             try:
@@ -133,6 +133,11 @@ class MirroredMonitor:
             diagnostics=tuple(problems),
             complete=state.asked is not None,
         )
+
+    def problems(self, names: Collection[str] | None) -> list[Diagnostic]:
+        """Return what is wrong with the monitor, and with the rows that have these names, or with any row."""
+        state, place = self.state(), Place(self.id, self.folder)
+        return [*about_state(place, state, self.plan.unit), *about_rows(place, state, names)]
 
     def keys(self) -> list[str] | None:
         """Return the keys of all rows. None: the server has never answered."""
