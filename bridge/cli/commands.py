@@ -230,9 +230,11 @@ def watch(**given: Any) -> None:
     from bridge.model.unit_names import PREFIX
     from bridge.state.pauses import PauseNotes
     from bridge.systemd.manager import connected
+    from bridge.systemd.transient import TransientServices
     from bridge.units.directory import UnitDirectory
     from bridge.watch.configuration import LoadedConfig
     from bridge.watch.daemon import Daemon
+    from bridge.watch.feeders import Feeders
     from bridge.watch.notifier import Notifier
 
     def load_config() -> LoadedConfig:
@@ -248,8 +250,9 @@ def watch(**given: Any) -> None:
         is_foreign=UnitDirectory(paths).is_foreign,
         obstacle=Obstacles(paths.unit_path).first,
     )
-    with connected(paths) as manager:
-        Daemon(manager, load_config, notifier).run()
+    feeders = Feeders(TransientServices(user=paths.user_manager), is_users=paths.user_manager)
+    with closing(feeders), connected(paths) as manager:
+        Daemon(manager, load_config, notifier, feeders).run()
 
 
 cli.add_command(pg_trigger)
@@ -285,7 +288,7 @@ def _unknown(vassal: str) -> BridgeError:
 def _without_monitors(given: dict[str, Any]) -> Invocation:
     """Return the configuration for a command that works on what is installed: no monitor is opened for it."""
     invocation = load_invocation(given, needs_vassals=False, looks_for_emperor=False, is_removal=True)
-    return replace(invocation, settings=replace(invocation.settings, emperor=()))
+    return replace(invocation, settings=replace(invocation.settings, emperor=(), monitor=()))
 
 
 def _exit_on_errors(diagnostics: Sequence[Diagnostic]) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.cli.session import connected_reconciler, print_waiting
 from bridge.cli.shown_warnings import ShownWarnings
+from bridge.monitors import has_mirrors
 from bridge.reconcile.run import RunOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bridge.config.load import Invocation
     from bridge.diagnostics import Diagnostic
+    from bridge.reconcile.reconciler import Reconciler
     from bridge.reconcile.run import PlannedRun
 
 
@@ -41,14 +46,38 @@ def run_sync(invocation: Invocation, *, dry_run: bool, allow_mass_removal: bool)
     with connected_reconciler(invocation) as (manager, reconciler):
         shown = ShownWarnings(invocation.paths.last_run)
         places = tuple(monitor.id for monitor in reconciler.monitors)
-        if dry_run:
-            planned = reconciler.plan(manager, options)
-        else:
-            with reconciler.hold(print_waiting):
+        with _asked(invocation, reconciler, is_asking=not dry_run) as told:
+            if dry_run:
                 planned = reconciler.plan(manager, options)
-                planned, problems = reconciler.apply(manager, planned)
-                shown.write((*invocation.brief_notices, *planned.diagnostics, *problems))
-    diagnostics = (*planned.diagnostics, *problems)
+            else:
+                with reconciler.hold(print_waiting):
+                    planned = reconciler.plan(manager, options)
+                    planned, problems = reconciler.apply(manager, planned)
+                    found = tuple(dict.fromkeys((*planned.diagnostics, *told)))
+                    shown.write((*invocation.brief_notices, *found, *problems))
+    # A run of some vassals, or of none, does not ask the monitors.
+    diagnostics = (*dict.fromkeys((*planned.diagnostics, *told)), *problems)
     brief = (*invocation.brief_notices, *diagnostics)
     new = shown.new(brief)
     return SyncResult(planned=planned, diagnostics=diagnostics, new=new, repeated=len(brief) - len(new), places=places)
+
+
+@contextmanager
+def _asked(invocation: Invocation, reconciler: Reconciler, *, is_asking: bool) -> Iterator[tuple[Diagnostic, ...]]:
+    """Ask databases and brokers once, where no daemon does; yield what is wrong with all of them.
+
+    A dry run changes nothing, so it takes what they said last.
+    """
+    if not has_mirrors(invocation.settings):
+        yield ()
+        return
+    from bridge.monitors.asking import ask_once, leave, troubles_of
+    from bridge.systemd.transient import TransientServices
+
+    is_users = invocation.paths.user_manager
+    monitors = reconciler.monitors
+    try:
+        more = ask_once(monitors, TransientServices(user=is_users), is_users=is_users) if is_asking else []
+        yield (*more, *troubles_of(monitors))
+    finally:
+        leave(monitors)

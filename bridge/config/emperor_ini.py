@@ -23,7 +23,6 @@ _OF_THE_BRIDGE = "systemd: see emperor-bridge.service"
 _JOURNAL = "the journal: journalctl _UID=0 VASSAL=NAME, or -u of the vassal's unit"
 _PER_VASSAL = "a line in the vassals' configs, or vassals-set"
 _REPLACED = {
-    **dict.fromkeys(("emperor-freq",), "inotify: changes are seen at once"),
     **dict.fromkeys(("emperor-required-heartbeat", "heartbeat", "emperor-curse-tolerance"),
                     "a drop-in of the vassal's service, such as WatchdogSec= or TimeoutStopSec="),
     **dict.fromkeys(("emperor-stats", "emperor-stats-server", "stats", "stats-server"),
@@ -152,7 +151,9 @@ def _without_effect(option: Option) -> Diagnostic:
 
 
 def _undecided(option: Option) -> Diagnostic:
-    what = f"{printable(option.key)} = {printable(option.value)}"
+    # What follows a scheme may hold a password.
+    scheme, separator, _ = option.value.partition("://")
+    what = f"{printable(option.key)} = {printable(f'{scheme}://…' if separator else option.value)}"
     why = "depends on what only a running uWSGI knows, so it has no effect here"
     hint = "write the settings without condition or @(file)"
     return _warning((option.path, option.line), f"{what} {why}", hint, code="emperor-option")

@@ -71,7 +71,7 @@ def load_invocation(
         layers.append(values)
         ini = ini or its_ini
     found = None
-    if looks_for_emperor and not ini and not paths.user_manager and not any(layer.get("emperor") for layer in layers):
+    if looks_for_emperor and not ini and not paths.user_manager and not any(map(_names_sources, layers)):
         found = next((usual for usual in USUAL_EMPEROR_INIS if _may_exist(usual)), None)
     emperor_ini = None
     if named := ini or found:
@@ -80,7 +80,7 @@ def load_invocation(
         emperor_ini = read_emperor_ini(named)
         layers.append(emperor_ini.values)
     settings = merge(layers)
-    if needs_vassals and not settings.emperor:
+    if needs_vassals and not (settings.emperor or settings.monitor):
         problem = Diagnostic(
             code="no-vassals",
             message="nothing says where the vassals are",
@@ -95,6 +95,10 @@ def load_invocation(
         emperor_ini=emperor_ini,
         found_ini=found,
     )
+
+
+def _names_sources(layer: Mapping[str, Any]) -> bool:
+    return bool(layer.get("emperor") or layer.get("monitor"))
 
 
 def _may_exist(path: str) -> bool:

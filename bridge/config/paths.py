@@ -44,6 +44,8 @@ class Paths:
     """The usual bridge.toml."""
     pauses: str
     """The folder in which services note how long they pause, or that they want no other start."""
+    mirrors: str
+    """The folder of what databases and brokers said last, which outlasts a reboot."""
     templates: tuple[str, ...]
     """Folders of templates. The first that has a file wins."""
     configuration: str = ""
@@ -63,6 +65,7 @@ class Paths:
             run_note=f"{os.path.dirname(self.lock)}/{RUN_NOTE_PREFIX}{digest}",
             last_run=f"{self.last_run}-{digest}",
             cache=f"{self.cache}-{digest}",
+            mirrors=f"{self.mirrors}-{digest}",
             configuration=path,
         )
 
@@ -87,6 +90,7 @@ def make_paths(*, user: bool, runtime: bool) -> Paths:
         cache="/run/emperor-bridge/roll",
         compiled="/run/emperor-bridge/templates",
         pauses="/run/emperor-bridge/pauses",
+        mirrors="/var/lib/emperor-bridge/monitors",
         config="/etc/emperor-bridge/bridge.toml",
         templates=("/etc/emperor-bridge/templates", _shipped_templates()),
     )
@@ -104,6 +108,7 @@ def _user_paths(*, runtime: bool) -> Paths:
         )
     config_home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     data_home = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    state_home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     persistent, volatile = f"{config_home}/systemd/user", f"{run}/systemd/user"
     return Paths(
         user_manager=True,
@@ -121,6 +126,7 @@ def _user_paths(*, runtime: bool) -> Paths:
         cache=f"{run}/emperor-bridge/roll",
         compiled=f"{run}/emperor-bridge/templates",
         pauses=f"{run}/emperor-bridge/pauses",
+        mirrors=f"{state_home}/emperor-bridge/monitors",
         config=f"{config_home}/emperor-bridge/bridge.toml",
         templates=(f"{config_home}/emperor-bridge/templates", _shipped_templates()),
     )  # fmt: skip

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from bridge.config.monitor_tables import TABLE, MonitorTable, read_tables
 from bridge.diagnostics import BridgeError, Diagnostic
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ class Setting:
 
 SETTINGS = (
     Setting(name="emperor", metavar="SPEC", multiple=True,
-            help="The source of vassals: a directory, a pattern, dir://… or glob://…; may be given several times."),
+            help="The source of vassals: a directory, a pattern, dir://…, glob://…, pg://…, mongodb://…, zmq://… or "
+                 "amqp://…; may be given several times."),
+    Setting(name="emperor-freq", metavar="SECONDS", number=True,
+            help="Seconds between two questions to a database that does not tell of changes.  [default: 3]"),
     Setting(name="emperor-on-demand-extension", aliases=("emperor-on-demand-ext",), metavar="EXT",
             help="A vassal is on demand if a file named as its config plus EXT exists; it has the socket's address."),
     Setting(name="emperor-on-demand-directory", aliases=("emperor-on-demand-dir",), metavar="DIR",
@@ -91,6 +95,8 @@ SETTINGS = (
 NAMES = {name: setting for setting in SETTINGS for name in (setting.name, *setting.aliases)}
 """All settings, by names and aliases."""
 _INI_FILE = "emperor-ini"
+_SOURCES = frozenset({"emperor", "monitor"})
+"""The fields of :class:`Settings` that say where vassals are."""
 _KINDS = {
     (True, False): ("true or false", "true"),
     (False, True): ("a whole number from 1", "1000"),
@@ -120,6 +126,8 @@ class Settings:
     """The values in force, merged from the command line, bridge.toml and emperor.ini."""
 
     emperor: tuple[str, ...] = ()
+    monitor: tuple[MonitorTable, ...] = ()
+    emperor_freq: int = 3
     emperor_on_demand_extension: str = ""
     emperor_on_demand_directory: str = ""
     emperor_on_demand_exec: str = ""
@@ -174,8 +182,10 @@ def merge(layers: Sequence[Mapping[str, Any]]) -> Settings:
     known = {field.name for field in fields(Settings)}
     merged: dict[str, Any] = {}
     for layer in layers:
+        # Whoever names sources names all of them: the tables go with the specs beside them.
+        is_overridden = bool(merged.keys() & _SOURCES)
         for name, given in layer.items():
-            if given and name in known:
+            if given and name in known and not (is_overridden and name in _SOURCES):
                 merged.setdefault(name, given)
     return Settings(**merged)
 
@@ -198,7 +208,10 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
         raise BridgeError(_bad(path, None, f"this is not TOML: {error}", "see https://toml.io")) from error
     ini = table.pop(_INI_FILE, None)
     values: dict[str, Any] = {}
-    problems = []
+    problems: list[Diagnostic] = []
+    if (tables := table.pop(TABLE, None)) is not None:
+        values[TABLE], wrong = read_tables(str(path), tables)
+        problems += wrong
     if not isinstance(ini, str | None):
         problems.append(_bad(path, _line(text, _INI_FILE), f"{_INI_FILE} must be text", f'write {_INI_FILE} = "…"'))
     for name, given in table.items():
@@ -210,7 +223,18 @@ def read_toml(path: Path) -> tuple[dict[str, Any], str | None]:
             values[setting.field] = tuple(texts) if setting.multiple else texts[0]
     if problems:
         raise BridgeError(*problems)
+    _expand(values, str(path))
     return values, ini
+
+
+def _expand(values: dict[str, Any], path: str) -> None:
+    """Replace the magic variables in specs of databases and brokers."""
+    from bridge.config.spec_magic import expand
+
+    if specs := values.get("emperor"):
+        values["emperor"] = tuple(expand(spec, path) for spec in specs)
+    if tables := values.get(TABLE):
+        values[TABLE] = tuple(replace(one, spec=expand(one.spec, path)) for one in tables)
 
 
 def _what_is_wrong(name: str, setting: Setting | None) -> tuple[str, str]:

@@ -26,7 +26,15 @@ class Orders:
     scheme: str
     """``pg``, ``mongodb``, ``zmq`` or ``amqp``."""
     options: dict[str, Any] = field(default_factory=dict)
-    """What the scheme's feeder needs, such as ``conninfo`` and ``query``, secrets included."""
+    """What the scheme's feeder needs, secrets included. What the admin did not give is absent, unless noted.
+
+    - ``pg``: ``conninfo`` (libpq's, may be empty), ``query``, ``password`` (if it is not in ``conninfo``), ``known``.
+    - ``mongodb``: ``uri``, ``database``, ``collection``, ``filter`` (JSON as the Emperor takes it; these four always),
+      ``user``, ``password``, ``known`` (bool; also of pg: whether the root side has rows of an earlier process).
+    - ``zmq``: ``endpoint``, ``curve_secret_key`` (the server's secret key of CURVE in Z85).
+    - ``amqp``: ``host``, ``port``, ``is_tls`` (bool), ``user``, ``password``, ``vhost``, ``exchange``, ``queue``,
+      ``heartbeat`` (seconds), ``is_durable`` (bool).
+    """
     freq: float = 3.0
     """Seconds between two questions where the server does not tell of changes (``emperor-freq``)."""
     once: bool = False
@@ -93,6 +101,11 @@ class Done:
     id: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """From the root side: ask the server again now. It comes after an answer without rows where there were some."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trouble:
     """The server cannot be asked now. ``message`` says why, for admins, without secrets."""
@@ -108,10 +121,7 @@ class Well:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Note:
-    """Something is wrong with one entry, or worth a warning.
-
-    All notes of the last answer, or of the last change, count.
-    """
+    """Something is wrong with one entry, or worth a warning. Those of the last answer, or of the last change, count."""
 
     code: str
     message: str
@@ -121,9 +131,9 @@ class Note:
     is_warning: bool = False
 
 
-Message: TypeAlias = Orders | Begin | Entry | End | Put | Remove | Done | Trouble | Well | Note
+Message: TypeAlias = Orders | Begin | Entry | End | Put | Remove | Done | Ask | Trouble | Well | Note
 _KINDS: dict[str, Any] = {
-    kind.__name__.lower(): kind for kind in (Orders, Begin, Entry, End, Put, Remove, Done, Trouble, Well, Note)
+    kind.__name__.lower(): kind for kind in (Orders, Begin, Entry, End, Put, Remove, Done, Ask, Trouble, Well, Note)
 }
 _NAMES = {kind: tuple(item.name for item in fields(kind)) for kind in (*_KINDS.values(), Row)}
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode

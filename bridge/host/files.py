@@ -142,7 +142,7 @@ def write_all(directory: str, texts: Mapping[str, str | bytes], *, mode: int = 0
             temporaries[name] = temporary
             _write_new(temporary, text if isinstance(text, bytes) else text.encode("utf-8"), mode)
         if temporaries:
-            _flush(directory)
+            flush(directory)
         for name in texts:
             os.rename(temporaries[name], f"{directory}/{name}")
             del temporaries[name]
@@ -178,7 +178,12 @@ def remove_if_there(path: str) -> None:
         os.unlink(path)
 
 
-def _flush(directory: str) -> None:
+def flush(directory: str) -> None:
+    """Have everything on disk that was written to the file system of a directory.
+
+    Raises:
+        OSError: it is not there, or the disk refuses.
+    """
     import ctypes
 
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

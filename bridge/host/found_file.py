@@ -13,6 +13,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
+from bridge.host.acl import is_named_reader
 from bridge.host.links import MAX_LINKS
 from bridge.host.users import groups_of
 
@@ -62,8 +63,8 @@ class FoundFile:
         return os.readlink(f"/proc/self/fd/{self._fd}")
 
     def may_be_read_by(self, user: int) -> bool:
-        """Tell whether the mode of the file lets a user read it."""
-        return _may(self._fd, self.status, user, stat.S_IROTH)
+        """Tell whether the mode of the file, or its access control list by the user's name, lets a user read it."""
+        return _may(self._fd, self.status, user, stat.S_IROTH) or is_named_reader(self._fd, user)
 
     def read(self, max_bytes: int) -> bytes:
         """Return the contents, but not more than ``max_bytes`` and one byte.

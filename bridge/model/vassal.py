@@ -67,12 +67,24 @@ class ConfigFile:
     owner: Owner = Owner()
 
 
+@dataclass(frozen=True, slots=True)
+class VassalRow:
+    """Where a database or a broker has a vassal: the row, and no file beside the config, says what it is."""
+
+    note: str
+    """The file that keeps what the row says. When it changes, the vassal may have changed."""
+    address: str | None = None
+    """The text of the address that it waits on; empty if it runs always. None: the on-demand rule in force decides."""
+    is_path: bool = False
+    """Whether the row names a config that is a file of the admin's, and not of the mirror's."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vassal(UnitNames):
     """One vassal as a monitor reports it."""
 
     name: str
-    """What the Emperor calls it, and what uWSGI is given: the file's name for dir, its whole path for glob."""
+    """What the Emperor calls it: the file's name for dir, its whole path for glob, the name in a row."""
     config: ConfigFile
     monitor: str
     """The id of the monitor that reports it. It holds no secret."""
@@ -82,6 +94,13 @@ class Vassal(UnitNames):
     """The systemd-escaped LABEL in ``vassal-LABEL.service``."""
     origin: str = ""
     """Where people find the vassal. Empty: at its config's path."""
+    row: VassalRow | None = None
+    """The row that it comes from. None: it comes from a file."""
+
+    @property
+    def argument(self) -> str:
+        """What uWSGI is given as its config: the name, which is a path from :attr:`directory`, or an absolute path."""
+        return self.name if self.row is None else self.config.path
 
     @property
     def key(self) -> str:
@@ -104,6 +123,8 @@ class Vassal(UnitNames):
     ) -> Diagnostic:
         """Return a diagnostic about this vassal. ``at`` is the file and line, if that is not the config itself."""
         path, line = at
+        if path == self.config.path:
+            path = None
         return Diagnostic(
             code=code,
             vassal=self.name,

@@ -13,6 +13,7 @@ from bridge.diagnostics import BridgeError, Diagnostic, printable
 from bridge.model.vassal import option_for
 
 if TYPE_CHECKING:
+    from bridge.config.monitor_tables import MonitorTable
     from bridge.config.settings import Settings
     from bridge.monitors.base import Monitor
 
@@ -20,20 +21,51 @@ SCHEMES = {
     "dir": ("bridge.monitors.directory", "DirectoryMonitor"),
     "glob": ("bridge.monitors.glob", "GlobMonitor"),
 }
-"""The module and the class of each scheme's monitor."""
+"""The module and the class of each monitor of files, by its scheme."""
+MIRRORED = {
+    "pg": ("bridge.monitors.pg", "PgMonitor"),
+    "mongodb": ("bridge.monitors.mongodb", "MongodbMonitor"),
+    "mongodb2": ("bridge.monitors.mongodb", "Mongodb2Monitor"),
+    "zmq": ("bridge.monitors.zmq", "ZmqMonitor"),
+    "amqp": ("bridge.monitors.amqp", "AmqpMonitor"),
+    "amqps": ("bridge.monitors.amqp", "AmqpsMonitor"),
+}
+"""The same of each monitor of a database or a broker."""
 
 
-def open_monitors(settings: Settings) -> tuple[Monitor, ...]:
-    """Open every monitor that the settings name, each spec once.
+def open_monitors(settings: Settings, mirrors: str = "") -> tuple[Monitor, ...]:
+    """Open every monitor that the settings name, each spec once. The mirrors of databases are below ``mirrors``.
 
     Raises:
-        BridgeError: a spec names no place, or a scheme that the bridge does not have.
+        BridgeError: a spec names no place, or a scheme that the bridge does not have, or it cannot be used.
     """
-    opened = {monitor.id: monitor for spec in settings.emperor if (monitor := open_monitor(spec, settings))}
-    return tuple(opened.values())
+    opened = [open_monitor(spec, settings, mirrors) for spec in settings.emperor]
+    opened += [_open_table(table, settings, mirrors) for table in settings.monitor]
+    return tuple({monitor.id: monitor for monitor in opened}.values())
 
 
-def open_monitor(spec: str, settings: Settings) -> Monitor:
+def has_mirrors(settings: Settings) -> bool:
+    """Tell whether the settings name a database or a broker."""
+    return bool(settings.monitor) or any(spec.partition("://")[0] in MIRRORED for spec in settings.emperor)
+
+
+def _open_table(table: MonitorTable, settings: Settings, mirrors: str) -> Monitor:
+    scheme, separator, text = table.spec.partition("://")
+    if not separator or scheme not in MIRRORED:
+        raise _unknown(
+            f"the spec of the monitor {table.name!r} is not one of a database or a broker",
+            f"write one of {', '.join(f'{known}://' for known in MIRRORED)}, and folders as emperor = …",
+        )
+    return _open_mirrored(scheme, text, settings, mirrors, table)
+
+
+def _open_mirrored(scheme: str, text: str, settings: Settings, mirrors: str, table: MonitorTable) -> Monitor:
+    module, name = MIRRORED[scheme]
+    monitor: Monitor = getattr(import_module(module), name)(text, settings, mirrors, table)
+    return monitor
+
+
+def open_monitor(spec: str, settings: Settings, mirrors: str = "") -> Monitor:
     """Open the monitor that an ``emperor = SPEC`` names, chosen as the Emperor chooses.
 
     Relative places are in the Emperor's ``chdir``. A known scheme decides. Otherwise what matches exactly one directory
@@ -45,6 +77,10 @@ def open_monitor(spec: str, settings: Settings) -> Monitor:
     scheme, separator, rest = spec.partition("://")
     if not separator:
         scheme, rest = "", spec
+    if scheme in MIRRORED:
+        from bridge.config.monitor_tables import MonitorTable
+
+        return _open_mirrored(scheme, rest, settings, mirrors, MonitorTable(spec=spec))
     if not rest:
         raise _unknown(
             f"emperor = {printable(spec)} does not say where the vassals are", "name a directory or a pattern"
@@ -58,9 +94,9 @@ def open_monitor(spec: str, settings: Settings) -> Monitor:
         place = pattern if scheme == "glob" else place
     if scheme not in SCHEMES:
         # What follows the scheme may hold a password.
+        known = ", ".join(f"{one}://" for one in (*SCHEMES, *MIRRORED))
         raise _unknown(
-            f"there is no monitor for {printable(scheme)}://",
-            f"{', '.join(f'{known}://' for known in SCHEMES)} are known; so is a plain directory or pattern",
+            f"there is no monitor for {printable(scheme)}://", f"{known} are known; so is a plain directory or pattern"
         )
     module, name = SCHEMES[scheme]
     monitor: Monitor = getattr(import_module(module), name)(place, settings)

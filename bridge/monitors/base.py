@@ -60,6 +60,9 @@ class Monitor(Protocol):
     def watch(self, watch_list: WatchList) -> None:
         """Enter the places where a change can alter the next report."""
 
+    def settle(self, has_units: Callable[[str], bool]) -> None:
+        """Take note that a run has ended; ``has_units`` tells by key whether a vassal may have units now."""
+
     def close(self) -> None:
         """Give up what the monitor holds open."""
 
@@ -70,6 +73,9 @@ class FileMonitor:
     def __init__(self, monitor_id: str, settings: Settings) -> None:
         self.id = monitor_id
         self._settings = settings
+
+    def settle(self, has_units: Callable[[str], bool]) -> None:
+        """Keep nothing for vassals that are gone."""
 
     def close(self) -> None:
         """Hold nothing open."""

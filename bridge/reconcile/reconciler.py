@@ -45,9 +45,9 @@ class Reconciler:
         """Open the monitors.
 
         Raises:
-            BridgeError: the settings name a monitor that the bridge does not have.
+            BridgeError: the settings name a monitor that the bridge does not have, or one that cannot be used.
         """
-        self.monitors = open_monitors(settings)
+        self.monitors = open_monitors(settings, paths.mirrors)
         self._paths = paths
         self._settings = settings
         self._progress = progress
@@ -144,6 +144,7 @@ class Reconciler:
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)
         self._planner.save_templates()
+        done.settle(self.monitors)
         return done, problems
 
     def assess(self, manager: Manager) -> Assessment:

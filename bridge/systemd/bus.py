@@ -39,10 +39,7 @@ class CallError(Exception):
 
 
 class Bus:
-    """A connection to one service on the system's bus or the user's.
-
-    Calls block. The bus keeps signals that arrive meanwhile for :meth:`next_signal`.
-    """
+    """A connection to one service on the system's bus or the user's. Calls block; :meth:`next_signal` has signals."""
 
     def __init__(
         self,
@@ -51,8 +48,9 @@ class Bus:
         service: str,
         properties: Collection[str] = (),
         keep: SignalFilter = lambda _path, _name, body: body,
+        passes_descriptors: bool = False,
     ) -> None:
-        """Connect.
+        """Connect. With ``passes_descriptors``, calls may have file descriptors in them.
 
         The parser decodes only ``properties`` of those that changed. ``keep`` decides what to keep of each signal.
 
@@ -61,7 +59,7 @@ class Bus:
         """
         address = "SYSTEM" if not user else _user_bus()
         try:
-            self._connection: DBusConnection = open_dbus_connection(address)
+            self._connection: DBusConnection = open_dbus_connection(address, enable_fds=passes_descriptors)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             whose = "your own service manager" if user else "systemd"
             problem = Diagnostic(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from bridge.config.settings import Settings
     from bridge.model.address import Address
-    from bridge.model.vassal import Vassal
+    from bridge.model.vassal import Vassal, VassalRow
 
 RULE_FILE_MAX = 4096
 """Bytes of a rule file that are read; an address has at most 108."""
@@ -93,7 +93,7 @@ def apply_on_demand_rule(settings: Settings, vassals: Iterable[Vassal]) -> list[
     def rule(vassal: Vassal) -> RuleResult:
         guard = Guard()
         with guard.of(vassal):
-            return in_force(vassal)
+            return _of_row(vassal, vassal.row, in_force) if vassal.row else in_force(vassal)
         return RuleResult(diagnostics=tuple(guard.problems.values()))
 
     if settings.on_demand_rule.kind is not RuleKind.EXEC:
@@ -108,6 +108,17 @@ def rule_file(settings: Settings, config: str) -> str | None:
     """Return the path of a config's rule file, under the extension rule; None under any other."""
     rule = settings.on_demand_rule
     return config + rule.value if rule.kind is RuleKind.EXTENSION else None
+
+
+def _of_row(vassal: Vassal, row: VassalRow, in_force: Callable[[Vassal], RuleResult]) -> RuleResult:
+    """Return what a row says of its vassal. The rule in force is asked only if the row leaves it to that."""
+    if row.address is None:
+        result = in_force(vassal)
+    elif row.address:
+        result = _address_of(row.address, vassal, vassal.config.path, _finder(vassal, vassal.config.path))
+    else:
+        result = RuleResult()
+    return replace(result, sources=(row.note, *result.sources))
 
 
 def _no_rule(_vassal: Vassal) -> RuleResult:

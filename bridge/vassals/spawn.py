@@ -102,13 +102,14 @@ def spawn_spec(vassal: Vassal, defaults: SpawnDefaults) -> SpawnSpec | Diagnosti
             return vassal.problem(
                 "tyrant-root",
                 f"its {'owner' if not owner.uid else 'group'} is root, and in tyrant mode a vassal runs as its owner",
-                f"chown USER:GROUP {printable(vassal.config.path)}",
+                "give its row a uid and a gid" if vassal.row else f"chown USER:GROUP {printable(vassal.config.path)}",
             )
         user, group = str(owner.uid), str(owner.gid)
     drops_groups = settings.emperor_tyrant and not settings.emperor_tyrant_initgroups
     option = option_for(vassal.name, settings.emperor_extra_extension) or "--ini"
     prefix = (defaults.setpriv, *_DROP_GROUPS) if drops_groups else ()
-    if settings.emperor_tyrant:
+    # Only root can put anything into the mirror of a database.
+    if settings.emperor_tyrant and (vassal.row is None or vassal.row.is_path):
         prefix = (*prefix, *start_check(vassal.config.path, nofollow=settings.emperor_tyrant_nofollow))
     hooks = bool(settings.vassals_start_hook or settings.vassals_stop_hook)
     start, stop = settings.vassals_start_hook, settings.vassals_stop_hook
@@ -118,7 +119,7 @@ def spawn_spec(vassal: Vassal, defaults: SpawnDefaults) -> SpawnSpec | Diagnosti
             defaults.program,
             *_written(defaults.before),
             option,
-            vassal.name,
+            vassal.argument,
             *_written(defaults.after),
         ),
         environment=(*defaults.environment, *([f"UWSGI_VASSALS_DIR={vassal.directory}"] if hooks else [])),

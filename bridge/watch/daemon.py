@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bridge.reconcile.run import PlannedRun
     from bridge.systemd.manager import SystemdManager
     from bridge.watch.configuration import LoadedConfig
+    from bridge.watch.feeders import Feeders
     from bridge.watch.notifier import Notifier
     from bridge.watch.sources import EventSource
 
@@ -51,7 +52,9 @@ class _Outcome(NamedTuple):
 class Daemon:
     """Runs the reconciler whenever vassals, rules, sockets or the configuration change."""
 
-    def __init__(self, manager: SystemdManager, load_config: Callable[[], LoadedConfig], notifier: Notifier) -> None:
+    def __init__(
+        self, manager: SystemdManager, load_config: Callable[[], LoadedConfig], notifier: Notifier, feeders: Feeders
+    ) -> None:
         """Load the configuration.
 
         Raises:
@@ -71,8 +74,11 @@ class Daemon:
         self._units = UnitSource(manager, changed=self._unit_changed, touch=self.touch, has_lost=has_lost)
         manager.while_waiting(self._service.alive)
         self._signals = SignalSource(stop=self.stop, reload=self._request_reload)
+        self._feeders = feeders
+        feeders.changed = partial(self.touch, None)
         self._sources: list[EventSource] = [
             self._signals,
+            feeders,
             FileSource(self._files, changed=self.touch, is_unchanged=self._paths.is_unchanged_socket),
             self._units,
         ]
@@ -98,6 +104,8 @@ class Daemon:
             BridgeError: the first run failed, or the connection to the service manager broke.
         """
         self._signals.install()
+        # Before the mirrors are watched, for this makes their folders.
+        self._feeders.configure(self._configuration.current.reconciler.monitors)
         _watch(self._files, self._paths.names)
         if self._configuration.is_outdated():
             # It changed before it was watched.
@@ -134,23 +142,15 @@ class Daemon:
             self._is_reload_requested = False
             self._reload()
             is_retry = True
-        self._try(Scope.all() if is_retry else self._scope(known, paths))
+        loaded, admit = self._configuration.current, self._whole_runs.admit
+        self._try(Scope.all() if is_retry else _scope_of_burst(loaded, known, paths, admit))
 
     def _awaits_return(self) -> bool:
-        if not self._debounce.awaits_return and _runs_without_a_file(
-            self._debounce.known, self._configuration.current, self._manager
-        ):
-            self._debounce.await_return()
-            return True
-        return False
-
-    def _scope(self, known: frozenset[str], paths: frozenset[str] | None) -> Scope:
-        loaded = self._configuration.current
-        place = (loaded.reconciler.cache, loaded.reconciler.monitors, loaded.settings)
-        scope = Scope.all() if paths is None else scope_of(paths, *place)
-        if scope.is_all and not self._whole_runs.admit():
-            return known_scope(known, *place)
-        return scope
+        known, loaded = self._debounce.known, self._configuration.current
+        if self._debounce.awaits_return or not _runs_without_a_file(known, loaded, self._manager):
+            return False
+        self._debounce.await_return()
+        return True
 
     def _try(self, scope: Scope) -> None:
         if scope.keys == frozenset():
@@ -189,6 +189,7 @@ class Daemon:
                 self._notifier.failed(diagnostic)
         loaded = self._configuration.current
         self._paths.configure(loaded.reconciler.monitors, loaded.settings, loaded.configuration)
+        self._feeders.configure(loaded.reconciler.monitors)
 
     def _reconcile(self, scope: Scope) -> None:
         """Run once, and again for all vassals as long as a run finds new folders: changes there were not seen."""
@@ -248,6 +249,15 @@ class Daemon:
             self._is_following = True
             self._manager.listen()
             self._notifier.follow(states())
+
+
+def _scope_of_burst(
+    loaded: LoadedConfig, known: frozenset[str], paths: frozenset[str] | None, admit: Callable[[], bool]
+) -> Scope:
+    """Return the vassals that a burst can affect. If ``admit`` puts a run of all vassals off, only the known ones."""
+    place = (loaded.reconciler.cache, loaded.reconciler.monitors, loaded.settings)
+    scope = Scope.all() if paths is None else scope_of(paths, *place)
+    return known_scope(known, *place) if scope.is_all and not admit() else scope
 
 
 def _runs_without_a_file(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -> bool:

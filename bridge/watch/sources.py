@@ -26,7 +26,7 @@ class EventSource(Protocol):
     """Something that wakes the daemon, by a file descriptor or by a time."""
 
     def fileno(self) -> int:
-        """Return the descriptor to wait on."""
+        """Return the descriptor to wait on; a negative number if there is none now."""
 
     def read(self) -> None:
         """Take all events that have come, without waiting; called when the descriptor is readable or the time due."""
@@ -40,7 +40,8 @@ def wait(sources: Iterable[EventSource], until: float | None) -> None:
     poll = select.poll()
     by_descriptor = [(source.fileno(), source) for source in sources]
     for descriptor, _ in by_descriptor:
-        poll.register(descriptor, select.POLLIN)
+        if descriptor >= 0:
+            poll.register(descriptor, select.POLLIN)
     times = [until, *(source.due() for _, source in by_descriptor)]
     first = min((one for one in times if one is not None), default=None)
     # poll(2) counts whole milliseconds: one more, so as not to wake too early.

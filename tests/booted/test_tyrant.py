@@ -140,7 +140,7 @@ def test_an_emperors_ini_reaches_the_vassals(machine: Machine, bridge: Bridge) -
             "env = UWSGI_VASSAL_HARAKIRI=55",
         ),
         *("env = WHO=%%a b", "vassals-start-hook = /srv/hook", "vassals-stop-hook = /srv/hook"),
-        *("emperor-cap = kill", "emperor-freq = 5", ""),
+        *("emperor-cap = kill", "heartbeat = 5", ""),
     ]
     machine.write(ini, "\n".join(lines))
     for path in (ini, "/srv/hook", "/srv/t.ini", "/run/hooks-www-data", "/run/hooks-root"):
@@ -150,8 +150,8 @@ def test_an_emperors_ini_reaches_the_vassals(machine: Machine, bridge: Bridge) -
     serve(bridge, "e.ini", "root", address="/run/e.sock")
     told = bridge.sync()
     assert told.stderr == (
-        f"{ini}:13: warning: emperor-freq has no effect here "
-        "(replaced by inotify: changes are seen at once) [emperor-option]\n"
+        f"{ini}:13: warning: heartbeat has no effect here (replaced by a drop-in of the vassal's service, "
+        "such as WatchdogSec= or TimeoutStopSec=) [emperor-option]\n"
     )
     seen = ask(bridge, "/run/e.sock")
     www = int(machine.run("id", "-u", "www-data").stdout)

@@ -113,6 +113,7 @@ def make_paths(root: Path) -> Paths:
         compiled=f"{root}/lock.d/templates",
         config=f"{root}/bridge.toml",
         pauses=f"{root}/lock.d/pauses",
+        mirrors=f"{root}/mirrors",
         templates=(str(SHIPPED),),
     )
 

@@ -80,7 +80,7 @@ def test_user_without_a_session(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [('emperer = "/v"', "did you mean 'emperor'?"), ("= 1", "not TOML"), ('emperor = "pg://x"', "monitor")],
+    [('emperer = "/v"', "did you mean 'emperor'?"), ("= 1", "not TOML"), ('emperor = "ldap://x"', "monitor")],
 )
 def test_a_wrong_configuration(user: dict[str, str], text: str, why: str) -> None:
     config = Path(user["HOME"]) / ".config" / "emperor-bridge" / "bridge.toml"

@@ -38,6 +38,7 @@ FULL = """\
 emperor = /a
 emperor = glob:///b/*.ini
 emperor-on-demand-dir = /run
+emperor-freq = 5
 emperor-throttle = 500
 emperor-max-throttle = 60000
 emperor-extra-extension = .conf
@@ -86,6 +87,7 @@ def test_every_setting(tmp_path: Path) -> None:
     assert settings == Settings(
         emperor=("/a", "glob:///b/*.ini"),
         emperor_on_demand_directory="/run",
+        emperor_freq=5,
         emperor_throttle=500,
         emperor_max_throttle=60_000,
         emperor_extra_extension=(".conf", ".vassal"),
@@ -133,7 +135,7 @@ def test_fedoras(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "option",
-    ["emperor-freq", "emperor-stats", "emperor-broodlord", "heartbeat", "emperor-command-socket", "hook-as-vassal"],
+    ["emperor-stats", "emperor-broodlord", "heartbeat", "emperor-command-socket", "hook-as-vassal"],
 )
 def test_what_has_no_meaning_here_is_named_with_what_replaces_it(tmp_path: Path, option: str) -> None:
     _, without_effect = read(tmp_path, f"[uwsgi]\nemperor = /a\n{option} = 1\n")

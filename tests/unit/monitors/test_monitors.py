@@ -98,7 +98,7 @@ def test_the_monitor_is_chosen_as_the_emperor_does(tmp_path: Path, spec: str, mo
     assert open_monitor(spec.format(tmp_path), Settings()).id == monitor.format(tmp_path)
 
 
-@pytest.mark.parametrize("spec", ["", "dir://", "glob://", "pg://host", "zmq://tcp://h:1"])
+@pytest.mark.parametrize("spec", ["", "dir://", "glob://", "ldap://host", "zoo://h:1"])
 def test_specs_that_name_no_monitor(spec: str) -> None:
     with pytest.raises(BridgeError) as caught:
         open_monitor(spec, Settings())
@@ -447,7 +447,7 @@ def test_each_spec_is_opened_once(tmp_path: Path) -> None:
 def test_what_follows_an_unknown_scheme_is_not_repeated() -> None:
     """It may hold a password."""
     with pytest.raises(BridgeError) as caught:
-        open_monitors(Settings(emperor=("pg://host=db user=emp password=s3cret dbname=x;SELECT 1",)))
-    assert "there is no monitor for pg://" in str(caught.value)
+        open_monitors(Settings(emperor=("ldap://host=db user=emp password=s3cret dbname=x;SELECT 1",)))
+    assert "there is no monitor for ldap://" in str(caught.value)
     assert "s3cret" not in str(caught.value)
     assert "host" not in str(caught.value)

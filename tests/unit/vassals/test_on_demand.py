@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from bridge.config.settings import Settings
 from bridge.diagnostics import BridgeError, Severity
 from bridge.model.address import UnixAddress, parse_address
+from bridge.model.vassal import VassalRow
 from bridge.vassals import on_demand
 from bridge.vassals.on_demand import EXEC_OUTPUT_MAX, RULE_FILE_MAX, RuleResult, _address_of, apply_on_demand_rule
 from tests.unit.build import make_vassal
@@ -343,3 +345,29 @@ def test_a_folder_written_for_a_shell() -> None:
         found = ask(Settings(emperor_on_demand_directory=folder), make_vassal())
         assert f"emperor-on-demand-directory {folder!r} has " in rejection(found)
         assert found.diagnostics[0].hint == f"write emperor-on-demand-directory = {meant}"
+
+
+def row_says(settings: Settings, address: str | None, folder: Path) -> RuleResult:
+    row = VassalRow(note=f"{folder}/note", address=address)
+    return ask(settings, replace(make_vassal(folder=str(folder)), origin="pg:x app.ini", row=row))
+
+
+@pytest.mark.parametrize("settings", [BY_EXTENSION, Settings(emperor_on_demand_directory="/other"), Settings()])
+def test_a_rows_address_is_the_rule(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "app.ini.socket").write_text("/run/other.sock")
+    found = row_says(settings, "/run/app.sock", tmp_path)
+    assert found == RuleResult(address=UnixAddress("/run/app.sock"), sources=(f"{tmp_path}/note",))
+    assert row_says(settings, "", tmp_path) == RuleResult(sources=(f"{tmp_path}/note",))
+
+
+def test_a_row_can_leave_it_to_the_rule_in_force(tmp_path: Path) -> None:
+    (tmp_path / "app.ini.socket").write_text("/run/app.sock")
+    found = row_says(BY_EXTENSION, None, tmp_path)
+    assert found.address == UnixAddress("/run/app.sock")
+    assert found.sources == (f"{tmp_path}/note", f"{tmp_path}/app.ini.socket")
+
+
+def test_a_bad_address_names_the_row(tmp_path: Path) -> None:
+    found = row_says(Settings(), "127.0.0.1:99999", tmp_path)
+    assert found.is_invalid
+    assert str(found.diagnostics[0]).startswith("pg:x app.ini: error: ")

@@ -9,7 +9,7 @@ import pytest
 from bridge.config.settings import Settings
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.unit_names import SUB_SLICE, slice_of
-from bridge.model.vassal import Owner, SpawnSpec
+from bridge.model.vassal import Owner, SpawnSpec, VassalRow
 from bridge.units.render import render
 from bridge.vassals.spawn import SpawnDefaults, find_binary, spawn_defaults, spawn_spec
 from tests.unit.build import context, make_resolved, make_vassal
@@ -158,3 +158,31 @@ def test_a_binary_with_an_odd_path(tmp_path: Path) -> None:
     odd.chmod(0o755)
     with pytest.raises(BridgeError, match="only letters, digits"):
         find_binary(Settings(binary_path=str(odd)))
+
+
+def of_row(settings: Settings, *, is_path: bool = False, owner: Owner = TENANT) -> SpawnSpec | Diagnostic:
+    row = VassalRow(note="/n", address="", is_path=is_path)
+    vassal = replace(make_vassal("app.ini", folder="/mirror", owner=owner), directory="/srv", row=row)
+    return spawn_spec(vassal, SpawnDefaults(settings=settings, program=UWSGI))
+
+
+def test_a_row_is_started_by_the_path_of_its_text() -> None:
+    found = of_row(Settings())
+    assert isinstance(found, SpawnSpec)
+    assert found.argv == (UWSGI, "--master", "--ini", "/mirror/app.ini")
+
+
+def test_whose_a_text_of_the_mirror_is_needs_no_check() -> None:
+    settings = Settings(emperor_tyrant=True)
+    found, path = of_row(settings), of_row(settings, is_path=True)
+    assert isinstance(found, SpawnSpec)
+    assert isinstance(path, SpawnSpec)
+    assert "/bin/sh" not in found.argv
+    assert "/bin/sh" in path.argv
+    assert (found.user, found.group, found.tenant) == ("1000", "1001", 1000)
+
+
+def test_a_row_of_roots_is_told_what_it_lacks() -> None:
+    found = of_row(Settings(emperor_tyrant=True), owner=Owner(0, 5))
+    assert isinstance(found, Diagnostic)
+    assert found.hint == "give its row a uid and a gid"

@@ -23,6 +23,7 @@ from bridge.state.cache import CachedVassal, VassalCache
 from bridge.watch import configuration, timing
 from bridge.watch.configuration import LoadedConfig
 from bridge.watch.daemon import Daemon
+from bridge.watch.feeders import Feeders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -236,7 +237,8 @@ def start(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 
     def run(*steps: Callable[[], None], stops: bool = True) -> None:
         manager, notifier = FakeManager(world), FakeNotifier(world)
-        daemon = Daemon(cast("Any", manager), world.load, cast("Any", notifier))
+        feeders = Feeders(cast("Any", None), is_users=False)
+        daemon = Daemon(cast("Any", manager), world.load, cast("Any", notifier), feeders)
         world.steps = [*steps, *([daemon.stop] if stops else [])]
         daemon.register(limit)
         daemon.run()

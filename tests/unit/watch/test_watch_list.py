@@ -19,7 +19,7 @@ from bridge.watch.watch_list import LINK_FOLDERS, WatchedPaths, add_links, base_
 from tests.unit.build import make_vassal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 
@@ -44,6 +44,9 @@ class FolderMonitor:
 
     def watch(self, watch_list: WatchList) -> None:
         watch_list.contents(self._folder)
+
+    def settle(self, has_units: Callable[[str], bool]) -> None:
+        del has_units
 
     def close(self) -> None:
         """There is nothing to close."""

@@ -1,0 +1,114 @@
+"""Starts the feeder of a monitor: its orders, with the secret that they need, and its service."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+from bridge.feeder.protocol import Orders
+from bridge.host.files import read_regular, read_text
+from bridge.mirror.channel import Channel
+from bridge.mirror.unit import FeederUnit, own_service, properties
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bridge.mirror.unit import Property
+    from bridge.monitors.mirrored import FeederPlan, MirroredMonitor
+
+_ASKED = frozenset({"pg", "mongodb"})
+"""The schemes of those who answer with all of their rows."""
+SECRET_MAX = 4096
+"""Bytes of a password file."""
+
+
+class FeedError(Exception):
+    """A feeder cannot be started. The message is for admins."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Services(Protocol):
+    """What starts services."""
+
+    def start(self, unit: str, properties: Sequence[Property]) -> None:
+        """Start one. Raises :class:`bridge.systemd.transient.StartError`."""
+
+
+def orders_of(plan: FeederPlan, *, once: bool, has_rows: bool) -> Orders:
+    """Return what a feeder is told, secrets included; ``has_rows``: whether the mirror has some.
+
+    Raises:
+        FeedError: the file of the secret cannot be read.
+    """
+    table = plan.table
+    options = dict(plan.spec.options)
+    if plan.spec.scheme in _ASKED:
+        options["known"] = has_rows
+    if path := _secret_path(plan):
+        try:
+            secret = read_regular(path, max_bytes=SECRET_MAX).decode().rstrip("\r\n")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise FeedError(f"its secret {path} cannot be read: {reason}", "correct the file, or its name") from None
+        except UnicodeDecodeError:
+            raise FeedError(f"its secret {path} is not valid UTF-8", "write the password alone on one line") from None
+        options[plan.secret] = secret
+    elif table.credential:
+        raise FeedError(
+            f"there is no credential {table.credential}: this process was not started with credentials",
+            f"add LoadCredential={table.credential}:FILE to emperor-bridge.service, and let the daemon ask",
+        )
+    return Orders(scheme=plan.spec.scheme, options=options, freq=plan.freq, once=once)
+
+
+def start_feeder(monitor: MirroredMonitor, services: Services, *, is_users: bool, seconds: float = 0.0) -> Channel:
+    """Start a feeder; return the root side's end of its socket. With ``seconds``, it answers once, within this time.
+
+    Raises:
+        FeedError: its secret cannot be read, or a socket cannot be made.
+        StartError: systemd refuses.
+    """
+    plan, has_rows = monitor.plan, bool(monitor.writer.known)
+    orders = orders_of(plan, once=bool(seconds), has_rows=has_rows)
+    try:
+        own, other = socket.socketpair()
+    except OSError as error:
+        raise FeedError(f"no socket can be made: {error.strerror}", "see the limit of open files") from error
+    channel = Channel(own)
+    try:
+        channel.send([orders])
+        unit = FeederUnit(
+            description=f"Monitor {plan.spec.scheme} of emperor-bridge",
+            program=sys.executable,
+            library=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+            user=plan.user,
+            bound_to=own_service(read_text("/proc/self/cgroup")),
+            writable=_writable(plan),
+            seconds=seconds,
+            is_users=is_users,
+        )
+        services.start(plan.unit, properties(unit, other))
+    except BaseException:
+        channel.close()
+        raise
+    finally:
+        other.close()
+    return channel
+
+
+def _secret_path(plan: FeederPlan) -> str:
+    if plan.table.password_file:
+        return plan.table.password_file
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return f"{folder}/{plan.table.credential}" if folder and plan.table.credential else ""
+
+
+def _writable(plan: FeederPlan) -> tuple[str, ...]:
+    """Return the folder in which a ZeroMQ socket is made."""
+    endpoint = str(plan.spec.options.get("endpoint", ""))
+    return (os.path.dirname(endpoint.removeprefix("ipc://")),) if endpoint.startswith("ipc:///") else ()

@@ -1,0 +1,86 @@
+"""pg://: the rows of a PostgreSQL query are vassals."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from bridge.monitors.mirrored import MirroredMonitor
+from bridge.monitors.spec import MonitorSpec, SpecError, SpecWarning, shown, without_password
+
+DEFAULT_QUERY = "SELECT name,config,EXTRACT(epoch FROM ts) FROM vassals"
+"""What the Emperor asks if the spec has no query (plugins/emperor_pg/emperor_pg.c)."""
+CHANNEL = "emperor_vassals"
+_URLS = ("postgresql://", "postgres://")
+_SECRETS = frozenset({"password", "sslpassword", "oauth_client_secret"})
+_WORD = re.compile(r"\s*([A-Za-z_]+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)", re.DOTALL)
+_QUOTED_HINT = "give the password by password-file, for the first ';' ends the connection's options"
+
+
+class PgMonitor(MirroredMonitor):
+    """Asks a PostgreSQL server, as the Emperor's emperor_pg."""
+
+    @staticmethod
+    def parse(text: str, *, hostname: str) -> MonitorSpec:
+        """Read what follows ``pg://``; see :func:`parse_pg`."""
+        del hostname
+        return parse_pg(text)
+
+
+def parse_pg(text: str) -> MonitorSpec:
+    """Read ``CONNINFO[;QUERY]``, cut at the first ``;`` as the Emperor does.
+
+    Raises:
+        SpecError: CONNINFO is not what libpq takes.
+    """
+    conninfo, semicolon, query = text.partition(";")
+    warnings = []
+    if semicolon and not query.strip():
+        warnings.append(
+            SpecWarning("spec-query", "it ends with ';', and the Emperor asks nothing then", "remove the ';'")
+        )
+    query = query.strip() or DEFAULT_QUERY
+    conninfo = conninfo.strip()
+    redacted, has_password = _redact_url(conninfo) if conninfo.startswith(_URLS) else _redact_words(conninfo)
+    suffix = "" if query == DEFAULT_QUERY else f";{shown(query)}"
+    options: dict[str, Any] = {"conninfo": conninfo, "query": query}
+    return MonitorSpec(
+        scheme="pg",
+        id=f"pg://{redacted}{suffix}",
+        options=options,
+        has_password=has_password,
+        warnings=tuple(warnings),
+    )
+
+
+def _redact_words(conninfo: str) -> tuple[str, bool]:
+    """Return ``key=value …`` without secrets (libpq, "Keyword/Value Connection Strings")."""
+    kept, at, has_password = [], 0, False
+    while at < len(conninfo):
+        found = _WORD.match(conninfo, at)
+        if found is None:
+            if not conninfo[at:].strip():
+                break
+            raise SpecError("its connection options are not KEY=VALUE …, or a quote is not closed", _QUOTED_HINT)
+        if found[1] in _SECRETS:
+            has_password = True
+        else:
+            kept.append(f"{found[1]}={found[2]}")
+        at = found.end()
+        if at < len(conninfo) and not conninfo[at].isspace():
+            raise SpecError("its connection options are not KEY=VALUE …, or a quote is not closed", _QUOTED_HINT)
+    return shown(" ".join(kept)), has_password
+
+
+def _redact_url(conninfo: str) -> tuple[str, bool]:
+    """Return ``postgresql://…`` without secrets (libpq, "Connection URIs")."""
+    try:
+        parts = urlsplit(conninfo)
+    except ValueError:
+        raise SpecError("its URL is none that libpq takes", "write postgresql://USER@HOST/DATABASE") from None
+    netloc, has_password = without_password(parts.netloc)
+    words = parse_qsl(parts.query, keep_blank_values=True)
+    kept = [(key, given) for key, given in words if key not in _SECRETS]
+    url = urlunsplit(parts._replace(netloc=netloc, query=urlencode(kept)))
+    return shown(url), has_password or len(kept) < len(words)

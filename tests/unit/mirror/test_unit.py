@@ -1,0 +1,53 @@
+"""The service of a feeder."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.mirror.unit import FeederUnit, own_service, properties
+
+UNIT = FeederUnit(description="d", program="/usr/bin/python3", library="/usr/lib/python3/dist-packages")
+
+
+def test_a_feeder_is_fenced_and_nobody() -> None:
+    found = dict(properties(UNIT, 7))
+    assert found["StandardInputFileDescriptor"] == ("h", 7)
+    assert found["DynamicUser"] == ("b", True)
+    assert "User" not in found
+    assert found["CapabilityBoundingSet"] == ("t", 0)
+    assert found["ProtectHome"] == ("s", "yes")
+    assert not found.keys() & {"RuntimeMaxUSec", "BindsTo", "ReadWritePaths"}
+
+
+def test_a_named_user_and_a_limit() -> None:
+    unit = FeederUnit(
+        description="d", program="/root/venv/bin/python", library="/l", user="web", bound_to="x.service",
+        writable=("/run/z",), seconds=2.5,
+    )  # fmt: skip
+    found = dict(properties(unit, 7))
+    assert found["User"] == ("s", "web")
+    assert "DynamicUser" not in found
+    assert found["ProtectHome"] == ("s", "read-only")
+    assert found["RuntimeMaxUSec"] == ("t", 2_500_000)
+    assert found["BindsTo"] == found["After"] == ("as", ["x.service"])
+    assert found["ReadWritePaths"] == ("as", ["/run/z"])
+
+
+def test_a_users_manager_fences_little() -> None:
+    unit = FeederUnit(description="d", program="/p", library="/l", is_users=True)
+    assert not dict(properties(unit, 7)).keys() & {"ProtectSystem", "DynamicUser", "User", "CapabilityBoundingSet"}
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "unit"),
+    [
+        ("0::/system.slice/emperor-bridge.service\n", "emperor-bridge.service"),
+        ("0::/user.slice/user-0.slice/session-1.scope\n", ""),
+        ("12:pids:/x.service\n1:name=systemd:/system.slice/a.service\n0::/\n", "a.service"),
+        ("12:pids:/x.service\n", ""),
+        ("", ""),
+        ("garbage", ""),
+    ],
+)
+def test_the_service_of_a_process(cgroups: str, unit: str) -> None:
+    assert own_service(cgroups) == unit
