@@ -86,7 +86,7 @@ class PlanExecutor:
         is_early = bool(plan.remove or restarting)
         later = {unit for socket in fresh for unit in (socket, service_of(socket), link_path(socket)) if not is_early}
         try:
-            self._forget_failures({*plan.stop, *plan.remove, *restarting})
+            self._forget_failures({*plan.stop, *plan.idle, *plan.remove, *restarting})
             self.directory.unlink(plan.unlink)
             self.directory.link({path: target for path, target in plan.link.items() if path not in later})
             now = sorted(plan.write.keys() - later, key=lambda unit: (unit in known, unit))
