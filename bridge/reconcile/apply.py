@@ -9,6 +9,7 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of
 from bridge.progress import no_progress, stage
 from bridge.reconcile.outcome import OutcomeCheck, silent_vassals
+from bridge.reconcile.reloads import Reloads
 from bridge.reconcile.stops import Stopper
 from bridge.state.lock import NOTHING, Pending
 
@@ -86,7 +87,7 @@ class PlanExecutor:
         is_early = bool(plan.remove or restarting)
         later = {unit for socket in fresh for unit in (socket, service_of(socket), link_path(socket)) if not is_early}
         try:
-            self._forget_failures({*plan.stop, *plan.remove, *restarting})
+            self._forget_failures({*plan.stop, *plan.idle, *plan.remove, *restarting})
             self.directory.unlink(plan.unlink)
             self.directory.link({path: target for path, target in plan.link.items() if path not in later})
             now = sorted(plan.write.keys() - later, key=lambda unit: (unit in known, unit))
@@ -113,13 +114,12 @@ class PlanExecutor:
         return late.union(waiting)
 
     def _reload(self, services: Collection[str]) -> None:
-        states = self.manager.units(services) if services else {}
-        # A chroot or a wrapper can hide $NOTIFY_SOCKET from uWSGI. Such a vassal works, and is "starting" for ever.
-        mute = {unit for unit in services if unit in states and states[unit].active == "activating"}
-        if ready := [unit for unit in services if unit not in mute]:
-            self.manager.reload_units(ready)
-        if mute:
-            self.manager.hang_up(sorted(mute))
+        reloads = Reloads(self.manager)
+        young = reloads.tell(services)
+        if young and self.waits_for_late:
+            reloads.tell_in_time(young)
+        else:
+            self.late.starting = {label_of(unit): self.late.clock() + left for unit, left in young.items()}
 
     def retry(self, services: Iterable[str]) -> None:
         """End the pauses of services that failed: connections that wait for them are served at once.

@@ -14,6 +14,8 @@ from bridge.reconcile.sockets import lost_sockets
 from bridge.vassals.guard import Guard
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bridge.reconcile.actual import ActualState
     from bridge.reconcile.desired import Desired
     from bridge.reconcile.run import RunContext
@@ -101,7 +103,24 @@ class DriftDetector:
                         changed[vassal.service] = (vassal.label, when)
         since = manager.properties(list(changed), "Unit", "StateChangeTimestamp")
         found |= {label for unit, (label, when) in changed.items() if when > since.get(unit, 0) * 1000}
-        return frozenset(found)
+        return frozenset(found | _changed_during_start(changed, since, manager))
+
+
+def _changed_during_start(
+    changed: Mapping[str, tuple[str, int]], since: Mapping[str, int], manager: Manager
+) -> set[str]:
+    """Return the labels of vassals whose config changed after they were started and before they were ready.
+
+    They may have read it before that. Nobody has reloaded them since: they are ready since their last change of state.
+    """
+    doubtful = [unit for unit, (_, when) in changed.items() if when <= since.get(unit, 0) * 1000]
+    ready = manager.properties(doubtful, "Unit", "ActiveEnterTimestamp") if doubtful else {}
+    began = manager.properties(doubtful, "Unit", "InactiveExitTimestamp") if doubtful else {}
+    return {
+        changed[unit][0]
+        for unit in doubtful
+        if ready.get(unit) == since[unit] and 0 < began.get(unit, 0) * 1000 < changed[unit][1]
+    }
 
 
 def config_folders(desired: Desired, actual: ActualState, last: LastRun) -> dict[str, int]:

@@ -10,7 +10,7 @@ from bridge.model.unit import Ownership
 from bridge.model.unit_names import COMMON, SUB_SLICE, TARGET, link_path
 from bridge.model.vassal import Mode
 from bridge.reconcile.findings import Drift
-from bridge.reconcile.shared import differing_settings, waits_for
+from bridge.reconcile.shared import differing_settings, has_lost_address, waits_for
 from bridge.reconcile.steps import Plan
 from bridge.units.differences import needs_restart
 
@@ -55,7 +55,8 @@ def make_plan(
         if one.label not in spared:
             draft.remove_vassal(one)
     for label in sorted(conflicts.kept & actual.installed.keys()):
-        draft.resume(actual.installed[label])
+        if not has_lost_address(actual.installed[label], conflicts):
+            draft.resume(actual.installed[label])
     draft.drop_dead_links()
     if units.common is not None:
         draft.converge_common(units.common, units.boot_link)

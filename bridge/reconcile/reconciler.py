@@ -132,6 +132,7 @@ class Reconciler:
             self._directory.clean()
         last = self._state.begin(planned)
         left, done = self._state.carried(planned), planned
+        self._late.starting = {}
         problems: tuple[Diagnostic, ...] = ()
         if planned.scope.keys != frozenset():
             executor = self._executor(manager, waits_for_late=planned.context.waits_for_late)

@@ -34,6 +34,15 @@ def waits_for(plan: Plan, conflicts: ConflictResult, actual: ActualState) -> dic
     return found
 
 
+def has_lost_address(installed: InstalledVassal, conflicts: ConflictResult) -> bool:
+    """Tell whether another vassal gets the address that this one had before a run was interrupted."""
+    address = installed.canonical_address
+    others = (one for one in conflicts.accepted if one.vassal.label != installed.label)
+    return address is not None and any(
+        one.canonical_address is not None and overlaps(one.canonical_address, address) for one in others
+    )
+
+
 def differing_settings(written: Mapping[str, str], actual: ActualState) -> list[Diagnostic]:
     """Warn if this plan rewrites what another configuration shares, though the bridge's version is the same."""
     files = [file for unit in COMMON if unit in written and (file := actual.files.get(unit))]

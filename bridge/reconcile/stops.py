@@ -36,11 +36,13 @@ _STEP = 0.5
 
 
 class LateVassal(NamedTuple):
-    """A vassal that has not ended."""
+    """A vassal that has not ended, or not yet started."""
 
     label: str
     due: float
     """When to run for it again, by ``time.monotonic()``, unless it ends before."""
+    is_start: bool = False
+    """Whether it has only just started, and is to be reloaded once it can be."""
 
 
 class LateVassals:
@@ -52,6 +54,8 @@ class LateVassals:
         self._slow: dict[str, float] = {}
         self._waiting: dict[str, str] = {}
         """The vassals that get the address of a late one, each with its label."""
+        self.starting: dict[str, float] = {}
+        """The vassals that the last run could not reload, by label, and when to look at them again."""
         self.killed: set[str] = set()
         """Labels of vassals that did not even end when they were killed."""
 
@@ -93,7 +97,11 @@ class LateVassals:
         now = self.clock()
         again = {label: due if due > now else now + AGAIN for label, due in self._due.items()}
         of = {label: label for label in again} | {label: late for label, late in self._waiting.items() if late in again}
-        return {keys[label]: LateVassal(late, again[late]) for label, late in of.items() if label in keys}
+        starting = {key: late for key, late in before.items() if late.is_start and not done.scope.covers(key)}
+        starting |= {
+            keys[label]: LateVassal(label, due, is_start=True) for label, due in self.starting.items() if label in keys
+        }
+        return starting | {keys[label]: LateVassal(late, again[late]) for label, late in of.items() if label in keys}
 
     def overdue(self) -> set[str]:
         """Return the labels of those that are to be killed now."""

@@ -192,7 +192,9 @@ def installed_vassals(
     installed = {}
     for label, units in grouped.items():
         marks = [mark for unit in units if (mark := files[unit].mark)]
-        address = next((a for mark in marks if (a := _address(mark.address))), None)
+        # An interrupted run can leave two that differ: the socket listens where its own file says.
+        addresses = sorted(marks, key=lambda mark: not mark.unit.endswith(".socket"))
+        address = next((a for mark in addresses if (a := _address(mark.address))), None)
         first = marks[0]
         installed[label] = InstalledVassal(
             label=label,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ import pytest
 
 from bridge.watch.timing import IMPATIENCE
 
-from .bridge import VASSALS, WATCH, config
+from .bridge import APP, VASSALS, WATCH, config
+from .container import HERE
 from .machine import message
 from .suite import PYTHON
 from .test_load import wait_entries
@@ -21,6 +23,15 @@ if TYPE_CHECKING:
     from .bridge import Bridge
     from .machine import Machine
 
+# Is asked what its config says, and takes its time to load.
+SLOW_APP = """
+import os, sys, time
+print("slow app: loading", file=sys.stderr, flush=True)
+time.sleep(2)
+def application(environ, start_response):
+    start_response("200 OK", [])
+    return [os.environ["ANSWER"].encode()]
+"""
 FILES = 1_000
 APPLIES = 6
 LOCK = "/run/emperor-bridge/lock"
@@ -120,6 +131,24 @@ def test_a_running_vassal_reloads_gracefully_however_its_config_is_saved(
     commands = {process.pid: process.command for process in watch.processes("app")}
     assert (commands[before["ppid"]] == "changed") == (way != "touch")
     assert [text for text in told_of(watch, cursor) if "removed" in text or "added" in text] == []
+
+
+def test_a_config_that_changes_while_the_vassal_starts_is_in_force_soon(machine: Machine, watch: Bridge) -> None:
+    app = "/srv/app/slow.py"
+    machine.write(app, SLOW_APP)
+    machine.cleanups.append(lambda: machine.remove(app))
+    text = config("env = ANSWER={}").replace(APP, app)
+    watch.vassal("slow.ini", text.format("old"), address="/run/slow.sock")
+    watch.wait("slow", "listening")
+    client = machine.popen(PYTHON, str(HERE / "client.py"), "--timeout=60", "uwsgi", "/run/slow.sock")
+    machine.wait_journal("slow app: loading", unit="vassal-slow.service", since_cursor=watch.cursor)
+    cursor = machine.journal_cursor()
+    machine.write(f"{VASSALS}/slow.ini", text.format("new"))
+    assert json.loads(client.communicate(timeout=90)[0])["status"] == 200
+    watch.told(r"^slow\.ini: reloaded")
+    machine.wait_journal("slow app: loading", unit="vassal-slow.service", since_cursor=cursor)
+    assert machine.request("uwsgi", "/run/slow.sock", timeout=60).body == "new"
+    assert machine.show("vassal-slow.service", "NRestarts") == "0"
 
 
 def test_a_config_that_is_being_written_starts_nothing_until_it_is_closed(machine: Machine, watch: Bridge) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -178,6 +179,18 @@ def test_a_refused_vassal_that_an_interrupted_run_stopped_is_started_as_it_was()
     plan = world.plan(make_desired(refused=[MOVED]))
     assert plan.start == ("vassal-a.socket",)
     assert not plan.write
+
+
+@pytest.mark.parametrize("steps", range(20))
+def test_a_refused_vassal_is_not_started_again_where_another_listens_now(steps: int) -> None:
+    world = synced(ON_DEMAND)
+    world.steps_left = steps
+    with suppress(InterruptedRunError):
+        world.sync(make_desired(make_resolved("a.xml", "/run/b"), make_resolved("b.ini", "/run/a")))
+    world.steps_left = None
+    final = make_desired(make_resolved("a.xml", "/run/a"), make_resolved("b.ini", "/run/a"))
+    world.sync(final)
+    assert_settled(world, final)
 
 
 def test_a_refused_vassal_keeps_its_units() -> None:

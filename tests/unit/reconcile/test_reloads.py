@@ -1,0 +1,112 @@
+"""A vassal whose config changed is reloaded, but not while it is only just starting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bridge.model.unit import UnitState
+from bridge.reconcile.drift import DriftDetector
+from bridge.reconcile.reloads import MUTE, STEADY, Reloads
+from bridge.reconcile.run import RunContext
+from bridge.state.last_run import LastRun
+from tests.unit.build import DEAD, make_desired, make_resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+NOW = 1000.0
+UNIT = "vassal-a.service"
+
+
+class Manager:
+    """One service; times are on the test's clock."""
+
+    def __init__(self, active: str, *, began: float, ready: float = 0.0) -> None:
+        self.active, self.began, self.ready = active, began, ready
+        self.clock = NOW
+        self.becomes_ready: float | None = None
+        self.told: list[tuple[str, float]] = []
+
+    def now(self) -> float:
+        return self.clock
+
+    def sleep(self, seconds: float) -> None:
+        self.clock += seconds
+        if self.becomes_ready is not None and self.clock >= self.becomes_ready:
+            self.active, self.ready = "active", self.becomes_ready
+
+    def units(self, only: Collection[str]) -> dict[str, UnitState]:
+        return {unit: UnitState(load="loaded", active=self.active, sub="") for unit in only}
+
+    def properties(self, units: Sequence[str], _interface: str, name: str) -> dict[str, Any]:
+        values = {"ActiveEnterTimestampMonotonic": self.ready, "InactiveExitTimestampMonotonic": self.began}
+        return {unit: int(values[name] * 1e6) for unit in units}
+
+    def reload_units(self, units: Collection[str]) -> dict[str, str]:
+        assert list(units) == [UNIT]
+        self.told.append(("reload", self.clock))
+        return {}
+
+    def hang_up(self, units: Collection[str]) -> None:
+        assert list(units) == [UNIT]
+        self.told.append(("hang-up", self.clock))
+
+
+def reloads(manager: Any) -> Reloads:
+    return Reloads(manager, manager.now, manager.sleep)
+
+
+@pytest.mark.parametrize(
+    ("manager", "told", "left"),
+    [
+        (Manager("active", began=NOW - 9, ready=NOW - 8), ["reload"], None),
+        (Manager("active", began=NOW - 9, ready=NOW - 0.25), [], STEADY - 0.25),
+        (Manager("activating", began=NOW - 0.5), [], 1.0),
+        (Manager("activating", began=NOW - MUTE + 0.5), [], 0.5),
+        (Manager("activating", began=NOW - MUTE), ["hang-up"], None),
+        (Manager("failed", began=NOW - 0.5), ["reload"], None),
+    ],
+)
+def test_who_is_told_at_once(manager: Manager, told: list[str], left: float | None) -> None:
+    young = reloads(manager).tell([UNIT])
+    assert [what for what, _ in manager.told] == told
+    assert young == ({} if left is None else {UNIT: pytest.approx(left)})
+
+
+@pytest.mark.parametrize(("becomes_ready", "told"), [(NOW + 2, ("reload", NOW + 3)), (None, ("hang-up", NOW + MUTE))])
+def test_a_command_waits_until_it_can_be_told(becomes_ready: float | None, told: tuple[str, float]) -> None:
+    manager = Manager("activating", began=NOW)
+    manager.becomes_ready = becomes_ready
+    one = reloads(manager)
+    one.tell_in_time(one.tell([UNIT]))
+    assert [what for what, _ in manager.told] == [told[0]]
+    assert manager.told[0][1] == pytest.approx(told[1], abs=1.1)
+
+
+@pytest.mark.parametrize(
+    ("began", "ready", "changed_state", "is_outdated"),
+    [(-9, -8, -8, True), (-2, 2, 2, True), (-2, 2, 3, False), (1, 2, 2, False)],
+    ids=["changed while it ran", "changed while it started", "reloaded since", "started since"],
+)
+def test_a_config_that_changes_during_a_start_may_not_have_been_read(
+    tmp_path: Path, began: int, ready: int, changed_state: int, *, is_outdated: bool
+) -> None:
+    """Times are in seconds after the config changed."""
+    config = tmp_path / "a.ini"
+    config.touch()
+    when = config.stat().st_ctime_ns / 1e9
+    times = {"InactiveExitTimestamp": began, "ActiveEnterTimestamp": ready, "StateChangeTimestamp": changed_state}
+
+    class Times:
+        def properties(self, units: Sequence[str], _interface: str, name: str) -> dict[str, int]:
+            return {unit: int((when + times[name]) * 1e6) for unit in units}
+
+    resolved = make_resolved("a.ini", "@a", folder=str(tmp_path))
+    detector = DriftDetector(context=RunContext(last=LastRun()), exiled=frozenset())
+    states = {UNIT: UnitState(load="loaded", active="active", sub="running")}
+    actual: Any = type("Actual", (), {"installed": {}, "state": lambda _self, unit: states.get(unit, DEAD)})()
+    manager: Any = Times()
+    assert detector.outdated(make_desired(resolved), actual, manager) == ({"a"} if is_outdated else set())
