@@ -1,0 +1,1 @@
+"""The feeders beside real servers. No systemd takes part."""
