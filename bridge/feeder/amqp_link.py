@@ -11,7 +11,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from bridge.feeder.amqp_message import Delivery
 from bridge.feeder.amqp_reasons import NO_AMQP, Reason, explain, is_frame, judge, transient
-from bridge.feeder.pika_loop import PikaLoop
+from bridge.feeder.pika_loop import PikaLoop, Services
 from bridge.feeder.unanswered import MOST
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Link:
                 on_open_callback=lambda _connection: self._open_channel(),
                 on_open_error_callback=self._on_closed,
                 on_close_callback=self._on_closed,
-                custom_ioloop=self._pika_loop,
+                custom_ioloop=Services(self._pika_loop),
             )
         except (OSError, ValueError) as error:
             reason = explain(error)

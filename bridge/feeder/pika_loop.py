@@ -9,16 +9,19 @@ from __future__ import annotations
 import os
 import select
 import socket
+import threading
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pika.adapters.utils.selector_ioloop_adapter import AbstractSelectorIOLoop
+from pika.adapters.utils.nbio_interface import AbstractIOReference
+from pika.adapters.utils.selector_ioloop_adapter import AbstractSelectorIOLoop, SelectorIOServicesAdapter
 
 from bridge.feeder.root_side import RootSideGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from bridge.feeder.loop import Loop, Timer
 
@@ -144,3 +147,40 @@ class PikaLoop(AbstractSelectorIOLoop):  # type: ignore[misc]
             raise
         except Exception as error:
             self._broken(error)
+
+
+class Services(SelectorIOServicesAdapter):  # type: ignore[misc]
+    """What pika builds on a loop, with one difference: the process can end while a host name is looked up."""
+
+    def getaddrinfo(self, host: str, port: int, on_done: Callable[[Any], object], **hints: int) -> Lookup:
+        """Look up a name in a thread, and call ``on_done`` with the addresses, or with the exception."""
+        kind, protocol = hints.get("socktype", 0), hints.get("proto", 0)
+        return Lookup(self, lambda: socket.getaddrinfo(host, port, type=kind, proto=protocol), on_done)
+
+
+class Lookup(AbstractIOReference):  # type: ignore[misc]
+    """A question for the addresses of a host."""
+
+    def __init__(self, services: Services, look_up: Callable[[], Any], on_done: Callable[[Any], object]) -> None:
+        """Ask now. pika's own thread would have to be waited for, which can take half a minute."""
+        self._on_done = on_done
+        self._is_cancelled = False
+
+        def ask() -> None:
+            try:
+                answer = look_up()
+            except (OSError, UnicodeError) as error:
+                answer = error
+            services.add_callback_threadsafe(lambda: self._tell(answer))
+
+        threading.Thread(target=ask, daemon=True).start()
+
+    def cancel(self) -> bool:
+        """Do not tell the answer; return whether that was in time."""
+        was_waiting = not self._is_cancelled
+        self._is_cancelled = True
+        return was_waiting
+
+    def _tell(self, answer: Any) -> None:
+        if self.cancel():
+            self._on_done(answer)

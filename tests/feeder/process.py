@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -24,7 +25,7 @@ T = TypeVar("T", bound=Message)
 class FeederProcess:
     """A running feeder. What it writes to its standard output and error, and all messages, are kept."""
 
-    def __init__(self, orders: Orders, output: Path) -> None:
+    def __init__(self, orders: Orders, output: Path, modules: Path | None = None) -> None:
         self.heard: list[Message] = []
         self._output = output
         here, there = socket.socketpair()
@@ -35,6 +36,7 @@ class FeederProcess:
                 stdout=file,
                 stderr=file,
                 cwd=Path(__file__).parents[2],
+                env=os.environ | ({"PYTHONPATH": str(modules)} if modules else {}),
             )
         self._here = here
         self._buffer = b""
@@ -143,9 +145,12 @@ class FeederProcess:
 
 
 @contextmanager
-def feeder(orders: Orders, folder: Path) -> Iterator[FeederProcess]:
-    """Run a feeder to the end of the block; it must have written nothing to the journal."""
-    process = FeederProcess(orders, folder / f"journal-{time.monotonic_ns()}")
+def feeder(orders: Orders, folder: Path, modules: Path | None = None) -> Iterator[FeederProcess]:
+    """Run a feeder to the end of the block; it must have written nothing to the journal.
+
+    ``modules`` is a folder with Python modules that it finds before all others.
+    """
+    process = FeederProcess(orders, folder / f"journal-{time.monotonic_ns()}", modules)
     try:
         yield process
         assert process.output() == ""

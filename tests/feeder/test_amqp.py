@@ -472,6 +472,23 @@ def test_a_host_that_is_unknown_is_told(options: AmqpOptions, tmp_path: Path) ->
         process.expect(Trouble)
 
 
+def test_it_ends_while_a_host_name_is_looked_up(options: AmqpOptions, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import pathlib, socket, time\n"
+        "def wait(*_arguments, **_options):\n"
+        f"    pathlib.Path({str(tmp_path)!r}, 'asked').touch()\n"
+        "    time.sleep(600)\n"
+        "socket.getaddrinfo = wait\n"
+    )
+    orders = Orders(scheme="amqp", options=asdict(options))
+    with feeder(orders, tmp_path, modules=tmp_path) as process:
+        until = time.monotonic() + WAIT
+        while not (tmp_path / "asked").exists():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert process.end() == 0
+
+
 def test_it_is_asleep_when_nothing_happens(options: AmqpOptions, tmp_path: Path) -> None:
     with ready(options, tmp_path) as process:
         publish(options, ("a.ini", CONFIG))
