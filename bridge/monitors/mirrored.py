@@ -91,6 +91,7 @@ class MirroredMonitor:
             reader=user_id(settings.uid) if settings.uid else None,
         )
         self.folder = self.plan.folder
+        self.mirror = self.folder.path
         self.writer = MirrorWriter(self.folder, reader=self.plan.reader, is_tyrant=settings.emperor_tyrant)
         """What writes the mirror, if this process does."""
         self._paths: dict[str, str] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -146,8 +147,10 @@ def test_when_the_database_is_down_sites_go_on_and_start_at_boot(bridge: Bridge,
     machine.run("systemctl", "start", WATCH)
     fleet.hears("^orders$")
     bridge.app("uwsgi", "/run/app.sock")
-    shown = bridge.run("status", status=None)
-    assert "no route to host" in shown.stderr
+    shown = bridge.run("status").stdout
+    assert re.search(r"^pg:fleet: as of .*; cannot be asked since .*: no route to host$", shown, re.MULTILINE)
+    state = bridge.status()["app.ini"]
+    assert (state["monitor"], state["unreachable"]) == ("pg:fleet", "no route to host")
     fleet.say(Well())
     fleet.answer(row("app.ini", socket="/run/new.sock"))
     bridge.told("app.ini: changed, on demand at /run/new.sock")
