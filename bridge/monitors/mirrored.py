@@ -94,6 +94,8 @@ class MirroredMonitor:
         self.mirror = self.folder.path
         self.writer = MirrorWriter(self.folder, reader=self.plan.reader, is_tyrant=settings.emperor_tyrant)
         """What writes the mirror, if this process does."""
+        self._obstacle = ""
+        """Why this process cannot write the mirror."""
         self._paths: dict[str, str] = {}
         """The names of rows without a text, by the paths of their configs and of their notes."""
 
@@ -105,6 +107,15 @@ class MirroredMonitor:
             SpecError: it cannot be used.
         """
         raise NotImplementedError
+
+    def open_writer(self) -> bool:
+        """Take the mirror for this process; False if another one has it, or if it cannot be written."""
+        self._obstacle = ""
+        try:
+            return self.writer.is_open or self.writer.open()
+        except OSError as error:
+            self._obstacle = error.strerror or str(error)
+            return False
 
     def state(self) -> MirrorState:
         """Return when the server was asked, and what is wrong."""
@@ -138,7 +149,11 @@ class MirroredMonitor:
     def problems(self, names: Collection[str] | None) -> list[Diagnostic]:
         """Return what is wrong with the monitor, and with the rows that have these names, or with any row."""
         state, place = self.state(), Place(self.id, self.folder)
-        return [*about_state(place, state, self.plan.unit), *about_rows(place, state, names)]
+        found = [*about_state(place, state, self.plan.unit), *about_rows(place, state, names)]
+        if self._obstacle:
+            message = f"what it says cannot be kept in {self.folder.path}: {self._obstacle}"
+            found.append(place.problem("mirror-unwritable", message, "make room there, or mend the file system"))
+        return found
 
     def keys(self) -> list[str] | None:
         """Return the keys of all rows. None: the server has never answered."""

@@ -39,7 +39,6 @@ def forget_mirrors(mirrors: str) -> None:
         _remove_strays(mirrors, frozenset(), [])
         with suppress(OSError):
             os.rmdir(mirrors)
-            os.rmdir(os.path.dirname(mirrors))
 
 
 def _remove_strays(mirrors: str, known: Iterable[str], configs: Iterable[str]) -> None:

@@ -10,11 +10,13 @@ import pytest
 
 from bridge.feeder.protocol import Begin, End, Entry, Message, Put, Remove, Row, Trouble, Well, encode
 
-from .bridge import WATCH, config
+from .bridge import WATCH, Bridge, config
 from .container import HERE
+from .service import WATCH as SHIPPED_WATCH
+from .service import Service
+from .suite import COMMAND
 
 if TYPE_CHECKING:
-    from .bridge import Bridge
     from .machine import Machine
 
 TOML = "/etc/monitors.toml"
@@ -238,3 +240,48 @@ def test_in_tyrant_mode_the_row_says_whose_it_is(machine: Machine, tenants: None
     text = machine.run("find", MIRROR, "-path", "*/configs/mine.ini").stdout.strip()
     for user, can_read in (("alice", True), ("bob", False)):
         assert (machine.run("cat", text, user=user, check=False).returncode == 0) == can_read
+
+
+def test_the_shipped_unit_asks_from_behind_its_fence(machine: Machine, bridge: Bridge) -> None:
+    prepare(machine, bridge)
+    service = Service(bridge)
+    service.install()
+    service.drop_in(SHIPPED_WATCH, "venv", f"[Service]\nExecStart=\nExecStart={COMMAND} watch --config {TOML}\n")
+    machine.run("systemctl", "daemon-reload")
+    bridge.cursor = machine.journal_cursor()
+    service.start()
+    fleet = Fleet(bridge)
+    fleet.hears("^orders$")
+    fleet.answer(row("app.ini", socket="/run/app.sock"))
+    machine.wait_journal("app.ini: added", unit=SHIPPED_WATCH, since_cursor=bridge.cursor)
+    bridge.app("uwsgi", "/run/app.sock")
+    machine.run("systemctl", "stop", SHIPPED_WATCH)
+    machine.wait_unit(UNIT, "ActiveState", "inactive")
+    bridge.app("uwsgi", "/run/app.sock")
+
+
+def test_a_users_own_manager_has_monitors_too(machine: Machine, bridge: Bridge) -> None:
+    prepare(machine, bridge)
+    machine.add_user("dora")
+    machine.cleanups.append(lambda: machine.remove_user("dora"))
+    home = "/home/dora"
+    drop_in = machine.run("cat", f"/etc/systemd/system/{UNIT}.d/script.conf").stdout
+    table = '[[monitor]]\nname = "fleet"\nspec = "pg://host=db"\n'
+    machine.run("mkdir", "-p", f"{home}/.config/systemd/user/{UNIT}.d", user="dora")
+    machine.write_many(
+        {f"{home}/.config/systemd/user/{UNIT}.d/script.conf": drop_in, f"{home}/fleet.toml": table}, owner="dora"
+    )
+    mine = Bridge(machine, options=["--config", f"{home}/fleet.toml"], user="dora")
+    cursor = machine.journal_cursor()
+    process = mine.start("sync")
+    machine.wait_journal("^orders$", since_cursor=cursor)
+    Fleet(mine).answer(row("app.ini", socket=f"{home}/app.sock"))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, (out, err)
+    mine.app("uwsgi", f"{home}/app.sock")
+    texts = machine.run(
+        "find", home, "-path", "*/.local/state/emperor-bridge/*/configs/app.ini", "-printf", "%u %m"
+    ).stdout
+    assert texts == "dora 600"
+    mine.run("remove", "--yes")
+    assert not machine.exists(f"{home}/.local/state/emperor-bridge/monitors")

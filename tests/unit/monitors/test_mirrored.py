@@ -220,3 +220,14 @@ def test_refused_specs_show_no_secret(settings: Settings, tmp_path: Path) -> Non
         open_monitors(settings, str(tmp_path))
     assert "s3cret" not in str(caught.value)
     assert caught.value.diagnostic.hint
+
+
+def test_a_mirror_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
+    monitor = opened(tmp_path)
+    (tmp_path / "file").touch()
+    blocked = opened(tmp_path / "file")
+    assert not blocked.open_writer()
+    assert codes(blocked.report()) == ["monitor-silent", "mirror-unwritable"]
+    assert monitor.open_writer()
+    assert monitor.open_writer()
+    assert codes(monitor.report()) == ["monitor-silent"]
