@@ -122,7 +122,11 @@ class FeederSource:
             # It does not know the request. A new one asks in any case.
             self._restart()
             return
-        if channel.is_ended:
+        if channel.is_ended and session.is_in_doubt:
+            # It ended instead of answering again, and a new one asks in any case.
+            self._restart()
+            self._pause_then_start()
+        elif channel.is_ended:
             self._end("its process has ended", f"see journalctl -u {self.monitor.plan.unit}")
 
     def _restart(self) -> None:
