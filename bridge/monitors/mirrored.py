@@ -22,6 +22,7 @@ from bridge.model.vassal import ConfigFile, Owner, Vassal, VassalRow, option_for
 from bridge.monitors.base import Report
 from bridge.monitors.row_problems import Place, about_rows, about_state, origin
 from bridge.monitors.spec import SpecError
+from bridge.vassals.on_demand import rule_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -176,12 +177,14 @@ class MirroredMonitor:
         return path.rpartition("/")[0] in {self.folder.configs, self.folder.rows} or path in self._paths
 
     def watch(self, watch_list: WatchList) -> None:
-        """Watch the mirror, and the configs that are not in it."""
+        """Watch the mirror, and the configs that are not in it, with their rule files."""
         for folder in (self.folder.configs, self.folder.rows, self.folder.paths):
             watch_list.files(folder)
         for row in self._rows(None):
             if not row.has_text:
-                watch_list.file(self._config_of(row))
+                config = self._config_of(row)
+                for path in filter(None, (config, rule_file(self._settings, config))):
+                    watch_list.file(path)
 
     def settle(self, has_units: Callable[[str], bool]) -> None:
         """Remove the texts of rows that are gone, but those of vassals that still have units."""

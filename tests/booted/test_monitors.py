@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -285,3 +286,29 @@ def test_a_users_own_manager_has_monitors_too(machine: Machine, bridge: Bridge) 
     assert texts == "dora 600"
     mine.run("remove", "--yes")
     assert not machine.exists(f"{home}/.local/state/emperor-bridge/monitors")
+
+
+def test_a_path_follows_the_rule_in_force_its_file_and_its_messages(machine: Machine, bridge: Bridge) -> None:
+    prepare(machine, bridge, "amqp://mq")
+    path = bridge.vassal("path.ini", address="/run/path.sock")
+    bridge.options += ["--emperor-on-demand-extension", ".socket"]
+    bridge.watch()
+    fleet = Fleet(bridge)
+    fleet.hears("^orders$")
+    message = Row(name=path, ts=1.0, has_rule=False)
+    fleet.say(Put(row=message, id=1))
+    bridge.told(f"{path}: added, on demand at /run/path.sock")
+    bridge.app("uwsgi", "/run/path.sock")
+    # Published again.
+    cursor = machine.journal_cursor()
+    fleet.say(Put(row=replace(message, ts=2.0), id=2))
+    bridge.told(f"{path}: reloaded", cursor)
+    # The file itself, and its rule.
+    cursor = machine.journal_cursor()
+    bridge.vassal("path.ini", config("procname-prefix = new-"), address="/run/path.sock")
+    bridge.told(f"{path}: reloaded", cursor)
+    machine.write(f"{path}.socket", "/run/moved.sock\n")
+    bridge.told(f"{path}: changed, on demand at /run/moved.sock")
+    bridge.app("uwsgi", "/run/moved.sock")
+    fleet.say(Remove(name=path, id=3))
+    bridge.told(f"{path}: removed")

@@ -168,11 +168,12 @@ def test_paths_of_the_mirror(tmp_path: Path) -> None:
 
 
 def test_what_is_watched(tmp_path: Path) -> None:
-    monitor = opened(tmp_path, A, PATH)
+    settings = Settings(chdir="/srv", emperor_on_demand_extension=".socket")
+    monitor = opened(tmp_path, A, PATH, settings=settings)
     found = WatchList(lambda _: None)
     monitor.watch(found)
     assert {monitor.folder.configs, monitor.folder.rows, monitor.folder.paths} <= found.names.keys()
-    assert "c.ini" in found.names["/etc/sites"]
+    assert found.names["/etc/sites"] == {"c.ini", "c.ini.socket"}
 
 
 def test_texts_go_once_their_vassals_have_no_units(tmp_path: Path) -> None:
