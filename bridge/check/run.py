@@ -21,6 +21,7 @@ from bridge.check.lint import (
     find_removed_folders,
     lint,
 )
+from bridge.check.mirrors import find_magic
 from bridge.check.missing_files import find_missing_files
 from bridge.check.nginx import CONFIGS, find_passes
 from bridge.check.obstacles import Obstacles
@@ -63,6 +64,7 @@ def check_vassals(desired: Desired, defaults: SpawnDefaults, paths: Paths) -> It
         yield from (w for w in lint(one, config, spellings) if (w.key, w.path, w.line) not in refused)
         yield from find_removed_folders(one, directories)
         yield from find_reload_hazard(one)
+        yield from find_magic(one.vassal)
         yield from find_other_protocol(one, config, passes)
         for obstacle in obstacles.of(one.vassal.service, drop_ins_only=True):
             yield obstacle.problem(one.vassal)

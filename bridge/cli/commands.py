@@ -86,6 +86,7 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each problem.")
 def check(*, as_json: bool, **given: Any) -> None:
     """Report what is wrong with the vassals and rules; change nothing."""
+    from bridge.check.mirrors import check_monitors
     from bridge.check.run import check_vassals, find_hidden_conflicts
     from bridge.cli import output
     from bridge.reconcile.run import RunOptions
@@ -106,7 +107,11 @@ def check(*, as_json: bool, **given: Any) -> None:
             # Vassals can be checked where no systemd runs, such as while an image is built.
             planned = reconciler.plan(None, options)
     defaults = spawn_defaults(settings, user_manager=paths.user_manager)
-    hazards = (*find_hidden_conflicts(planned), *check_vassals(planned.desired, defaults, paths))
+    hazards = (
+        *find_hidden_conflicts(planned),
+        *check_vassals(planned.desired, defaults, paths),
+        *check_monitors(reconciler.monitors, invocation.configuration),
+    )
     diagnostics = (*invocation.notices, *planned.diagnostics, *hazards)
     if as_json:
         output.print_json(output.diagnostics_json(diagnostics))
@@ -145,7 +150,10 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
         output.print_json([output.row_json(row) for row in report.rows])
     else:
         output.print_table(report.rows)
-        output.print_diagnostics(d for d in report.diagnostics if d.key is None)
+        for mirror in report.mirrors:
+            output.print_line(printable(str(mirror)))
+        mirrored = {mirror.monitor for mirror in report.mirrors}
+        output.print_diagnostics(d for d in report.diagnostics if d.key is None and d.path not in mirrored)
 
 
 @cli.command(short_help="Print the units of one vassal.")

@@ -264,8 +264,13 @@ def _make(path: str, mode: int) -> None:
 
 def _write(path: str, content: bytes, readers: Collection[int]) -> None:
     """Write a file anew, readable by root and these users only."""
-    remove_if_there(path)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, 0o600)
+    except FileExistsError:
+        # An earlier version of this row, in the same change.
+        os.unlink(path)
+        fd = os.open(path, flags, 0o600)
     try:
         left = memoryview(content)
         while left:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -57,6 +58,20 @@ class MirrorFolder:
     def lock(self) -> str:
         """The file that the process locks that writes here."""
         return f"{self.path}/lock"
+
+    def has_writer(self) -> bool:
+        """Tell whether a process keeps the mirror up to date, as far as this one may know."""
+        try:
+            fd = os.open(self.lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            return isinstance(error, PermissionError)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+        return False
 
     def config(self, name: str) -> str:
         """Return where the text of a row is, or would be."""

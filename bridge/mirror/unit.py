@@ -24,6 +24,8 @@ class FeederUnit:
     """The Python interpreter."""
     library: str
     """The folder that has the package ``bridge``."""
+    reads: tuple[str, ...] = ()
+    """Where the interpreter itself is: in a venv it is a link."""
     user: str = ""
     """As whom it runs. Empty: a user that exists only as long as it does."""
     bound_to: str = ""
@@ -58,7 +60,7 @@ def properties(unit: FeederUnit, stdin: object) -> list[Property]:
 
 
 def _fence(unit: FeederUnit) -> list[Property]:
-    is_at_home = any(path.startswith(_HOMES) for path in (unit.program, unit.library))
+    is_at_home = any(path.startswith(_HOMES) for path in (unit.program, unit.library, *unit.reads))
     found: list[Property] = [
         ("ProtectSystem", ("s", "strict")),
         # The bridge itself may be installed in a home.

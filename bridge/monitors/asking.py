@@ -97,7 +97,7 @@ def ask_once(monitors: Iterable[Monitor], services: Services, *, is_users: bool)
     asked: list[_Asked] = []
     warnings = []
     for monitor in monitors:
-        if not isinstance(monitor, MirroredMonitor) or not _take(monitor):
+        if not isinstance(monitor, MirroredMonitor) or not monitor.open_writer():
             continue
         if monitor.spec.needs_daemon:
             warnings.append(_needs_daemon(monitor))
@@ -125,14 +125,6 @@ def troubles_of(monitors: Iterable[Monitor]) -> list[Diagnostic]:
     """Return what is wrong with databases and brokers and with their rows, whatever vassals a run was of."""
     mirrored = (monitor for monitor in monitors if isinstance(monitor, MirroredMonitor))
     return [problem for monitor in mirrored for problem in monitor.problems(None)]
-
-
-def _take(monitor: MirroredMonitor) -> bool:
-    """Take a monitor's mirror for this process; False if the daemon has it, or nobody can write it."""
-    try:
-        return monitor.writer.open()
-    except OSError:
-        return False
 
 
 def _wait(waiting: list[_Asked], deadline: float) -> None:

@@ -45,6 +45,10 @@ class Monitor(Protocol):
     def id(self) -> str:
         """What tells the monitor from all others. It stands in unit files and messages, and holds no secret."""
 
+    @property
+    def mirror(self) -> str:
+        """The folder that is kept for it; empty if there is none."""
+
     def report(self, only: Collection[str] | None = None) -> Report:
         """Ask once, about all vassals or about those with ``only`` these keys. What goes wrong is in the report."""
 
@@ -69,6 +73,8 @@ class Monitor(Protocol):
 
 class FileMonitor:
     """What the monitors of files share: a vassal is a config file, known by its name."""
+
+    mirror = ""
 
     def __init__(self, monitor_id: str, settings: Settings) -> None:
         self.id = monitor_id

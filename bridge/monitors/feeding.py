@@ -86,6 +86,7 @@ def start_feeder(monitor: MirroredMonitor, services: Services, *, is_users: bool
             description=f"Monitor {plan.spec.scheme} of emperor-bridge",
             program=sys.executable,
             library=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
+            reads=(os.path.realpath(sys.executable), os.path.realpath(sys.base_prefix)),
             user=plan.user,
             bound_to=own_service(read_text("/proc/self/cgroup")),
             writable=_writable(plan),

@@ -22,6 +22,7 @@ from bridge.model.vassal import ConfigFile, Owner, Vassal, VassalRow, option_for
 from bridge.monitors.base import Report
 from bridge.monitors.row_problems import Place, about_rows, about_state, origin
 from bridge.monitors.spec import SpecError
+from bridge.vassals.on_demand import rule_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -91,8 +92,11 @@ class MirroredMonitor:
             reader=user_id(settings.uid) if settings.uid else None,
         )
         self.folder = self.plan.folder
+        self.mirror = self.folder.path
         self.writer = MirrorWriter(self.folder, reader=self.plan.reader, is_tyrant=settings.emperor_tyrant)
         """What writes the mirror, if this process does."""
+        self._obstacle = ""
+        """Why this process cannot write the mirror."""
         self._paths: dict[str, str] = {}
         """The names of rows without a text, by the paths of their configs and of their notes."""
 
@@ -104,6 +108,15 @@ class MirroredMonitor:
             SpecError: it cannot be used.
         """
         raise NotImplementedError
+
+    def open_writer(self) -> bool:
+        """Take the mirror for this process; False if another one has it, or if it cannot be written."""
+        self._obstacle = ""
+        try:
+            return self.writer.is_open or self.writer.open()
+        except OSError as error:
+            self._obstacle = error.strerror or str(error)
+            return False
 
     def state(self) -> MirrorState:
         """Return when the server was asked, and what is wrong."""
@@ -137,7 +150,11 @@ class MirroredMonitor:
     def problems(self, names: Collection[str] | None) -> list[Diagnostic]:
         """Return what is wrong with the monitor, and with the rows that have these names, or with any row."""
         state, place = self.state(), Place(self.id, self.folder)
-        return [*about_state(place, state, self.plan.unit), *about_rows(place, state, names)]
+        found = [*about_state(place, state, self.plan.unit), *about_rows(place, state, names)]
+        if self._obstacle:
+            message = f"what it says cannot be kept in {self.folder.path}: {self._obstacle}"
+            found.append(place.problem("mirror-unwritable", message, "make room there, or mend the file system"))
+        return found
 
     def keys(self) -> list[str] | None:
         """Return the keys of all rows. None: the server has never answered."""
@@ -160,12 +177,14 @@ class MirroredMonitor:
         return path.rpartition("/")[0] in {self.folder.configs, self.folder.rows} or path in self._paths
 
     def watch(self, watch_list: WatchList) -> None:
-        """Watch the mirror, and the configs that are not in it."""
+        """Watch the mirror, and the configs that are not in it, with their rule files."""
         for folder in (self.folder.configs, self.folder.rows, self.folder.paths):
             watch_list.files(folder)
         for row in self._rows(None):
             if not row.has_text:
-                watch_list.file(self._config_of(row))
+                config = self._config_of(row)
+                for path in filter(None, (config, rule_file(self._settings, config))):
+                    watch_list.file(path)
 
     def settle(self, has_units: Callable[[str], bool]) -> None:
         """Remove the texts of rows that are gone, but those of vassals that still have units."""

@@ -99,6 +99,9 @@ class DriftDetector:
                     continue
                 with suppress(OSError):
                     when = _changed_at(path) if self.follow else os.lstat(path).st_ctime_ns
+                    if vassal.row and vassal.row.is_path:
+                        # The config is the admin's file. Where it is touched, the row's note is written anew.
+                        when = max(when, os.lstat(vassal.row.note).st_ctime_ns)
                     if when > self.context.stamp:
                         changed[vassal.service] = (vassal.label, when)
         since = manager.properties(list(changed), "Unit", "StateChangeTimestamp")

@@ -14,6 +14,7 @@ from bridge.monitors import open_monitors
 from bridge.reconcile import incremental
 from bridge.reconcile.actual import ActualState
 from bridge.reconcile.desired import Desired
+from bridge.reconcile.leftovers import forget_mirrors, settle
 from bridge.reconcile.run import Assessment, PlannedRun, RunContext, RunOptions, Scope
 from bridge.reconcile.run_state import RunState
 from bridge.reconcile.second_look import with_second_look
@@ -145,7 +146,7 @@ class Reconciler:
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)
         self._planner.save_templates()
-        done.settle(self.monitors)
+        settle(self.monitors, done, self._paths.mirrors)
         return done, problems
 
     def assess(self, manager: Manager) -> Assessment:
@@ -194,6 +195,7 @@ class Reconciler:
         if self._state.lock.exists:
             self._directory.clean()
             self._state.forget()
+            forget_mirrors(self._paths.mirrors)
 
     def render(self, wanted: str) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
         """Render the units of the vassals that ``wanted`` names, by config, name, stem or unit.

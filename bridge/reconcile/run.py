@@ -15,12 +15,11 @@ from bridge.state.last_run import LastRun
 from bridge.state.lock import NOTHING, Pending
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.change import Change
     from bridge.model.vassal import RejectedVassal, ResolvedVassal
-    from bridge.monitors.base import Monitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +164,6 @@ class PlannedRun(Assessment):
         installed = self.actual.installed
         names = {label: installed[label].name for label in self.conflicts.kept | self.plan.spared}
         return names | {one.vassal.label: one.vassal.name for one in self.conflicts.accepted}
-
-    def settle(self, monitors: Iterable[Monitor]) -> None:
-        """Tell the monitors which vassals may have units after the run. Only a run of all vassals knows of each."""
-        removed, installed = self.removed, self.actual.installed
-        if not (self.scope.is_all or removed):
-            return
-        gone = {installed[label].key for label in removed}
-        used = {one.key for label, one in installed.items() if label not in removed}
-        for monitor in monitors:
-            monitor.settle(used.__contains__ if self.scope.is_all else lambda key: key not in gone)
 
     @property
     def removed(self) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bridge.check.obstacles import Obstacles
 from bridge.lifecycle.history import read_histories
 from bridge.reconcile.sockets import lost_sockets
+from bridge.status.mirrors import mirror_statuses, with_mirrors
 from bridge.status.table import State, table
 from bridge.vassals.guard import Guard
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bridge.lifecycle.history import Histories
     from bridge.model.unit import UnitState
     from bridge.reconcile.reconciler import Reconciler
+    from bridge.status.mirrors import MirrorStatus
     from bridge.status.table import Row
     from bridge.systemd.manager import SystemdManager
 
@@ -30,6 +32,8 @@ class StatusReport:
     states: dict[str, UnitState]
     histories: Histories
     diagnostics: Sequence[Diagnostic] = ()
+    mirrors: Sequence[MirrorStatus] = ()
+    """The databases and brokers that vassals come from."""
 
 
 def read_status(
@@ -44,11 +48,14 @@ def read_status(
     histories = read_histories(user_manager=user_manager)
     obstacles = Obstacles(unit_path, of_many=True)
     lost = lost_sockets(assessment.actual, manager, Guard())
+    mirrors = mirror_statuses(reconciler.monitors)
+    rows = [_with_obstacle(row, obstacles) for row in table(assessment, manager, histories, lost)]
     return StatusReport(
-        rows=[_with_obstacle(row, obstacles) for row in table(assessment, manager, histories, lost)],
+        rows=with_mirrors(rows, mirrors),
         states=dict(assessment.actual.states),
         histories=histories,
         diagnostics=assessment.diagnostics,
+        mirrors=mirrors,
     )
 
 

@@ -65,6 +65,14 @@ class Row:
     """How it failed then."""
     history_since: str | None = None
     """The time at which its history begins, if the journal has too many entries since boot to read them all."""
+    monitor: str | None = None
+    """The id of the monitor that it comes from. None: unknown."""
+    as_of: str | None = None
+    """When a database or broker last said what it has, for a vassal that comes from one."""
+    unreachable_since: str | None = None
+    """Since when that database or broker cannot be asked. None: it can."""
+    unreachable: str | None = None
+    """Why it cannot be asked."""
 
     @property
     def note(self) -> str:
@@ -144,6 +152,7 @@ def _installed_rows(
             since=_iso(since.get(decisive[label])),
             problem=reasons.get(installed.key),
             history_since=_iso(histories.since),
+            monitor=installed.monitor,
         )
         rows.append(with_history(row, histories.of(installed.service)))
     return rows
@@ -160,6 +169,7 @@ def _rejected_row(rejection: RejectedVassal, problem: str | None) -> Row:
         mode=rejection.mode,
         state=State.REFUSED,
         problem=problem,
+        monitor=vassal.monitor,
     )
 
 

@@ -79,13 +79,8 @@ class FeederSource:
 
     def _start(self) -> None:
         self._due = {}
-        try:
-            if not self.monitor.writer.is_open and not self.monitor.writer.open():
-                # A sync has it, for some seconds.
-                self._due["start"] = time.monotonic() + PAUSE_FIRST
-                return
-        except OSError:
-            # The report says that nothing is known.
+        if not self.monitor.open_writer():
+            # A sync has it, for some seconds, or the report says why it cannot be written.
             self._pause_then_start()
             return
         session = self._session or Session(self.monitor.writer, self.monitor.plan.rules)
@@ -127,7 +122,11 @@ class FeederSource:
             # It does not know the request. A new one asks in any case.
             self._restart()
             return
-        if channel.is_ended:
+        if channel.is_ended and session.is_in_doubt:
+            # It ended instead of answering again, and a new one asks in any case.
+            self._restart()
+            self._pause_then_start()
+        elif channel.is_ended:
             self._end("its process has ended", f"see journalctl -u {self.monitor.plan.unit}")
 
     def _restart(self) -> None:

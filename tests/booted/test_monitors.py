@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bridge.feeder.protocol import Begin, End, Entry, Message, Put, Remove, Row, Trouble, Well, encode
 
-from .bridge import WATCH, config
+from .bridge import WATCH, Bridge, config
 from .container import HERE
+from .service import WATCH as SHIPPED_WATCH
+from .service import Service
+from .suite import COMMAND
 
 if TYPE_CHECKING:
-    from .bridge import Bridge
     from .machine import Machine
 
 TOML = "/etc/monitors.toml"
@@ -146,8 +150,10 @@ def test_when_the_database_is_down_sites_go_on_and_start_at_boot(bridge: Bridge,
     machine.run("systemctl", "start", WATCH)
     fleet.hears("^orders$")
     bridge.app("uwsgi", "/run/app.sock")
-    shown = bridge.run("status", status=None)
-    assert "no route to host" in shown.stderr
+    shown = bridge.run("status").stdout
+    assert re.search(r"^pg:fleet: as of .*; cannot be asked since .*: no route to host$", shown, re.MULTILINE)
+    state = bridge.status()["app.ini"]
+    assert (state["monitor"], state["unreachable"]) == ("pg:fleet", "no route to host")
     fleet.say(Well())
     fleet.answer(row("app.ini", socket="/run/new.sock"))
     bridge.told("app.ini: changed, on demand at /run/new.sock")
@@ -235,3 +241,74 @@ def test_in_tyrant_mode_the_row_says_whose_it_is(machine: Machine, tenants: None
     text = machine.run("find", MIRROR, "-path", "*/configs/mine.ini").stdout.strip()
     for user, can_read in (("alice", True), ("bob", False)):
         assert (machine.run("cat", text, user=user, check=False).returncode == 0) == can_read
+
+
+def test_the_shipped_unit_asks_from_behind_its_fence(machine: Machine, bridge: Bridge) -> None:
+    prepare(machine, bridge)
+    service = Service(bridge)
+    service.install()
+    service.drop_in(SHIPPED_WATCH, "venv", f"[Service]\nExecStart=\nExecStart={COMMAND} watch --config {TOML}\n")
+    machine.run("systemctl", "daemon-reload")
+    bridge.cursor = machine.journal_cursor()
+    service.start()
+    fleet = Fleet(bridge)
+    fleet.hears("^orders$")
+    fleet.answer(row("app.ini", socket="/run/app.sock"))
+    machine.wait_journal("app.ini: added", unit=SHIPPED_WATCH, since_cursor=bridge.cursor)
+    bridge.app("uwsgi", "/run/app.sock")
+    machine.run("systemctl", "stop", SHIPPED_WATCH)
+    machine.wait_unit(UNIT, "ActiveState", "inactive")
+    bridge.app("uwsgi", "/run/app.sock")
+
+
+def test_a_users_own_manager_has_monitors_too(machine: Machine, bridge: Bridge) -> None:
+    prepare(machine, bridge)
+    machine.add_user("dora")
+    machine.cleanups.append(lambda: machine.remove_user("dora"))
+    home = "/home/dora"
+    drop_in = machine.run("cat", f"/etc/systemd/system/{UNIT}.d/script.conf").stdout
+    table = '[[monitor]]\nname = "fleet"\nspec = "pg://host=db"\n'
+    machine.run("mkdir", "-p", f"{home}/.config/systemd/user/{UNIT}.d", user="dora")
+    machine.write_many(
+        {f"{home}/.config/systemd/user/{UNIT}.d/script.conf": drop_in, f"{home}/fleet.toml": table}, owner="dora"
+    )
+    mine = Bridge(machine, options=["--config", f"{home}/fleet.toml"], user="dora")
+    cursor = machine.journal_cursor()
+    process = mine.start("sync")
+    machine.wait_journal("^orders$", since_cursor=cursor)
+    Fleet(mine).answer(row("app.ini", socket=f"{home}/app.sock"))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, (out, err)
+    mine.app("uwsgi", f"{home}/app.sock")
+    texts = machine.run(
+        "find", home, "-path", "*/.local/state/emperor-bridge/*/configs/app.ini", "-printf", "%u %m"
+    ).stdout
+    assert texts == "dora 600"
+    mine.run("remove", "--yes")
+    assert not machine.exists(f"{home}/.local/state/emperor-bridge/monitors")
+
+
+def test_a_path_follows_the_rule_in_force_its_file_and_its_messages(machine: Machine, bridge: Bridge) -> None:
+    prepare(machine, bridge, "amqp://mq")
+    path = bridge.vassal("path.ini", address="/run/path.sock")
+    bridge.options += ["--emperor-on-demand-extension", ".socket"]
+    bridge.watch()
+    fleet = Fleet(bridge)
+    fleet.hears("^orders$")
+    message = Row(name=path, ts=1.0, has_rule=False)
+    fleet.say(Put(row=message, id=1))
+    bridge.told(f"{path}: added, on demand at /run/path.sock")
+    bridge.app("uwsgi", "/run/path.sock")
+    # Published again.
+    cursor = machine.journal_cursor()
+    fleet.say(Put(row=replace(message, ts=2.0), id=2))
+    bridge.told(f"{path}: reloaded", cursor)
+    # The file itself, and its rule.
+    cursor = machine.journal_cursor()
+    bridge.vassal("path.ini", config("procname-prefix = new-"), address="/run/path.sock")
+    bridge.told(f"{path}: reloaded", cursor)
+    machine.write(f"{path}.socket", "/run/moved.sock\n")
+    bridge.told(f"{path}: changed, on demand at /run/moved.sock")
+    bridge.app("uwsgi", "/run/moved.sock")
+    fleet.say(Remove(name=path, id=3))
+    bridge.told(f"{path}: removed")

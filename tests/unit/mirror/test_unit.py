@@ -51,3 +51,10 @@ def test_a_users_manager_fences_little() -> None:
 )
 def test_the_service_of_a_process(cgroups: str, unit: str) -> None:
     assert own_service(cgroups) == unit
+
+
+@pytest.mark.parametrize(("path", "home"), [("/root/.pyenv/bin/python3", "read-only"), ("/usr/bin/python3.11", "yes")])
+def test_an_interpreter_in_a_home_can_be_run(path: str, home: str) -> None:
+    """In a venv it is a link."""
+    unit = FeederUnit(description="d", program="/opt/venv/bin/python", library="/l", reads=(path,))
+    assert dict(properties(unit, 7))["ProtectHome"] == ("s", home)

@@ -168,11 +168,12 @@ def test_paths_of_the_mirror(tmp_path: Path) -> None:
 
 
 def test_what_is_watched(tmp_path: Path) -> None:
-    monitor = opened(tmp_path, A, PATH)
+    settings = Settings(chdir="/srv", emperor_on_demand_extension=".socket")
+    monitor = opened(tmp_path, A, PATH, settings=settings)
     found = WatchList(lambda _: None)
     monitor.watch(found)
     assert {monitor.folder.configs, monitor.folder.rows, monitor.folder.paths} <= found.names.keys()
-    assert "c.ini" in found.names["/etc/sites"]
+    assert found.names["/etc/sites"] == {"c.ini", "c.ini.socket"}
 
 
 def test_texts_go_once_their_vassals_have_no_units(tmp_path: Path) -> None:
@@ -220,3 +221,14 @@ def test_refused_specs_show_no_secret(settings: Settings, tmp_path: Path) -> Non
         open_monitors(settings, str(tmp_path))
     assert "s3cret" not in str(caught.value)
     assert caught.value.diagnostic.hint
+
+
+def test_a_mirror_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
+    monitor = opened(tmp_path)
+    (tmp_path / "file").touch()
+    blocked = opened(tmp_path / "file")
+    assert not blocked.open_writer()
+    assert codes(blocked.report()) == ["monitor-silent", "mirror-unwritable"]
+    assert monitor.open_writer()
+    assert monitor.open_writer()
+    assert codes(monitor.report()) == ["monitor-silent"]

@@ -40,6 +40,7 @@ def installed(label: str, address: str = "", *, config: str = "") -> Any:
         label=label,
         key=f"dir:///v:{label}.ini",
         name=f"{label}.ini",
+        monitor="dir:///v",
         config=config or f"/v/{label}.ini",
         address=parse_address(address, base="/v") if address else None,
         service=f"vassal-{label}.service",

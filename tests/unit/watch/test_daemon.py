@@ -450,13 +450,14 @@ def test_a_config_of_a_running_vassal_may_come_back(
 
     def replace() -> None:
         config.unlink()
-        writer.start()
+        if is_running:
+            writer.start()
 
     def look() -> None:
         was_there.append(config.exists())
         os.kill(os.getpid(), signal.SIGTERM)
 
     start(replace, look, stops=False)
-    writer.join()
+    writer.cancel()
     assert was_there == [is_running]
     assert world.scopes[1] == Scope.of(frozenset({"app"}))

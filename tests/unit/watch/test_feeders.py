@@ -175,15 +175,23 @@ def test_none_where_there_were_some_is_asked_for_again(world: World) -> None:
     assert world.names() == ["a.ini"]
 
 
-def test_who_does_not_know_the_request_is_started_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ends", [True, False])
+def test_who_does_not_know_the_request_is_started_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, ends: bool
+) -> None:
     monkeypatch.setattr(module, "ANSWER_WITHIN", 0.05)
-    world.configure("pg://host=db")
+    monkeypatch.setattr(module, "PAUSE_FIRST", 0.05)
+    monitor = world.configure("pg://host=db")[0]
     world.services.last.say(Begin(), Entry(row=A), End(), Begin(), End())
+    world.turn()
+    if ends:
+        world.services.last.die()
     while len(world.services.peers) < 2:
         world.turn()
     orders = world.services.last.hear()
     assert isinstance(orders, Orders)
     assert orders.options["known"]
+    assert monitor.state().since is None
     assert world.names() == ["a.ini"]
     world.services.last.say(Begin(), End())
     world.turn()

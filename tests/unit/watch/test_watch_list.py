@@ -45,6 +45,8 @@ class FolderMonitor:
     def watch(self, watch_list: WatchList) -> None:
         watch_list.contents(self._folder)
 
+    mirror = ""
+
     def settle(self, has_units: Callable[[str], bool]) -> None:
         del has_units
 
