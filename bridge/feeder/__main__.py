@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.feeder.loop import Loop
-from bridge.feeder.protocol import Done, Message, Orders, ProtocolError
+from bridge.feeder.protocol import Ask, Done, Message, Orders, ProtocolError
 from bridge.feeder.root_side import RootSide, RootSideGoneError
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ class Feeder(Protocol):
 
     def done(self, number: int) -> None:
         """Take the root side's answer to the Put or Remove that had this id."""
+
+    def ask(self) -> None:
+        """Give the whole answer again, whether it is news or not. Nothing is done where there are no whole answers."""
 
     def close(self) -> None:
         """Let the server go, without waiting. The process ends now."""
@@ -83,6 +86,8 @@ class Process:
             self._start(message)
         elif isinstance(message, Done) and self._feeder is not None:
             self._feeder.done(message.id)
+        elif isinstance(message, Ask) and self._feeder is not None:
+            self._feeder.ask()
         else:
             raise ProtocolError(f"a message of the kind {type(message).__name__} is not expected now")
 

@@ -60,6 +60,9 @@ class AmqpFeeder:
         gc.collect()
         self._link = Link(self._options, self._loop, self, is_consumer=not self._is_once)
 
+    def ask(self) -> None:
+        """Do nothing: messages are no whole answers."""
+
     def done(self, number: int) -> None:
         """Have the broker forget the message; if its connection is gone, it comes again."""
         tag = self._unanswered.take(number)

@@ -78,6 +78,12 @@ class MongodbFeeder:
     def done(self, number: int) -> None:
         """Take no answer: a whole answer of a database needs none."""
 
+    def ask(self) -> None:
+        """Ask for all documents now, or once the server can be reached again, and tell them in any case."""
+        self._teller.forget()
+        if self._client is not None:
+            self._arrange(self._ask, 0)
+
     def close(self) -> None:
         """Disconnect."""
         self._end_stream()

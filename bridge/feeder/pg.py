@@ -104,6 +104,13 @@ class PgFeeder:
     def done(self, number: int) -> None:
         """Take no answer: a whole answer of a database needs none."""
 
+    def ask(self) -> None:
+        """Ask for all rows now, or once connected, and tell them in any case."""
+        self._teller.forget()
+        self._is_due = True
+        if self._session is not None and self._question is None:
+            self._arrange(self._ask_rows, 0)
+
     def close(self) -> None:
         """Disconnect."""
         if self._session is not None:

@@ -82,6 +82,9 @@ class ZmqFeeder:
         self._root.well(always=True)
         self._take()
 
+    def ask(self) -> None:
+        """Do nothing: messages are no whole answers."""
+
     def done(self, number: int) -> None:
         """Take the next messages, as one more may be told."""
         self._unanswered.take(number)

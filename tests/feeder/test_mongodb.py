@@ -139,6 +139,14 @@ def test_nothing_where_there_was_something_is_asked_again(server: Mongo) -> None
         assert time.monotonic() - began > 0.9
 
 
+def test_an_answer_is_told_again_if_the_root_side_asks(server: Mongo) -> None:
+    server.replace({"name": "a.ini", "config": "x"})
+    with Feeder(orders(server, freq=3600)) as feeder:
+        assert feeder.names() == ["a.ini"]
+        feeder.ask()
+        assert feeder.names() == ["a.ini"]
+
+
 def test_once_is_one_answer_and_the_end(server: Mongo) -> None:
     server.replace({"name": "a.ini", "config": "x"})
     with Feeder(orders(server, once=True)) as feeder:

@@ -196,6 +196,18 @@ def test_an_empty_first_answer_is_asked_again_if_the_root_side_has_rows(server: 
     assert time.monotonic() - began > 1
 
 
+def test_an_answer_is_told_again_if_the_root_side_asks(server: Postgres) -> None:
+    server.put("a.ini")
+    with Feeder(orders(server, freq=3600)) as feeder:
+        assert feeder.names() == ["a.ini"]
+        feeder.ask()
+        assert feeder.names() == ["a.ini"]
+        server.sql("DELETE FROM vassals")
+        assert feeder.names(3) == []
+        feeder.ask()
+        assert feeder.names(3) == []
+
+
 def test_once_is_one_answer_and_the_end(server: Postgres) -> None:
     server.put("a.ini")
     with Feeder(orders(server, once=True)) as feeder:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from bridge.feeder.protocol import Begin, Done, End, Entry, Message, Note, Orders, Row, Trouble, decode, encode
+from bridge.feeder.protocol import Ask, Begin, Done, End, Entry, Message, Note, Orders, Row, Trouble, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -116,6 +116,10 @@ class Feeder:
     def done(self, number: int) -> None:
         """Say that a change is on disk."""
         self._end.sendall(encode(Done(id=number)))
+
+    def ask(self) -> None:
+        """Ask for the whole answer again."""
+        self._end.sendall(encode(Ask()))
 
     def wait(self) -> int:
         """Wait until it has ended by itself, and return its exit status."""
