@@ -133,7 +133,6 @@ class Reconciler:
             self._directory.clean()
         last = self._state.begin(planned)
         left, done = self._state.carried(planned), planned
-        self._late.starting = {}
         problems: tuple[Diagnostic, ...] = ()
         if planned.scope.keys != frozenset():
             executor = self._executor(manager, waits_for_late=planned.context.waits_for_late)
@@ -141,8 +140,7 @@ class Reconciler:
                 left = executor.apply(planned.plan, planned.actual.files, planned.unmoved, left)
             self._late.retain(set(map(label_of, left.restart)))
             done = replace(planned, late=frozenset(self._late.due))
-            checked = executor.check(done.unmoved, down=done.meant_down)
-            problems = (*checked, *unkillable(done, self._late.killed))
+            problems = (*executor.check(done.unmoved, down=done.meant_down), *unkillable(done, self._late.killed))
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)
         self._planner.save_templates()

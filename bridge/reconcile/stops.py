@@ -92,6 +92,7 @@ class LateVassals:
 
     def by_key(self, done: PlannedRun, before: Mapping[str, LateVassal]) -> dict[str, LateVassal]:
         """Return the late vassals after a run by key; ``before`` are those that were late before it."""
+        started, self.starting = self.starting, {}
         keys = {late.label: key for key, late in before.items()}
         keys |= {one.label: one.key for one in done.actual.installed.values()}
         now = self.clock()
@@ -99,7 +100,7 @@ class LateVassals:
         of = {label: label for label in again} | {label: late for label, late in self._waiting.items() if late in again}
         starting = {key: late for key, late in before.items() if late.is_start and not done.scope.covers(key)}
         starting |= {
-            keys[label]: LateVassal(label, due, is_start=True) for label, due in self.starting.items() if label in keys
+            keys[label]: LateVassal(label, due, is_start=True) for label, due in started.items() if label in keys
         }
         return starting | {keys[label]: LateVassal(late, again[late]) for label, late in of.items() if label in keys}
 
