@@ -62,9 +62,9 @@ class RootSide:
         message, hint = self.redacted(message), self.redacted(hint)
         self.send(Note(code=code, message=message, hint=hint, name=name, is_warning=is_warning))
 
-    def well(self, *, always: bool = False) -> None:
-        """Tell that the server answers again, if it was in trouble; ``always``: or for the first time."""
-        if self._is_trouble or always:
+    def well(self) -> None:
+        """Tell that the server answers again, if it was in trouble."""
+        if self._is_trouble:
             self.send(Well())
         self._is_trouble = False
 

@@ -247,7 +247,6 @@ def test_a_refused_login_is_told_without_the_password(
     with fed(wrong, tmp_path) as process:
         trouble = process.expect(Trouble)
         assert "user, password and vhost" in trouble.hint
-        assert process.expect(Trouble) == trouble
         assert wrong.password not in process.everything()
 
 
@@ -442,10 +441,13 @@ def test_a_connection_that_has_become_deaf_is_noticed_by_heartbeats(
 
 @pytest.mark.parametrize("garbage", GARBAGE, ids=["http", "ones", "frame", "version"])
 def test_a_port_that_speaks_something_else_is_told(garbage: bytes, options: AmqpOptions, tmp_path: Path) -> None:
+    calls = threading.Semaphore(0)
+
     def serve(server: socket.socket) -> None:
         with suppress(OSError):
             while True:
                 client, _ = server.accept()
+                calls.release()
                 client.sendall(garbage)
                 client.recv(100)
                 client.close()
@@ -455,8 +457,8 @@ def test_a_port_that_speaks_something_else_is_told(garbage: bytes, options: Amqp
         with fed(replace(options, port=server.getsockname()[1]), tmp_path) as process:
             assert process.expect(Trouble).hint
             before = len(os.listdir(f"/proc/{process.pid}/fd"))
-            for _ in range(3):
-                assert process.expect(Trouble).hint
+            for _ in range(4):
+                assert calls.acquire(timeout=WAIT)
             assert len(os.listdir(f"/proc/{process.pid}/fd")) <= before + 2
 
 
@@ -469,7 +471,6 @@ def test_a_mute_port_is_given_up(options: AmqpOptions, tmp_path: Path) -> None:
 def test_a_host_that_is_unknown_is_told(options: AmqpOptions, tmp_path: Path) -> None:
     with fed(replace(options, host="no-such-host.invalid"), tmp_path) as process:
         assert "cannot be looked up" in process.expect(Trouble).message
-        process.expect(Trouble)
 
 
 def test_it_ends_while_a_host_name_is_looked_up(options: AmqpOptions, tmp_path: Path) -> None:
