@@ -11,7 +11,7 @@ from bridge.feeder import amqp_message
 from bridge.feeder.amqp_link import Link
 from bridge.feeder.amqp_options import AmqpOptions, OptionsError, from_values
 from bridge.feeder.loop import Backoff, Loop
-from bridge.feeder.protocol import Note, Orders
+from bridge.feeder.protocol import Note, Orders, Well
 from bridge.feeder.unanswered import Unanswered
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class AmqpFeeder:
     def on_ready(self) -> None:
         """The queue is there."""
         self._backoff.reset()
-        self._root.well(always=True)
+        self._root.send(Well())
         self._ask()
 
     def on_message(self, tag: int, delivery: Delivery) -> None:

@@ -72,9 +72,9 @@ class RootSide:
         """Tell that something is wrong with the entry ``name``, or with the whole monitor if it is empty."""
         self.send(self.redacted_note(Note(code=code, message=message, hint=hint, name=name, is_warning=is_warning)))
 
-    def well(self, *, always: bool = False) -> None:
-        """Tell that the server answers again, if it was in trouble; ``always``: or for the first time."""
-        if self.is_trouble or always:
+    def well(self) -> None:
+        """Tell that the server answers again, if it was in trouble."""
+        if self.is_trouble:
             self.send(Well())
 
     def send(self, message: Message) -> None:

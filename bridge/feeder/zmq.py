@@ -16,7 +16,7 @@ import zmq
 
 from bridge.feeder import zmq_curve, zmq_message
 from bridge.feeder.loop import Backoff, Loop
-from bridge.feeder.protocol import LINE_MAX, Note, Orders
+from bridge.feeder.protocol import LINE_MAX, Note, Orders, Well
 from bridge.feeder.unanswered import Unanswered
 from bridge.feeder.zmq_options import IPC, EndpointError, from_values
 
@@ -79,7 +79,7 @@ class ZmqFeeder:
             self._loop.call_later(self._backoff.next(), self.listen)
             return
         self._backoff.reset()
-        self._root.well(always=True)
+        self._root.send(Well())
         self._take()
 
     def ask(self) -> None:

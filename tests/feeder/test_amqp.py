@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import queue as queue_module
 import shutil
 import socket
 import subprocess
@@ -442,13 +441,13 @@ def test_a_connection_that_has_become_deaf_is_noticed_by_heartbeats(
 
 @pytest.mark.parametrize("garbage", GARBAGE, ids=["http", "ones", "frame", "version"])
 def test_a_port_that_speaks_something_else_is_told(garbage: bytes, options: AmqpOptions, tmp_path: Path) -> None:
-    asked: queue_module.SimpleQueue[None] = queue_module.SimpleQueue()
+    calls = threading.Semaphore(0)
 
     def serve(server: socket.socket) -> None:
         with suppress(OSError):
             while True:
                 client, _ = server.accept()
-                asked.put(None)
+                calls.release()
                 client.sendall(garbage)
                 client.recv(100)
                 client.close()
@@ -459,7 +458,7 @@ def test_a_port_that_speaks_something_else_is_told(garbage: bytes, options: Amqp
             assert process.expect(Trouble).hint
             before = len(os.listdir(f"/proc/{process.pid}/fd"))
             for _ in range(4):
-                asked.get(timeout=WAIT)
+                assert calls.acquire(timeout=WAIT)
             assert len(os.listdir(f"/proc/{process.pid}/fd")) <= before + 2
 
 

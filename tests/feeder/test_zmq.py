@@ -220,19 +220,19 @@ def test_an_endpoint_that_is_wrong_is_told_once(endpoint: str, tmp_path: Path) -
         assert process.wait() == 0
 
 
-def test_an_address_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_an_address_that_this_machine_does_not_have_is_told(tmp_path: Path) -> None:
     with feeder(Orders(scheme="zmq", options={"endpoint": "tcp://192.0.2.1:5252"}), tmp_path) as process:
         trouble = process.expect(Trouble)
         assert trouble.message.startswith("cannot listen on tcp://192.0.2.1:5252: ")
         assert trouble.hint
 
 
-def test_an_endpoint_that_cannot_be_now_is_tried_again(tmp_path: Path) -> None:
-    endpoint = f"ipc://{tmp_path}/no/a"
-    with feeder(Orders(scheme="zmq", options={"endpoint": endpoint}), tmp_path) as process:
-        assert process.expect(Trouble).message.startswith(f"cannot listen on {endpoint}: ")
-        (tmp_path / "no").mkdir()
-        process.expect(Well)
+def test_a_folder_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    with feeder(Orders(scheme="zmq", options={"endpoint": f"ipc://{folder}/s"}), tmp_path) as process:
+        assert "No such file or directory" in process.expect(Trouble).message
+        folder.mkdir()
+        process.until(Well)
 
 
 def test_only_clients_with_a_known_key_may_send(tmp_path: Path) -> None:
