@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bridge.reconcile.run import PlannedRun
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class SyncResult:
     """What one ``sync`` did, or what a dry run would do."""
 

@@ -19,7 +19,7 @@ USUAL_EMPEROR_INIS = ("/etc/uwsgi-emperor/emperor.ini", "/etc/uwsgi.ini", "/etc/
 """Where Debian, Fedora and uWSGI's documentation keep an Emperor's config. Read if nothing else names vassals."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class Invocation:
     """The configuration that one command works with."""
 

@@ -47,7 +47,7 @@ class ActualState:
         return self.states.get(unit, DOWN)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ActualReader:
     """Reads the actual state of all vassals or of some."""
 

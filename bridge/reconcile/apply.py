@@ -35,7 +35,7 @@ BRIEF_PATIENCE = 1.5
 """The same for the daemon: other vassals change meanwhile, and it learns of a failure by the unit's events."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class PlanExecutor:
     """Does what a plan says. It may be killed anywhere: the next plan continues from what it left."""
 

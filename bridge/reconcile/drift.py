@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bridge.systemd.protocol import Manager
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class DriftDetector:
     """Compares the actual state with what the last run left."""
 

@@ -38,7 +38,7 @@ class _Loaded(NamedTuple):
     problems: tuple[Diagnostic, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class DesiredLoader:
     """Loads the desired state of all vassals or of some."""
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bridge.systemd.protocol import Manager
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class OutcomeCheck:
     """Asks the manager what became of the vassals."""
 

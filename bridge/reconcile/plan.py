@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bridge.reconcile.findings import ConflictResult
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class DesiredUnits:
     """The unit files that should exist."""
 

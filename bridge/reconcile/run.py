@@ -66,7 +66,7 @@ class RunOptions:
     """Whether the plan keeps every config that was read. That takes memory, and makes all vassals in scope."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class RunContext:
     """What a plan is made with, beyond the desired and the actual state."""
 
@@ -100,7 +100,7 @@ class RunContext:
     """The fingerprints of the vassals outside the scope, as the cache on disk has them."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class Assessment:
     """The desired state beside the actual state, and the conflicts between them: what ``status`` shows."""
 
@@ -119,7 +119,7 @@ class Assessment:
         return (*self.desired.diagnostics, *self.conflicts.diagnostics)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class PlannedRun(Assessment):
     """A plan, and all that it was made from."""
 

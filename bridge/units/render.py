@@ -72,7 +72,7 @@ class Limits:
 NO_LIMITS = Limits()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class RenderContext:
     """What is the same for all units of one run."""
 

@@ -29,7 +29,7 @@ def _never(_path: str) -> bool:
     return False
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class Surroundings:
     """What a config may ask about the machine and the process that reads it."""
 

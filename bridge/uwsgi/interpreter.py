@@ -36,7 +36,7 @@ class _Entry:
     """Whether it is in the result; the option that names the config itself is not."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Process:
     """The start of one uWSGI process: ``start``, ``add`` the options of its config, ``finish``."""
 

@@ -38,7 +38,7 @@ _SUFFIXES = {"ini": "ini", "xml": "xml", "yaml": "yaml", "yml": "yaml", "js": "j
 _OPTIONS = _SUFFIXES | {"xmlconfig": "xml"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class ProcessView:
     """What the uWSGI process that reads a config was started with."""
 

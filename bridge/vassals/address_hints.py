@@ -40,7 +40,7 @@ class Mistake(NamedTuple):
     """Empty: nobody can know."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MistakeFinder:
     """Finds mistakes in the addresses of one vassal."""
 

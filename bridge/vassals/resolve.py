@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _BACKLOG = re.compile(r"[1-9][0-9]{0,6}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ResolveContext:
     """What is the same for all vassals of one run."""
 
@@ -46,7 +46,7 @@ class ResolveContext:
     """What tenants may decide. None: there are no tenants."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Resolution:
     """A vassal as its config has it, and all that is wrong with it."""
 

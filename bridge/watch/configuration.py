@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bridge.systemd.protocol import Manager
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LoadedConfig:
     """What the daemon works with until its configuration changes."""
 
