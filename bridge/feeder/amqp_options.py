@@ -71,6 +71,8 @@ def parse_url(url: str) -> AmqpOptions:
         port, host = parts.port, parts.hostname
     except ValueError:
         raise OptionsError("its host or port is not understood") from None
+    if port == 0:
+        raise OptionsError("its port is 0")
     if parts.scheme not in {"amqp", "amqps"} or parts.fragment:
         raise OptionsError("it is not of the form amqp://USER:PASSWORD@HOST:PORT/VHOST")
     is_tls = parts.scheme == "amqps"

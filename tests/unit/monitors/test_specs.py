@@ -102,10 +102,11 @@ def test_zmq(endpoint: str, warnings: list[str]) -> None:
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        ("amqp://", {"host": "127.0.0.1", "port": 5672, "is_tls": False, "user": "guest", "password": "guest"}),
+        ("amqp://", {"host": "localhost", "port": 5672, "is_tls": False, "user": "guest", "password": "guest"}),
         ("amqp://mq:1234", {"host": "mq", "port": 1234, "vhost": "/", "exchange": "uwsgi.emperor"}),
         ("amqp://u:p%40@mq/v%2Fh", {"user": "u", "password": "p@", "host": "mq", "vhost": "v/h"}),
         ("amqps://mq", {"port": 5671, "is_tls": True, "queue": "emperor-bridge.web1", "heartbeat": 15}),
+        ("amqps://mq?cacertfile=/etc/ca.pem", {"ca_file": "/etc/ca.pem", "is_tls": True}),
         ("amqp://[::1]:9/x", {"host": "::1", "port": 9, "vhost": "x"}),
         ("amqp://mq?exchange=e&queue=q&durable=false&heartbeat=12",
          {"exchange": "e", "queue": "q", "is_durable": False, "heartbeat": 12}),
@@ -117,7 +118,7 @@ def test_amqp(spec: str, expected: dict[str, object]) -> None:
 
 
 def test_amqp_durability() -> None:
-    assert "is_durable" not in parse("amqp://mq").options
+    assert parse("amqp://mq").options["is_durable"] is True
     assert [one.code for one in parse("amqp://mq?durable=0").warnings] == ["amqp-transient"]
     assert parse("amqp://mq?durable=1").warnings == ()
 
