@@ -28,6 +28,8 @@ TREES = Path(os.environ.get("EMPEROR_BRIDGE_TREES_DIR") or "/var/cache/emperor-b
 MIRROR = os.environ.get("EMPEROR_BRIDGE_MIRROR") or "http://deb.debian.org/debian"
 LISTS = ("test-packages.txt", "tree-packages.txt")
 TESTS = ("hypothesis", "pytest")
+DRIVERS = ("pg", "mongodb", "zmq", "amqp")
+"""The extras of what talks to the monitors' servers."""
 VENV = "/opt/venv"
 """Where a tree has the Python packages that the bridge needs, installed by the tree's own Python."""
 PYTHON = f"{VENV}/bin/python" if SUITE else sys.executable
@@ -79,8 +81,9 @@ def requirements() -> list[str]:
     """Return the Python packages that a tree has: what the bridge needs, and what its unit tests need."""
     with (CHECKOUT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
-    tests = project["optional-dependencies"]["test"]
-    return [*project["dependencies"], *(one for one in tests if one.startswith(TESTS))]
+    extras = project["optional-dependencies"]
+    drivers = [one for extra in DRIVERS for one in extras[extra]]
+    return [*project["dependencies"], *drivers, *(one for one in extras["test"] if one.startswith(TESTS))]
 
 
 def _contents() -> str:
