@@ -11,17 +11,17 @@ MARKED = $(if $(MARK),-m $(MARK))
 # Two processes, each with a machine of its own: most of the time a test waits.
 PARALLEL = --numprocesses=2 --dist=loadfile
 
-.PHONY: demo test unit beside bench soak fuzz packages clean
+.PHONY: demo test unit beside bench soak fuzz packages servers clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
 
 # tests/README.md says what is run where.
 ifeq ($(SUITE),)
-test: packages $(VENV)/ready
+test: packages servers $(VENV)/ready
 	$(RUN) -m pytest tests $(PARALLEL) $(MARKED)
 else
-test: packages $(VENV)/ready
+test: packages servers $(VENV)/ready
 	@sh packaging/install-packages suite-packages.txt
 	SUITE=$(SUITE) $(RUN) -m tests.booted.suite
 	SUITE=$(SUITE) $(RUN) -m pytest tests/booted $(PARALLEL) $(MARKED)
@@ -29,7 +29,7 @@ endif
 
 # What counts in tens and hundreds, ten times as often: hours. Less: make soak SOAK=2. Again: EMPEROR_BRIDGE_SEED=...
 SOAK ?= 10
-soak: packages $(VENV)/ready
+soak: packages servers $(VENV)/ready
 	$(if $(SUITE),@sh packaging/install-packages suite-packages.txt)
 	SUITE=$(SUITE) SOAK=$(SOAK) $(RUN) -m pytest tests/booted tests/feeder -m soak
 
@@ -54,6 +54,9 @@ bench: packages $(VENV)/ready-bench
 
 packages:
 	@sh packaging/install-packages
+
+servers:
+	@sh packaging/install-packages server-packages.txt
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
