@@ -104,7 +104,7 @@ class Reconciler:
         return with_second_look(partial(self._plan, manager, options))
 
     def _plan(self, manager: Manager, options: RunOptions) -> PlannedRun:
-        context, is_usual = self._state.context(options)
+        context, is_usual = self._state.context(options, self.late.values())
         planned = None
         if is_usual and options.scope is not None:
             if not options.scope.is_all and self._state.is_own(context):

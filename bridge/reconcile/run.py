@@ -96,6 +96,8 @@ class RunContext:
     """What the last run left to do, of vassals that had not ended."""
     is_callers_scope: bool = False
     """Whether the caller named the vassals in scope, and no fingerprints were compared."""
+    to_reload: frozenset[str] = frozenset()
+    """Labels of vassals that an earlier run of this process could not reload, for they had only just started."""
     digests: Mapping[str, int] = field(default_factory=dict)
     """The fingerprints of the vassals outside the scope, as the cache on disk has them."""
 

@@ -110,3 +110,17 @@ def test_a_config_that_changes_during_a_start_may_not_have_been_read(
     actual: Any = type("Actual", (), {"installed": {}, "state": lambda _self, unit: states.get(unit, DEAD)})()
     manager: Any = Times()
     assert detector.outdated(make_desired(resolved), actual, manager) == ({"a"} if is_outdated else set())
+
+
+@pytest.mark.parametrize("was_young", [True, False])
+def test_one_that_was_too_young_is_reloaded_whatever_its_config_says(tmp_path: Path, *, was_young: bool) -> None:
+    (tmp_path / "a.ini").touch()
+    resolved = make_resolved("a.ini", "@a", folder=str(tmp_path))
+    context = RunContext(
+        last=LastRun(), stamp=2**62, to_reload=frozenset({resolved.vassal.label}) if was_young else frozenset()
+    )
+    states = {UNIT: UnitState(load="loaded", active="active", sub="running")}
+    actual: Any = type("Actual", (), {"installed": {}, "state": lambda _self, unit: states.get(unit, DEAD)})()
+    manager: Any = type("Nobody", (), {"properties": lambda *_: {}})()
+    found = DriftDetector(context=context, exiled=frozenset()).outdated(make_desired(resolved), actual, manager)
+    assert found == ({"a"} if was_young else set())
