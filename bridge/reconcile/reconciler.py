@@ -139,7 +139,7 @@ class Reconciler:
             if not planned.plan.is_empty:
                 left = executor.apply(planned.plan, planned.actual.files, planned.unmoved, left)
             self._late.retain(set(map(label_of, left.restart)))
-            done = replace(planned, late=frozenset(self._late.due))
+            done = replace(planned, late=frozenset(self._late.due), deferred=frozenset(self._late.starting))
             problems = (*executor.check(done.unmoved, down=done.meant_down), *unkillable(done, self._late.killed))
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)

@@ -131,6 +131,8 @@ class PlannedRun(Assessment):
     scope: Scope = Scope()
     others: Counter[tuple[str, int | None]] = field(default_factory=Counter)
     """How many vassals outside the scope have units, by monitor and tenant."""
+    deferred: frozenset[str] = frozenset()
+    """Labels of vassals that had only just started: the next run reloads them, and tells so."""
     late: frozenset[str] = frozenset()
     """Labels of vassals that have not ended, once the plan is applied: what it says of them is left to another run."""
 
@@ -177,7 +179,7 @@ class PlannedRun(Assessment):
     @property
     def changes(self) -> tuple[Change, ...]:
         """The changes that were made, or would be."""
-        return tuple(change for change in self.plan.changes if label_of(change.unit) not in self.late)
+        return tuple(change for change in self.plan.changes if label_of(change.unit) not in self.late | self.deferred)
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
