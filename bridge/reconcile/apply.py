@@ -56,7 +56,7 @@ class PlanExecutor:
         """Apply a plan for the ``accepted`` vassals; ``known`` are the unit files that existed before.
 
         ``carried`` is what earlier runs have left to do of vassals that this plan leaves out. Returns what is left to
-        do now, for vassals that have not ended.
+        do now, for vassals that have not ended or have only just started.
 
         Raises:
             BridgeError: systemd or the file system refuses; what was done so far stays.
@@ -66,17 +66,19 @@ class PlanExecutor:
         pending = Pending(
             restart=frozenset({*plan.stop, *restarting, *plan.renew, *plan.remove}),
             reread=frozenset({*plan.keep_running, *plan.reread}),
+            reload=frozenset(plan.reload),
         )
         self.lock.begin(pending | carried)
         stopper = Stopper(self.manager, self.progress, self.late)
         stopping = [*plan.stop, *plan.idle]
         late = self._with_waiting(plan, stopper.stop(stopping, down=plan.idle))
         late |= self._carry_out(plan.part(lambda unit: label_of(unit) not in late), known, accepted)
+        young = self._reload(plan.reload)
         if late and self.waits_for_late:
             stubborn = self._with_waiting(plan, stopper.finish([*stopping, *plan.renew], late))
             rest = plan.part(lambda unit: label_of(unit) in late - stubborn)
             late = stubborn | self._carry_out(rest, known, accepted)
-        return pending.part(lambda unit: label_of(unit) in late) | carried
+        return pending.part(lambda unit: label_of(unit) in late)._replace(reload=young) | carried
 
     def _carry_out(self, plan: Plan, known: frozenset[str], accepted: Iterable[ResolvedVassal]) -> frozenset[str]:
         """Do the rest for vassals whose units have stopped; return the labels of those that are late all the same."""
@@ -104,7 +106,6 @@ class PlanExecutor:
         services = [unit for unit in plan.start if unit.endswith(".service") and label_of(unit) not in late]
         patience = SERVICE_PATIENCE if self.waits_for_late else BRIEF_PATIENCE
         self.manager.start(services, timeout=patience, progress=stage(self.progress, "starting vassals"))
-        self._reload(plan.reload)
         return late
 
     def _with_waiting(self, plan: Plan, late: frozenset[str]) -> frozenset[str]:
@@ -113,13 +114,14 @@ class PlanExecutor:
         self.late.have_wait(waiting)
         return late.union(waiting)
 
-    def _reload(self, services: Collection[str]) -> None:
+    def _reload(self, services: Collection[str]) -> frozenset[str]:
+        """Tell services that their config changed; return those that have only just started, for another run."""
         reloads = Reloads(self.manager)
         young = reloads.tell(services)
-        if young and self.waits_for_late:
+        if self.waits_for_late:
             reloads.tell_in_time(young)
-        else:
-            self.late.starting = {label_of(unit): self.late.clock() + left for unit, left in young.items()}
+            return frozenset()
+        return frozenset(young)
 
     def retry(self, services: Iterable[str]) -> None:
         """End the pauses of services that failed: connections that wait for them are served at once.

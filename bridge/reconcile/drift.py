@@ -94,7 +94,7 @@ class DriftDetector:
                 continue
             path = vassal.config.path
             with self.guard.of(vassal):
-                if vassal.label in self.context.to_reload or (replaced and _folder(path) in replaced):
+                if vassal.service in self.context.untold or (replaced and _folder(path) in replaced):
                     found.add(vassal.label)
                     continue
                 with suppress(OSError):

@@ -104,7 +104,7 @@ class Reconciler:
         return with_second_look(partial(self._plan, manager, options))
 
     def _plan(self, manager: Manager, options: RunOptions) -> PlannedRun:
-        context, is_usual = self._state.context(options, self.late.values())
+        context, is_usual = self._state.context(options)
         planned = None
         if is_usual and options.scope is not None:
             if not options.scope.is_all and self._state.is_own(context):
@@ -139,7 +139,7 @@ class Reconciler:
             if not planned.plan.is_empty:
                 left = executor.apply(planned.plan, planned.actual.files, planned.unmoved, left)
             self._late.retain(set(map(label_of, left.restart)))
-            done = replace(planned, late=frozenset(self._late.due), deferred=frozenset(self._late.starting))
+            done = replace(planned, late=frozenset(self._late.due), deferred=frozenset(map(label_of, left.reload)))
             problems = (*executor.check(done.unmoved, down=done.meant_down), *unkillable(done, self._late.killed))
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)

@@ -78,6 +78,8 @@ class RunContext:
     """Units that an interrupted run was about to stop and start again."""
     unread: frozenset[str] = frozenset()
     """Units whose files an interrupted run may have changed without stopping them."""
+    untold: frozenset[str] = frozenset()
+    """Services that an earlier run was to tell that their config changed, and did not."""
     last: LastRun = field(default_factory=LastRun)
     leave_stopped: bool = False
     """Whether units that somebody else stopped stay stopped."""
@@ -96,8 +98,6 @@ class RunContext:
     """What the last run left to do, of vassals that had not ended."""
     is_callers_scope: bool = False
     """Whether the caller named the vassals in scope, and no fingerprints were compared."""
-    to_reload: frozenset[str] = frozenset()
-    """Labels of vassals that an earlier run of this process could not reload, for they had only just started."""
     digests: Mapping[str, int] = field(default_factory=dict)
     """The fingerprints of the vassals outside the scope, as the cache on disk has them."""
 
@@ -132,7 +132,7 @@ class PlannedRun(Assessment):
     others: Counter[tuple[str, int | None]] = field(default_factory=Counter)
     """How many vassals outside the scope have units, by monitor and tenant."""
     deferred: frozenset[str] = frozenset()
-    """Labels of vassals that had only just started: the next run reloads them, and tells so."""
+    """Labels of vassals that have only just started, once the plan is applied: another run reloads them."""
     late: frozenset[str] = frozenset()
     """Labels of vassals that have not ended, once the plan is applied: what it says of them is left to another run."""
 

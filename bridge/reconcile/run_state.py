@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from bridge.config.settings import Settings
     from bridge.diagnostics import Diagnostic
     from bridge.reconcile.run import PlannedRun, RunOptions, Scope
-    from bridge.reconcile.stops import LateVassal
 
 
 class RunState:
@@ -50,11 +49,8 @@ class RunState:
         """Return what the last run left, or nothing if there was none since the boot."""
         return self._last_run.read() or LastRun()
 
-    def context(self, options: RunOptions, late: Iterable[LateVassal] = ()) -> tuple[RunContext, bool]:
-        """Return what a plan is made with, and whether the last run ended well. The lock is held.
-
-        ``late`` are the vassals that this process's last run left to this one.
-        """
+    def context(self, options: RunOptions) -> tuple[RunContext, bool]:
+        """Return what a plan is made with, and whether the last run ended well. The lock is held."""
         noted = self._last_run.read()
         pending = self.lock.pending()
         context = RunContext(
@@ -62,13 +58,13 @@ class RunState:
             began=time.time_ns(),
             interrupted=pending.restart,
             unread=pending.reread,
+            untold=pending.reload,
             last=noted or LastRun(),
             # Without a note of the last run it is unknown what was up at its end.
             leave_stopped=options.leave_stopped and noted is not None,
             unfinished=options.unfinished,
             waits_for_late=options.waits_for_late,
             left=pending if self.lock.stamp() > 0 else NOTHING,
-            to_reload=frozenset(one.label for one in late if one.is_start),
             allow_mass_removal=options.allow_mass_removal,
             # Others that came after this process's last run of all vassals have left a note.
             has_others=self._saw_others or self.lock.is_shared,

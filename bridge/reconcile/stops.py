@@ -31,18 +31,18 @@ MEMORY = 60.0
 """Seconds for which nobody waits again for a vassal that was late."""
 AGAIN = 5.0
 """Seconds after which a run is made again for a vassal that still has not ended."""
+SOON = 1.0
+"""Seconds after which a run is made again for a vassal that had only just started."""
 _STEP = 0.5
 """Seconds after which it is asked again what has ended."""
 
 
 class LateVassal(NamedTuple):
-    """A vassal that has not ended, or not yet started."""
+    """A vassal that has not ended, or has only just started: another run must take it up."""
 
     label: str
     due: float
     """When to run for it again, by ``time.monotonic()``, unless it ends before."""
-    is_start: bool = False
-    """Whether it has only just started, and is to be reloaded once it can be."""
 
 
 class LateVassals:
@@ -54,8 +54,6 @@ class LateVassals:
         self._slow: dict[str, float] = {}
         self._waiting: dict[str, str] = {}
         """The vassals that get the address of a late one, each with its label."""
-        self.starting: dict[str, float] = {}
-        """The vassals that the last run could not reload, by label, and when to look at them again."""
         self.killed: set[str] = set()
         """Labels of vassals that did not even end when they were killed."""
 
@@ -92,17 +90,17 @@ class LateVassals:
 
     def by_key(self, done: PlannedRun, before: Mapping[str, LateVassal]) -> dict[str, LateVassal]:
         """Return the late vassals after a run by key; ``before`` are those that were late before it."""
-        started, self.starting = self.starting, {}
         keys = {late.label: key for key, late in before.items()}
         keys |= {one.label: one.key for one in done.actual.installed.values()}
         now = self.clock()
         again = {label: due if due > now else now + AGAIN for label, due in self._due.items()}
         of = {label: label for label in again} | {label: late for label, late in self._waiting.items() if late in again}
-        starting = {key: late for key, late in before.items() if late.is_start and not done.scope.covers(key)}
-        starting |= {
-            keys[label]: LateVassal(label, due, is_start=True) for label, due in started.items() if label in keys
-        }
-        return starting | {keys[label]: LateVassal(late, again[late]) for label, late in of.items() if label in keys}
+        found = {keys[label]: LateVassal(late, again[late]) for label, late in of.items() if label in keys}
+        for key, label in ((keys[label], label) for label in done.deferred if label in keys):
+            # Runs for others must not put it off for ever.
+            due = before[key].due if key in before else 0.0
+            found.setdefault(key, LateVassal(label, due if due > now else now + SOON))
+        return found
 
     def overdue(self) -> set[str]:
         """Return the labels of those that are to be killed now."""

@@ -22,7 +22,7 @@ _DONE = b"done"
 _POLL_INTERVAL = 0.1
 """Seconds between two attempts to take the lock, of somebody who must tell that he lives."""
 _LEFT = "left"
-"""In the note of a run that ended well, and left vassals that would not stop to the next run."""
+"""In the note of a run that ended well, and left vassals to the next run that would not stop, or had just started."""
 
 
 class Pending(NamedTuple):
@@ -32,13 +32,19 @@ class Pending(NamedTuple):
     """Units to be stopped and started again."""
     reread: frozenset[str] = frozenset()
     """Units whose files are rewritten while they run on."""
+    reload: frozenset[str] = frozenset()
+    """Services to be told that their config changed."""
 
     def __or__(self, other: Pending) -> Pending:
-        return Pending(self.restart | other.restart, self.reread | other.reread)
+        return Pending(*(one | more for one, more in zip(self, other, strict=True)))
 
     def part(self, is_in: Callable[[str], bool]) -> Pending:
         """Return only those of the units."""
-        return Pending(frozenset(filter(is_in, self.restart)), frozenset(filter(is_in, self.reread)))
+        return Pending(*(frozenset(filter(is_in, units)) for units in self))
+
+    def note(self) -> dict[str, object]:
+        """Return it as JSON can hold it."""
+        return {what: sorted(units) for what, units in self._asdict().items()}
 
 
 NOTHING = Pending()
@@ -136,11 +142,11 @@ class Lock:
             return Pending()
         # Version 0.1.0 wrote a list.
         noted = noted if isinstance(noted, dict) else {"restart": noted}
-        return Pending(*(frozenset(map(str, noted.get(key) or ())) for key in ("restart", "reread")))
+        return Pending(*(frozenset(map(str, noted.get(what) or ())) for what in Pending._fields))
 
     def begin(self, pending: Pending) -> None:
         """Note what is about to be changed."""
-        raw = json.dumps({"restart": sorted(pending.restart), "reread": sorted(pending.reread)}).encode()
+        raw = json.dumps(pending.note()).encode()
         # Blanks cover a longer note of an interrupted run: killed before the cut, this one can be read all the same.
         os.pwrite(self._note, raw.ljust(os.fstat(self._note).st_size), 0)
         os.ftruncate(self._note, len(raw))
@@ -149,7 +155,7 @@ class Lock:
         """Note that a run that began at ``began`` (nanoseconds since the epoch) did all of it but what is ``left``."""
         raw = _DONE
         if left != NOTHING:
-            raw = json.dumps({"restart": sorted(left.restart), "reread": sorted(left.reread), _LEFT: True}).encode()
+            raw = json.dumps({**left.note(), _LEFT: True}).encode()
         os.pwrite(self._note, raw.ljust(os.fstat(self._note).st_size), 0)
         os.ftruncate(self._note, len(raw))
         os.utime(self._note, ns=(began, began))

@@ -186,7 +186,7 @@ class World:
     @property
     def drift(self) -> Drift:
         return Drift(
-            outdated=self.outdated,
+            outdated=self.outdated | set(map(label_of, self.pending.reload)),
             sockets_lost=self.lost,
             exiled=self.exiled,
             stopped_by_admin=self.stopped_by_admin,

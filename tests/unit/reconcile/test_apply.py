@@ -10,6 +10,7 @@ from bridge.diagnostics import BridgeError
 from bridge.model.unit import UnitState
 from bridge.model.unit_names import TARGET
 from bridge.reconcile.apply import SHARE
+from bridge.reconcile.reloads import Reloads
 from bridge.state.lock import Pending
 from bridge.systemd.object_paths import object_path
 from tests.unit.build import (
@@ -131,6 +132,22 @@ def test_a_config_that_changed_is_one_reload_of_the_service() -> None:
     world.connect("vassal-a.service")
     world.outdated = frozenset({"a"})
     assert calls(world, ON_DEMAND, OTHER) == ["reload vassal-a.service"]
+
+
+def test_a_reload_that_is_put_off_is_noted_and_done_by_whichever_run_comes_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = synced(ON_DEMAND, OTHER)
+    world.waits_for_late = False
+    world.connect("vassal-a.service")
+    world.outdated = frozenset({"a"})
+    with monkeypatch.context() as patched:
+        patched.setattr(Reloads, "tell", lambda _self, services: dict.fromkeys(services, 0.5))
+        assert calls(world, ON_DEMAND, OTHER) == []
+    assert world.pending == Pending(reload=frozenset({"vassal-a.service"}))
+    world.outdated = frozenset()
+    assert calls(world, ON_DEMAND, OTHER) == ["reload vassal-a.service"]
+    assert world.pending == Pending()
 
 
 def test_what_an_interrupted_run_wrote_is_read() -> None:

@@ -116,9 +116,7 @@ def test_a_config_that_changes_during_a_start_may_not_have_been_read(
 def test_one_that_was_too_young_is_reloaded_whatever_its_config_says(tmp_path: Path, *, was_young: bool) -> None:
     (tmp_path / "a.ini").touch()
     resolved = make_resolved("a.ini", "@a", folder=str(tmp_path))
-    context = RunContext(
-        last=LastRun(), stamp=2**62, to_reload=frozenset({resolved.vassal.label}) if was_young else frozenset()
-    )
+    context = RunContext(last=LastRun(), stamp=2**62, untold=frozenset({UNIT} if was_young else ()))
     states = {UNIT: UnitState(load="loaded", active="active", sub="running")}
     actual: Any = type("Actual", (), {"installed": {}, "state": lambda _self, unit: states.get(unit, DEAD)})()
     manager: Any = type("Nobody", (), {"properties": lambda *_: {}})()

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.model.unit_names import pause_of
-from bridge.reconcile.run import Scope
-from bridge.reconcile.stops import AGAIN, GRACE, MEMORY, PATIENCE, LateVassal, LateVassals, Stopper, unkillable
+from bridge.reconcile.stops import AGAIN, GRACE, MEMORY, PATIENCE, SOON, LateVassal, LateVassals, Stopper, unkillable
 from bridge.state.lock import NOTHING, Pending
 from tests.unit.build import (
     LISTENING,
@@ -98,18 +97,16 @@ def test_one_that_waits_for_a_late_one_is_run_for_with_it() -> None:
     late.add({"bad"}, 7.0)
     late.have_wait({"victim": "bad"})
     installed = {label: SimpleNamespace(label=label, key=f"dir:{label}") for label in ("bad", "victim", "other")}
-    done: Any = SimpleNamespace(actual=SimpleNamespace(installed=installed), scope=Scope.of(frozenset({"dir:bad"})))
+    done: Any = SimpleNamespace(actual=SimpleNamespace(installed=installed), deferred=frozenset())
     assert late.by_key(done, {}) == {"dir:bad": LateVassal("bad", 7.0), "dir:victim": LateVassal("bad", 7.0)}
     late.drop({"bad"})
     assert late.by_key(done, {}) == {}
-    # So is one that has only just started; those that the run was not for stay.
-    late.starting = {"victim": 6.0}
-    starts = {"dir:victim": LateVassal("victim", 6.0, is_start=True)}
+    # So is one that has only just started. A run for others does not put it off.
+    done.deferred = frozenset({"victim"})
+    starts = {"dir:victim": LateVassal("victim", 5.0 + SOON)}
     assert late.by_key(done, {}) == starts
-    late.starting = {}
-    assert late.by_key(done, starts) == starts
-    whole: Any = SimpleNamespace(actual=done.actual, scope=Scope.all())
-    assert late.by_key(whole, starts) == {}
+    assert late.by_key(done, {"dir:victim": LateVassal("victim", 5.5)}) == {"dir:victim": LateVassal("victim", 5.5)}
+    assert late.by_key(done, {"dir:victim": LateVassal("victim", 5.0)}) == starts
 
 
 @pytest.mark.parametrize(
@@ -245,7 +242,7 @@ def test_late_vassals_are_known_by_their_keys() -> None:
     late = LateVassals(lambda: 100.0)
     late.add(["bad", "nobody"], 105.0)
     late.add(["bad"], 200.0)
-    done = type("Done", (), {"actual": world.observe(), "late": frozenset({"bad"})})()
+    done = type("Done", (), {"actual": world.observe(), "late": frozenset({"bad"}), "deferred": frozenset()})()
     assert late.by_key(done, {}) == {OLD.vassal.key: LateVassal("bad", 105.0)}
     late.resist(["bad"])
     assert late.by_key(done, {})[OLD.vassal.key].due == 100.0 + MEMORY

@@ -238,7 +238,7 @@ def test_whether_a_run_has_taken_the_lock(tmp_path: Path) -> None:
 
 def test_what_a_run_leaves_is_noted_with_its_stamp(tmp_path: Path) -> None:
     lock = open_lock(f"{tmp_path}/lock")
-    left = Pending(restart=frozenset({"vassal-a.service"}), reread=frozenset({"vassal-a.socket"}))
+    left = Pending(frozenset({"vassal-a.service"}), frozenset({"vassal-a.socket"}), frozenset({"vassal-b.service"}))
     with lock.hold(never):
         lock.begin(restarting("vassal-a.service", "vassal-with-a-long-name.service"))
         lock.finish(12345, left)
