@@ -53,13 +53,16 @@ def run_sync(invocation: Invocation, *, dry_run: bool, allow_mass_removal: bool)
                 with reconciler.hold(print_waiting):
                     planned = reconciler.plan(manager, options)
                     planned, problems = reconciler.apply(manager, planned)
-                    found = tuple(dict.fromkeys((*planned.diagnostics, *told)))
-                    shown.write((*invocation.brief_notices, *found, *problems))
-    # A run of some vassals, or of none, does not ask the monitors.
-    diagnostics = (*dict.fromkeys((*planned.diagnostics, *told)), *problems)
+                    shown.write((*invocation.brief_notices, *_merged(planned, told), *problems))
+    diagnostics = (*_merged(planned, told), *problems)
     brief = (*invocation.brief_notices, *diagnostics)
     new = shown.new(brief)
     return SyncResult(planned=planned, diagnostics=diagnostics, new=new, repeated=len(brief) - len(new), places=places)
+
+
+def _merged(planned: PlannedRun, told: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
+    """Return the problems of a plan and those of the monitors: a plan of some vassals, or of none, lacks the latter."""
+    return tuple(dict.fromkeys((*planned.diagnostics, *told)))
 
 
 @contextmanager

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from bridge.feeder.protocol import LINE_MAX, NAME_MAX, Note, Put, Remove, Row, encode
+from bridge.feeder.protocol import ID_MAX, LINE_MAX, NAME_MAX, Note, Put, Remove, Row, encode
 
-ID_MAX = 2**32 - 2
-"""The greatest uid or gid; the kernel has the next one for "no user"."""
 PATH_MAX = 4095
 """Bytes of a path (PATH_MAX in limits.h, less the NUL)."""
 

@@ -21,9 +21,6 @@ from bridge.feeder.mongodb_rows import FIELDS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-DEFAULT_URI = "mongodb://127.0.0.1:27017"
-DEFAULT_DATABASE, DEFAULT_COLLECTION = "uwsgi", "emperor.vassals"
-"""What the Emperor asks if its specification is empty (plugins/emperor_mongodb in uWSGI 2.0.21)."""
 CONNECT_WITHIN = 5.0
 """Seconds until a server is found, where the URI says nothing else."""
 AWAIT = 50.0
@@ -64,7 +61,7 @@ class Client:
         Raises:
             ServerError: the URI cannot be read, or its servers are not in the DNS.
         """
-        uri = str(options.get("uri") or DEFAULT_URI)
+        uri = str(options["uri"])
         given: dict[str, Any] = {"username": options.get("user"), "password": options.get("password")}
         given = {key: value for key, value in given.items() if value}
         limits = {
@@ -77,18 +74,14 @@ class Client:
         given["socketTimeoutMS"] = int(answer_within * 1000)
         try:
             self._client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(uri, **given)
-            self.collection = self._client.get_database(
-                str(options.get("database") or "") or self._database_of_uri(), codec_options=_codec()
-            ).get_collection(str(options.get("collection") or DEFAULT_COLLECTION))
+            database = self._client.get_database(str(options["database"]), codec_options=_codec())
+            self.collection = database.get_collection(str(options["collection"]))
         except (PyMongoError, ValueError, TypeError) as error:
             # It is not quoted: a part of it may be a password.
             raise ServerError(
                 f"the connection URI cannot be used ({type(error).__name__})",
                 "it is mongodb://user:password@host:27017/database; special characters are written as %XX",
             ) from error
-
-    def _database_of_uri(self) -> str:
-        return self._client.get_default_database(DEFAULT_DATABASE).name
 
     def documents(self, wanted: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield all documents that a filter wants, with the fields of a vassal.

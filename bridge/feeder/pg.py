@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bridge.feeder.answer import Outcome, Teller, UnusableError
 from bridge.feeder.loop import Backoff
 from bridge.feeder.pace import DOUBT, pause_in_burst
-from bridge.feeder.pg_questions import DEFAULT_QUERY, LISTEN, Listening, Rows
+from bridge.feeder.pg_questions import LISTEN, Listening, Rows
 from bridge.feeder.pg_session import ConninfoError, ServerError, Session, conninfo_of, set_environment
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class PgFeeder:
 
     def __init__(self, orders: Orders, loop: Loop, root: RootSide) -> None:
         """Use the query and the pace of these orders."""
-        self._query = str(orders.options.get("query") or DEFAULT_QUERY)
+        self._query = str(orders.options["query"])
         self._freq = orders.freq
         self._is_once = orders.once
         self._patience = Patience.of(orders.options)

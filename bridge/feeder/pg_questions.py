@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from bridge.feeder.answer import Answer, Teller
 
-DEFAULT_QUERY = "SELECT name,config,EXTRACT(epoch FROM ts) FROM vassals"
-"""What the Emperor asks if its specification has no query (plugins/emperor_pg in uWSGI 2.0.21)."""
 
 # A pooler such as pgbouncer lends a connection for each transaction: then LISTEN succeeds, and nothing is ever told.
 # It is known by the server process, which is another than the one that the pooler made up for the client.

@@ -13,6 +13,8 @@ LINE_MAX = 16 * 1024 * 1024
 """Bytes of one line, the longest config included."""
 NAME_MAX = 255
 """Characters of a vassal's name."""
+ID_MAX = 2**32 - 2
+"""The highest uid and gid; the one above means "no change" to chown(2)."""
 
 
 class ProtocolError(Exception):

@@ -6,10 +6,10 @@ import math
 import re
 from datetime import UTC, date, datetime, time
 
+from bridge.feeder.protocol import ID_MAX
+
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
-ID_MAX = 2**32 - 2
-"""The highest uid and gid; the one above means "no change" to chown(2)."""
 
 
 def seconds_of(text: str | None) -> float | None:

@@ -85,11 +85,10 @@ def unheard(addresses: Iterable[Address]) -> set[Address]:
     return silent
 
 
-def listening(*, has_tcp: bool = True) -> Iterator[Address]:
-    """Yield the address of every listening socket of this network namespace (sock_diag(7)), or of every unix socket."""
+def listening() -> Iterator[Address]:
+    """Yield the address of every listening socket of this network namespace (sock_diag(7))."""
     yield from map(_unix_address, listeners())
-    if has_tcp:
-        yield from _shown_tcp() or ()
+    yield from _shown_tcp() or ()
 
 
 def _unix_address(listener: Listener) -> Address:

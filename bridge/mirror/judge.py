@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import printable
-from bridge.feeder.protocol import Note
+from bridge.feeder.protocol import ID_MAX, Note
 from bridge.model.vassal import option_for
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ SOCKET_MAX = 256
 """Characters of an address: systemd takes none that is longer than a path of 108 bytes."""
 EMPERORS_TEXT_MAX = 65_535
 """Bytes of a text that the Emperor hands over whole: it writes the length into 16 bits."""
-_ID_MAX = 0xFFFFFFFE
-"""The highest number of a user or group; the one above means none (chown(2))."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SHOWN = 80
 """Characters of a name that a note shows."""
@@ -122,7 +120,7 @@ def _find_errors(row: Row, rules: RowRules) -> Iterator[Note]:
             "give it the number of a user and of a group, and none of root's",
         )
     for key, number in _ids(row):
-        if rules.is_tyrant and number is not None and not 0 <= number <= _ID_MAX:
+        if rules.is_tyrant and number is not None and not 0 <= number <= ID_MAX:
             yield _error(row, "row-owner", f"its {key} {number} is no user's or group's number", "correct it")
     yield from _find_text_errors(row)
 

@@ -101,14 +101,20 @@ class MirrorFolder:
                 if row is not None and self.note(row.name, has_text=row.has_text) == f"{folder}/{name}":
                     yield row
 
+    def read_paths(self) -> list[MirroredRow]:
+        """Return the rows without a text; none if the folder cannot be read."""
+        with suppress(OSError):
+            rows = (self._read(f"{self.paths}/{name}") for name in sorted(os.listdir(self.paths)))
+            return [row for row in rows if row is not None]
+        return []
+
     def names(self) -> list[str]:
         """Return the names of all rows.
 
         Raises:
             OSError: the folder is not there, or cannot be read.
         """
-        paths = (self._read(f"{self.paths}/{name}") for name in os.listdir(self.paths))
-        return [*os.listdir(self.rows), *(row.name for row in paths if row is not None)]
+        return [*os.listdir(self.rows), *(row.name for row in self.read_paths())]
 
     def _read(self, path: str) -> MirroredRow | None:
         with suppress(OSError, ValueError):

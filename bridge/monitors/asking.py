@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import Diagnostic, Severity
 from bridge.feeder.protocol import ProtocolError
 from bridge.mirror.session import Session
-from bridge.monitors.feeding import FeedError, start_feeder
+from bridge.monitors.feeding import FeedError, garbled, start_feeder
 from bridge.monitors.mirrored import MirroredMonitor
-from bridge.systemd.transient import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,8 +42,6 @@ class _Asked:
             self.channel = start_feeder(self._monitor, self._services, is_users=self._is_users, seconds=DEADLINE + 5)
         except FeedError as error:
             self._session.trouble(str(error), error.hint)
-        except StartError as error:
-            self._session.trouble(str(error), "try again")
 
     def hear(self) -> None:
         """Hear what it says; it is done once it has answered, or has ended."""
@@ -54,7 +51,7 @@ class _Asked:
             replies = [reply for message in self.channel.read() for reply in self._session.take(message)]
             self.channel.send([*replies, *self._session.flush()])
         except ProtocolError:
-            self._session.trouble("its process says what is no message", f"see journalctl -u {self._monitor.plan.unit}")
+            self._session.trouble(*garbled(self._monitor.plan))
             self.stop()
             return
         if self._session.answers or self._session.is_stuck or self._session.must_ask:
@@ -84,7 +81,7 @@ class _Asked:
             # It ended after an answer without rows, which is asked for twice.
             self._session.break_off()
             self.start()
-        elif self._monitor.spec.scheme in {"pg", "mongodb"} and self._session.state.since is None:
+        elif self._monitor.spec.is_answer_whole and self._session.state.since is None:
             self._session.trouble("its process has ended", f"see journalctl -u {self._monitor.plan.unit}")
 
 

@@ -11,17 +11,21 @@ from bridge.feeder.protocol import Orders
 from bridge.host.files import read_regular, read_text
 from bridge.mirror.channel import Channel
 from bridge.mirror.unit import FeederUnit, own_service, properties
+from bridge.systemd.transient import StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bridge.mirror.unit import Property
     from bridge.monitors.mirrored import FeederPlan, MirroredMonitor
 
-_ASKED = frozenset({"pg", "mongodb"})
-"""The schemes of those who answer with all of their rows."""
 SECRET_MAX = 4096
 """Bytes of a password file."""
+
+
+def garbled(plan: FeederPlan) -> tuple[str, str]:
+    """Return what is told of a feeder that sends what is not one of its messages, and what to do about it."""
+    return "its process sends what is not one of its messages", f"see journalctl -u {plan.unit}"
 
 
 class FeedError(Exception):
@@ -38,6 +42,9 @@ class Services(Protocol):
     def start(self, unit: str, properties: Sequence[Property]) -> None:
         """Start one. Raises :class:`bridge.systemd.transient.StartError`."""
 
+    def while_waiting(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called at least once a second while this process waits for the service manager."""
+
 
 def orders_of(plan: FeederPlan, *, once: bool, has_rows: bool) -> Orders:
     """Return what a feeder is told, secrets included; ``has_rows``: whether the mirror has some.
@@ -47,7 +54,7 @@ def orders_of(plan: FeederPlan, *, once: bool, has_rows: bool) -> Orders:
     """
     table = plan.table
     options = dict(plan.spec.options)
-    if plan.spec.scheme in _ASKED:
+    if plan.spec.is_answer_whole:
         options["known"] = has_rows
     if path := _secret_path(plan):
         try:
@@ -70,8 +77,7 @@ def start_feeder(monitor: MirroredMonitor, services: Services, *, is_users: bool
     """Start a feeder; return the root side's end of its socket. With ``seconds``, it answers once, within this time.
 
     Raises:
-        FeedError: its secret cannot be read, or a socket cannot be made.
-        StartError: systemd refuses.
+        FeedError: its secret cannot be read, a socket cannot be made, or systemd refuses.
     """
     plan, has_rows = monitor.plan, bool(monitor.writer.known)
     orders = orders_of(plan, once=bool(seconds), has_rows=has_rows)
@@ -94,6 +100,9 @@ def start_feeder(monitor: MirroredMonitor, services: Services, *, is_users: bool
             is_users=is_users,
         )
         services.start(plan.unit, properties(unit, other))
+    except StartError as error:
+        channel.close()
+        raise FeedError(str(error), "it is tried again; see systemd's journal") from error
     except BaseException:
         channel.close()
         raise

@@ -7,6 +7,7 @@ waits for a server.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, ClassVar
@@ -98,7 +99,7 @@ class MirroredMonitor:
         self._obstacle = ""
         """Why this process cannot write the mirror."""
         self._paths: dict[str, str] = {}
-        """The names of rows without a text, by the paths of their configs and of their notes."""
+        """The names of the rows without a text that are watched, by the paths of their configs and of their notes."""
 
     @staticmethod
     def parse(text: str, *, hostname: str) -> MonitorSpec:
@@ -129,7 +130,7 @@ class MirroredMonitor:
         names = None if only is None else {key.removeprefix(prefix) for key in only if key.startswith(prefix)}
         vassals: list[Vassal] = []
         place = Place(self.id, self.folder)
-        problems = self.problems(names)
+        problems = self._problems(state, names)
         rejected: set[str] = set()
         for row in self._rows(names):
             try:
@@ -149,7 +150,10 @@ class MirroredMonitor:
 
     def problems(self, names: Collection[str] | None) -> list[Diagnostic]:
         """Return what is wrong with the monitor, and with the rows that have these names, or with any row."""
-        state, place = self.state(), Place(self.id, self.folder)
+        return self._problems(self.state(), names)
+
+    def _problems(self, state: MirrorState, names: Collection[str] | None) -> list[Diagnostic]:
+        place = Place(self.id, self.folder)
         found = [*about_state(place, state, self.plan.unit), *about_rows(place, state, names)]
         if self._obstacle:
             message = f"what it says cannot be kept in {self.folder.path}: {self._obstacle}"
@@ -180,11 +184,12 @@ class MirroredMonitor:
         """Watch the mirror, and the configs that are not in it, with their rule files."""
         for folder in (self.folder.configs, self.folder.rows, self.folder.paths):
             watch_list.files(folder)
-        for row in self._rows(None):
-            if not row.has_text:
-                config = self._config_of(row)
-                for path in filter(None, (config, rule_file(self._settings, config))):
-                    watch_list.file(path)
+        self._paths = {}
+        for row in self.folder.read_paths():
+            config = self._config_of(row)
+            self._paths |= {self.folder.note(row.name, has_text=False): row.name, config: row.name}
+            for path in filter(None, (config, rule_file(self._settings, config))):
+                watch_list.file(path)
 
     def settle(self, has_units: Callable[[str], bool]) -> None:
         """Remove the texts of rows that are gone, but those of vassals that still have units."""
@@ -202,16 +207,9 @@ class MirroredMonitor:
             found = (self.folder.read(name) for name in sorted(names))
             yield from (row for row in found if row is not None)
             return
-        self._paths = {}
-        try:
-            for row in self.folder.read_all():
-                yield row
-                if not row.has_text:
-                    note = self.folder.note(row.name, has_text=False)
-                    self._paths |= {note: row.name, self._config_of(row): row.name}
-        except OSError:
-            # It was never written.
-            return
+        # It may never have been written.
+        with suppress(OSError):
+            yield from self.folder.read_all()
 
     def _config_of(self, row: MirroredRow) -> str:
         if row.has_text:

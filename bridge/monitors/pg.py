@@ -11,7 +11,6 @@ from bridge.monitors.spec import MonitorSpec, SpecError, SpecWarning, shown, wit
 
 DEFAULT_QUERY = "SELECT name,config,EXTRACT(epoch FROM ts) FROM vassals"
 """What the Emperor asks if the spec has no query (plugins/emperor_pg/emperor_pg.c)."""
-CHANNEL = "emperor_vassals"
 _URLS = ("postgresql://", "postgres://")
 _SECRETS = frozenset({"password", "sslpassword", "oauth_client_secret"})
 _WORD = re.compile(r"\s*([A-Za-z_]+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)", re.DOTALL)

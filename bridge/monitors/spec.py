@@ -48,6 +48,11 @@ class MonitorSpec:
     needs_daemon: bool = False
     """Whether it can only be told of vassals while it listens, and never asks: nothing is known without the daemon."""
 
+    @property
+    def is_answer_whole(self) -> bool:
+        """Whether the server answers with all that it has. A broker tells only of changes."""
+        return self.scheme in {"pg", "mongodb"}
+
 
 def shown(text: str) -> str:
     """Return a query or a filter fit for an id: on one line, and a digest in place of a long rest."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from bridge.feeder.zmq_options import EndpointError, from_values
 from bridge.monitors.mirrored import MirroredMonitor
 from bridge.monitors.spec import MonitorSpec, SpecError, SpecWarning, shown
 
@@ -30,8 +31,10 @@ def parse_zmq(text: str) -> MonitorSpec:
     Raises:
         SpecError: it is none that another process could reach.
     """
-    if not text.startswith(("tcp://", "ipc://")) or not text[6:]:
-        raise SpecError("it names no endpoint", "write zmq://tcp://127.0.0.1:PORT or zmq://ipc:///run/NAME")
+    try:
+        from_values({"endpoint": text})
+    except EndpointError as error:
+        raise SpecError(str(error), "write zmq://ipc:///run/NAME or zmq://tcp://127.0.0.1:PORT") from None
     if text.startswith("ipc://") and not text.startswith(("ipc:///", "ipc://@")):
         raise SpecError("the path of its endpoint is relative", "write zmq://ipc:///run/NAME")
     warnings = []

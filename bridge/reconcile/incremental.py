@@ -86,8 +86,7 @@ class ChangeDetector:
         if TARGET not in states or states[TARGET].active != "active":
             return None
         found = {key for unit, key in always.items() if unit not in states or states[unit].is_down}
-        has_tcp = any(key.startswith(":") for record in clean.values() for key in record.collision_keys)
-        heard = {collision_key(address) for address in listening(has_tcp=has_tcp)}
+        heard = {collision_key(address) for address in listening()}
         return found | {
             key
             for key, record in clean.items()

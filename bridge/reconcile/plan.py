@@ -55,8 +55,9 @@ def make_plan(
         if one.label not in spared:
             draft.remove_vassal(one)
     for label in sorted(conflicts.kept & actual.installed.keys()):
-        if not has_lost_address(actual.installed[label], conflicts):
-            draft.resume(actual.installed[label])
+        one = actual.installed[label]
+        if draft.was_stopped(one) and not has_lost_address(one, conflicts):
+            draft.resume(one)
     draft.drop_dead_links()
     if units.common is not None:
         draft.converge_common(units.common, units.boot_link)
@@ -191,12 +192,15 @@ class _Draft:
         self.unlink += [path for unit in installed.units if (path := link_path(unit)) in self.actual.links]
         self._add_change(installed, Verb.REMOVED, f"was at {installed.address}" if installed.address else "")
 
-    def resume(self, installed: InstalledVassal) -> None:
-        """Plan to start again what an interrupted run stopped of a vassal that is rejected now."""
+    def was_stopped(self, installed: InstalledVassal) -> bool:
+        """Tell whether an interrupted run has stopped a vassal."""
         primary = installed.primary_unit
-        if primary in self.drift.interrupted and self.actual.state(primary).is_down:
-            self.start.append(primary)
-            self._add_change(installed, Verb.STARTED, "as it was; its new config is refused")
+        return primary in self.drift.interrupted and self.actual.state(primary).is_down
+
+    def resume(self, installed: InstalledVassal) -> None:
+        """Plan to start a vassal again that is rejected now."""
+        self.start.append(installed.primary_unit)
+        self._add_change(installed, Verb.STARTED, "as it was; its new config is refused")
 
     def drop_dead_links(self) -> None:
         """Plan to remove links of the bridge's own making that lead nowhere, as a killed run can leave them."""

@@ -39,7 +39,7 @@ class CallError(Exception):
 
 
 class Bus:
-    """A connection to one service on the system's bus or the user's. Calls block; :meth:`next_signal` has signals."""
+    """A connection to one service on a bus. Calls block; signals that come meanwhile wait for :meth:`next_signal`."""
 
     def __init__(
         self,

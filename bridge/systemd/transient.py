@@ -24,10 +24,13 @@ class StartError(Exception):
 class TransientServices:
     """The system's service manager or the user's, asked to start services."""
 
-    def __init__(self, *, user: bool, while_waiting: Callable[[], None] = lambda: None) -> None:
-        """``while_waiting`` is called at least once a second while the manager does not answer."""
+    def __init__(self, *, user: bool) -> None:
         self._user = user
-        self._while_waiting = while_waiting
+        self._while_waiting: Callable[[], None] = lambda: None
+
+    def while_waiting(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called at least once a second while this process waits for the manager."""
+        self._while_waiting = call
 
     def start(self, unit: str, properties: Sequence[tuple[str, tuple[str, object]]]) -> None:
         """Start a service and wait until the manager has accepted that, not until it runs.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
 import time
 from contextlib import suppress
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bridge.diagnostics import BridgeError, Diagnostic, errors
 from bridge.reconcile.run import RunOptions, Scope
 from bridge.vassals.guard import internal_problem, is_unexpected
-from bridge.watch.affected import keys_at, known_scope, scope_of
+from bridge.watch.bursts import is_over, scope_of_burst
 from bridge.watch.configuration import Configuration
 from bridge.watch.inotify import FileWatch
 from bridge.watch.late import LateRuns
@@ -23,7 +22,7 @@ from bridge.watch.timing import Backoff, Debounce, WholeRuns
 from bridge.watch.watch_list import WatchedPaths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from bridge.model.unit import UnitChange, UnitState
     from bridge.reconcile.run import PlannedRun
@@ -76,6 +75,7 @@ class Daemon:
         self._signals = SignalSource(stop=self.stop, reload=self._request_reload)
         self._feeders = feeders
         feeders.changed = partial(self.touch, None)
+        feeders.while_waiting(self._service.alive)
         self._sources: list[EventSource] = [
             self._signals,
             feeders,
@@ -115,12 +115,14 @@ class Daemon:
         # Changes that came with the answers to these calls have been read: they do not make the descriptor readable.
         self._units.read()
         _give_memory_back()
+        # The command line has turned it off, and a daemon lives for long.
+        gc.enable()
         while not self._is_stopping:
             self._service.alive()
             wait(self._sources, self._next_time())
             self._notifier.flush()
             is_retry = self._backoff.take()
-            if is_retry or (self._debounce.is_due() and not self._awaits_return()):
+            if is_retry or is_over(self._debounce, self._configuration.current, self._manager):
                 self._work(is_retry=is_retry)
             if self._whole_runs.take():
                 self._try(Scope.all())
@@ -143,14 +145,7 @@ class Daemon:
             self._reload()
             is_retry = True
         loaded, admit = self._configuration.current, self._whole_runs.admit
-        self._try(Scope.all() if is_retry else _scope_of_burst(loaded, known, paths, admit))
-
-    def _awaits_return(self) -> bool:
-        known, loaded = self._debounce.known, self._configuration.current
-        if self._debounce.awaits_return or not _runs_without_a_file(known, loaded, self._manager):
-            return False
-        self._debounce.await_return()
-        return True
+        self._try(Scope.all() if is_retry else scope_of_burst(loaded, known, paths, admit))
 
     def _try(self, scope: Scope) -> None:
         if scope.keys == frozenset():
@@ -251,27 +246,6 @@ class Daemon:
             self._notifier.follow(states())
 
 
-def _scope_of_burst(
-    loaded: LoadedConfig, known: frozenset[str], paths: frozenset[str] | None, admit: Callable[[], bool]
-) -> Scope:
-    """Return the vassals that a burst can affect. If ``admit`` puts a run of all vassals off, only the known ones."""
-    place = (loaded.reconciler.cache, loaded.reconciler.monitors, loaded.settings)
-    scope = Scope.all() if paths is None else scope_of(paths, *place)
-    return known_scope(known, *place) if scope.is_all and not admit() else scope
-
-
-def _runs_without_a_file(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -> bool:
-    """Tell whether a file of a running vassal is gone. It may come back: tar and git remove files that they replace.
-
-    Raises:
-        BridgeError: the connection to the service manager broke.
-    """
-    gone = [path for path in paths if not os.path.lexists(path)]
-    keys = {key for path in gone for key in keys_at(path, loaded.reconciler.monitors, loaded.settings)}
-    services = [f"vassal-{label}.service" for label in loaded.reconciler.cache.labels_of(keys)]
-    return bool(services) and not all(state.is_down for state in manager.units(services).values())
-
-
 def _watch(files: FileWatch, names: Mapping[str, set[str]]) -> tuple[set[str], tuple[Diagnostic, ...]]:
     """Have the kernel watch all paths; return the folders that are new among them, and what failed."""
     try:
@@ -288,8 +262,6 @@ def _watch(files: FileWatch, names: Mapping[str, set[str]]) -> tuple[set[str], t
 def _give_memory_back() -> None:
     """Return the memory of a run to the kernel (malloc_trim(3)): the daemon may sleep for days now."""
     gc.collect()
-    # The command line has turned it off, and a daemon lives for long.
-    gc.enable()
     with suppress(AttributeError):
         # musl has no malloc_trim.
         ctypes.CDLL(None).malloc_trim(0)

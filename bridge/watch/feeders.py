@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from bridge.feeder.protocol import Ask, ProtocolError
 from bridge.mirror.session import Session
-from bridge.monitors.feeding import FeedError, start_feeder
+from bridge.monitors.feeding import FeedError, garbled, start_feeder
 from bridge.monitors.mirrored import MirroredMonitor
-from bridge.systemd.transient import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -90,8 +89,6 @@ class FeederSource:
             self._plan("write", STUCK, is_needed=session.is_stuck)
         except FeedError as error:
             self._end(str(error), error.hint)
-        except StartError as error:
-            self._end(str(error), "it is tried again")
 
     def _hear(self, channel: Channel, session: Session) -> None:
         now = time.monotonic()
@@ -108,7 +105,7 @@ class FeederSource:
             channel.send(replies)
         except ProtocolError:
             session.flush()
-            self._end("its process says what is no message", f"see journalctl -u {self.monitor.plan.unit}")
+            self._end(*garbled(self.monitor.plan))
             return
         if session.state.asked != was_asked:
             self._pause = PAUSE_FIRST
@@ -167,6 +164,10 @@ class Feeders:
         self._sources: list[FeederSource] = []
         self.changed: Callable[[], None] = lambda: None
         """Is called when a report may be another for what is in no watched file."""
+
+    def while_waiting(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called at least once a second while this process waits for the service manager."""
+        self._services.while_waiting(call)
 
     def configure(self, monitors: Iterable[Monitor]) -> None:
         """Have a feeder for each of these monitors. Those that would be started the same way go on."""

@@ -4,7 +4,8 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from bridge.feeder.values import ID_MAX, id_of, seconds_of, seconds_of_time, socket_of
+from bridge.feeder.protocol import ID_MAX
+from bridge.feeder.values import id_of, seconds_of, seconds_of_time, socket_of
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,9 @@ class Scripted:
         self.threads.append(thread)
         thread.start()
 
+    def while_waiting(self, call: Callable[[], None]) -> None:
+        """Nothing waits here."""
+
     def _play(self, end: socket.socket, part: Callable[[socket.socket, BufferedReader], None]) -> None:
         end.setblocking(True)
         with end, end.makefile("rb") as file:

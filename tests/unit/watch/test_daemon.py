@@ -78,6 +78,7 @@ class World:
         self.late: dict[str, LateVassal] = {}
         self.was_reloaded = self.has_lost = False
         self.while_waiting: Callable[[], None]
+        self.feeders_alive: Callable[[], None]
         self.wake: socket.socket
         """Whoever writes to it wakes the daemon as the service manager does."""
 
@@ -237,7 +238,8 @@ def start(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 
     def run(*steps: Callable[[], None], stops: bool = True) -> None:
         manager, notifier = FakeManager(world), FakeNotifier(world)
-        feeders = Feeders(cast("Any", None), is_users=False)
+        services = SimpleNamespace(while_waiting=lambda call: setattr(world, "feeders_alive", call))
+        feeders = Feeders(cast("Any", services), is_users=False)
         daemon = Daemon(cast("Any", manager), world.load, cast("Any", notifier), feeders)
         world.steps = [*steps, *([daemon.stop] if stops else [])]
         daemon.register(limit)
@@ -260,6 +262,11 @@ def test_the_first_run_is_of_all_and_units_are_followed_before_it(world: World, 
     assert world.scopes == [Scope.all()]
     assert world.options[0].leave_stopped
     assert world.log == ["lock", "plan", "listen", "follow", "apply", "unlock", "done 0"]
+
+
+def test_whoever_waits_for_systemd_tells_the_watchdog(world: World, start: Callable[..., None]) -> None:
+    start()
+    assert world.while_waiting.__name__ == world.feeders_alive.__name__ == "alive"
 
 
 def test_garbage_is_collected_once_all_is_loaded(start: Callable[..., None]) -> None:

@@ -37,7 +37,7 @@ from bridge.watch.feeders import Feeders
 from bridge.watch.sources import wait
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from bridge.mirror.unit import Property
@@ -81,6 +81,9 @@ class FakeServices:
         if self.refusal:
             raise StartError(self.refusal)
         self.peers.append(Peer(unit, properties))
+
+    def while_waiting(self, call: Callable[[], None]) -> None:
+        self.alive = call
 
     @property
     def last(self) -> Peer:
@@ -257,7 +260,7 @@ def test_a_line_without_end_ends_it(world: World, monkeypatch: pytest.MonkeyPatc
     monitor = world.configure("pg://host=db")[0]
     world.services.last.socket.sendall(b'"' * 1001)
     world.turn(2)
-    assert monitor.state().why == "its process says what is no message"
+    assert monitor.state().why == "its process sends what is not one of its messages"
 
 
 def test_systemd_refuses(world: World) -> None:

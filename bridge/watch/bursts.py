@@ -1,0 +1,51 @@
+"""A burst of changed files: whether it is over, and whom it affects."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from bridge.diagnostics import BridgeError
+from bridge.reconcile.run import Scope
+from bridge.vassals.guard import is_unexpected
+from bridge.watch.affected import keys_at, known_scope, scope_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from bridge.systemd.manager import SystemdManager
+    from bridge.watch.configuration import LoadedConfig
+    from bridge.watch.timing import Debounce
+
+
+def is_over(burst: Debounce, loaded: LoadedConfig, manager: SystemdManager) -> bool:
+    """Tell whether a burst is over. If a file of a running vassal is gone, it may come back, so it is put off once."""
+    if not burst.is_due():
+        return False
+    if burst.awaits_return or not _runs_without_a_file(burst.known, loaded, manager):
+        return True
+    burst.await_return()
+    return False
+
+
+def scope_of_burst(
+    loaded: LoadedConfig, known: frozenset[str], paths: frozenset[str] | None, admit: Callable[[], bool]
+) -> Scope:
+    """Return the vassals that a burst can affect. If ``admit`` puts a run of all vassals off, only the known ones."""
+    place = (loaded.reconciler.cache, loaded.reconciler.monitors, loaded.settings)
+    scope = Scope.all() if paths is None else scope_of(paths, *place)
+    return known_scope(known, *place) if scope.is_all and not admit() else scope
+
+
+def _runs_without_a_file(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -> bool:
+    """Tell whether a file of a running vassal is gone: tar and git remove a file before they write it anew."""
+    try:
+        gone = [path for path in paths if not os.path.lexists(path)]
+        keys = {key for path in gone for key in keys_at(path, loaded.reconciler.monitors, loaded.settings)}
+        services = [f"vassal-{label}.service" for label in loaded.reconciler.cache.labels_of(keys)]
+        return bool(services) and not all(state.is_down for state in manager.units(services).values())
+    except Exception as error:
+        if not (is_unexpected(error) or isinstance(error, BridgeError)):
+            raise
+        # The run that follows has the same trouble, and tells of it.
+        return False
