@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from bridge.monitors.base import Monitor
     from bridge.monitors.mirrored import FeederPlan
 
+_FOR_OTHERS = stat.S_IRGRP | stat.S_IROTH
 _MAGIC = re.compile(r"%(.)", re.DOTALL)
 _OF_A_FILE = frozenset("dpnsecoijDPNSECOIJ")
 """Magic variables that describe the file of a config."""
@@ -42,16 +44,16 @@ def find_monitor_problems(
     has_key = bool(table.password_file or table.credential)
     for warning in plan.spec.warnings:
         # With a key of CURVE, others can connect and not be heard.
-        if not (has_key and warning.code == "zmq-open" and "abstract" not in warning.message):
+        if not (has_key and warning.code == "zmq-open"):
             yield Diagnostic(code=warning.code, message=warning.message, hint=warning.hint)
-    open_files = [path for path in configuration if mode(path) & 0o044]
+    open_files = [path for path in configuration if mode(path) & _FOR_OTHERS]
     if plan.spec.has_password and open_files:
         yield Diagnostic(
             code="password-open",
             message=f"its password may stand in {printable(open_files[0])}, which other users can read",
             hint="write it into a file of root's with mode 0600, and name that as password-file of a [[monitor]]",
         )
-    if table.password_file and mode(table.password_file) & 0o044:
+    if table.password_file and mode(table.password_file) & _FOR_OTHERS:
         yield Diagnostic(
             code="password-open",
             message=f"other users can read its {printable(table.password_file)}",

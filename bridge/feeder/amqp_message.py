@@ -16,7 +16,6 @@ from bridge.feeder.protocol import Note, Put, Remove, Row
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CODE = "amqp-message"
 HINT = "the routing key is the name and the body the config; without a routing key the body is the path of a config"
 URLS = (b"http://", b"https://")
 
@@ -46,13 +45,13 @@ def change(delivery: Delivery, *, number: int, now: float) -> Put | Remove | Not
         )
     try:
         if not delivery.routing_key:
-            return fields.put(_path_row(delivery, now), number, CODE)
+            return fields.put(_path_row(delivery, now), number, code="amqp-message")
         name = fields.vassal_name(delivery.routing_key.encode("utf-8", "surrogateescape"))
         if not delivery.body:
             return Remove(name=name, id=number)
-        return fields.put(_text_row(name, delivery, now), number, CODE)
+        return fields.put(_text_row(name, delivery, now), number, code="amqp-message")
     except fields.FieldError as error:
-        return fields.refusal(CODE, str(error), _readable(delivery), hint=HINT)
+        return fields.refusal("amqp-message", str(error), _readable(delivery), hint=HINT)
 
 
 def _path_row(delivery: Delivery, now: float) -> Row:

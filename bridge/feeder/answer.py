@@ -8,22 +8,16 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import count
-from bridge.feeder.protocol import LINE_MAX, Begin, End, Entry, Note, Well, encode
+from bridge.feeder.protocol import BYTES_MAX, LINE_MAX, NOTES_MAX, ROWS_MAX, Begin, End, Entry, Note, Well, encode
 
 if TYPE_CHECKING:
     from bridge.feeder.protocol import Row
     from bridge.feeder.root_side import RootSide
 
-ROWS_MAX = 100_000
-"""Rows of one answer, bad ones included."""
-BYTES_MAX = 1 << 30
-"""Bytes of one answer, as the root side gets it."""
 HELD_MAX = 16 << 20
 """Bytes of an answer that are held back until it is known whether anything changed. A longer one is told anyway."""
 SILENCE_MAX = 60.0
 """Seconds after which an answer without a change is told too, in one word, so that ``status`` can say how old it is."""
-NOTES_MAX = 1000
-"""Notes of one answer; there may be one for each row."""
 
 
 class UnusableError(Exception):
@@ -99,7 +93,7 @@ class Answer:
         self._count_row()
         line = encode(Entry(row))
         if len(line) > LINE_MAX:
-            self.refuse(row.name, "row-long", f"the row has more than {LINE_MAX >> 20} MiB", "make its config shorter")
+            self.refuse(row.name, "row-text", f"the row has more than {LINE_MAX >> 20} MiB", "make its config shorter")
             return
         self._tell(line)
 

@@ -61,22 +61,22 @@ def add_document(answer: Answer, document: Mapping[str, Any]) -> None:
     """
     name = document.get("name")
     if not isinstance(name, str) or not name:
-        answer.add_bad("", "row-unnamed", f"the document {document.get('_id')} has no name", "give it one: app.ini")
+        answer.add_bad("", "row-name", f"the document {document.get('_id')} has no name", "give it one: app.ini")
+        return
+    if not is_unicode(name):
+        answer.add_bad(shown(name), "row-name", "its name is not UTF-8", "store it as UTF-8")
         return
     config = document.get("config")
     if config is not None and not isinstance(config, str):
-        answer.add_bad(name, "row-no-config", "its config is not a string", "store the text of its config")
+        answer.add_bad(name, "row-text", "its config is not a string", "store the text of its config")
         return
     socket = document.get("socket")
-    if not isinstance(socket, str | None):
-        answer.add_bad(name, "row-socket", "its socket is not a string", "store an address, or no socket")
-        return
-    if not (is_unicode(name) and is_unicode(socket or "")):
-        answer.add_bad(shown(name), "row-encoding", "its name or socket is not UTF-8", "store it as UTF-8")
+    if not isinstance(socket, str | None) or not is_unicode(socket or ""):
+        answer.add_bad(name, "row-socket", "its socket is not a string of UTF-8", "store an address, or no socket")
         return
     seconds = _seconds(document.get("ts"))
     if seconds is None:
-        answer.warn("row-time", "its ts is neither a date nor a number", "store a date", name)
+        answer.warn("row-ts", "its ts is neither a date nor a number", "store a date", name)
     uid, gid = (_id(answer, name, field, document.get(field)) for field in ("uid", "gid"))
     # Without a text, the Emperor takes a name for that of a file.
     row = Row(name=name, config=config or None, ts=seconds or 0.0, uid=uid, gid=gid, socket=socket_of(socket))
@@ -99,5 +99,5 @@ def _id(answer: Answer, name: str, field: str, value: object) -> int | None:
             raise ValueError("it is not a number")  # noqa: TRY004 - as id_of
         return id_of(None if value is None else str(value))
     except ValueError as error:
-        answer.warn("row-id", f"its {field} cannot be used: {error}", "store the number of the user or group", name)
+        answer.warn("row-owner", f"its {field} cannot be used: {error}", "store the number of the user or group", name)
         return None

@@ -61,18 +61,21 @@ def add_row(answer: Answer, number: int, values: Sequence[bytes | None]) -> None
     texts += [None] * (COLUMNS_MAX - len(texts))
     name, config, ts, uid, gid, socket = texts
     if not name:
-        answer.add_bad("", "row-unnamed", f"row {number} has no name", "give it one, such as app.ini")
+        answer.add_bad("", "row-name", f"row {number} has no name", "give it one, such as app.ini")
         return
     if config is None:
-        answer.add_bad(name, "row-no-config", "its config is NULL", "store the text of its config")
+        answer.add_bad(name, "row-text", "its config is NULL", "store the text of its config")
         return
-    if not (is_unicode(name) and is_unicode(socket or "")):
-        answer.add_bad(shown(name), "row-encoding", "its name or socket is not UTF-8", "store it as UTF-8")
+    if not is_unicode(name):
+        answer.add_bad(shown(name), "row-name", "its name is not UTF-8", "store it as UTF-8")
+        return
+    if not is_unicode(socket or ""):
+        answer.add_bad(name, "row-socket", "its socket is not UTF-8", "store it as UTF-8")
         return
     seconds = seconds_of(ts)
     if seconds is None:
         hint = "store seconds since 1970, or a timestamp"
-        answer.warn("row-time", "its ts is neither a number nor a time", hint, name)
+        answer.warn("row-ts", "its ts is neither a number nor a time", hint, name)
     ids = [_id(answer, name, column, text) for column, text in (("uid", uid), ("gid", gid))]
     row = Row(name=name, config=config, ts=seconds or 0.0, uid=ids[0], gid=ids[1], socket=socket_of(socket))
     answer.add(row)
@@ -82,5 +85,5 @@ def _id(answer: Answer, name: str, column: str, text: str | None) -> int | None:
     try:
         return id_of(text)
     except ValueError as error:
-        answer.warn("row-id", f"its {column} cannot be used: {error}", "store the number of the user or group", name)
+        answer.warn("row-owner", f"its {column} cannot be used: {error}", "store the number of the user or group", name)
         return None

@@ -15,6 +15,12 @@ NAME_MAX = 255
 """Characters of a vassal's name."""
 ID_MAX = 2**32 - 2
 """The highest uid and gid; the one above means "no change" to chown(2)."""
+ROWS_MAX = 100_000
+"""Rows of one monitor, bad ones included. A feeder gives up beyond it, and the root side takes no more."""
+BYTES_MAX = 1 << 30
+"""Bytes of all rows of one monitor."""
+NOTES_MAX = 1000
+"""Notes of one monitor; there may be one for each row. The others are counted."""
 
 
 class ProtocolError(Exception):

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PARTS_MAX = 6
-CODE = "zmq-message"
 HINT = "send touch or destroy, the name, and for touch if need be config, uid, gid and socket, as parts of one message"
 
 
@@ -29,17 +28,17 @@ def change(parts: Sequence[bytes], *, number: int, now: float) -> Put | Remove |
     """
     if not 2 <= len(parts) <= PARTS_MAX:
         count = f"it has {len(parts)} part{'' if len(parts) == 1 else 's'}, and must have 2 to {PARTS_MAX}"
-        return fields.refusal(CODE, count, _readable(parts), hint=HINT)
+        return fields.refusal("zmq-message", count, _readable(parts), hint=HINT)
     try:
         name = fields.vassal_name(parts[1])
         if parts[0] == b"destroy":
             return Remove(name=name, id=number)
         if parts[0] != b"touch":
             command = parts[0].decode("utf-8", "replace")[:40]
-            return fields.refusal(CODE, f"its command is {command!r}", name, hint=HINT)
-        return fields.put(_row(name, parts[2:], now), number, CODE)
+            return fields.refusal("zmq-message", f"its command is {command!r}", name, hint=HINT)
+        return fields.put(_row(name, parts[2:], now), number, code="zmq-message")
     except fields.FieldError as error:
-        return fields.refusal(CODE, str(error), _readable(parts), hint=HINT)
+        return fields.refusal("zmq-message", str(error), _readable(parts), hint=HINT)
 
 
 def _row(name: str, rest: Sequence[bytes], now: float) -> Row:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import count
+from bridge.feeder.protocol import BYTES_MAX, ROWS_MAX
 from bridge.host.acl import let_read
 from bridge.host.files import flush, remove_if_there
 from bridge.mirror.rows import encode_row, mirrored, named_users
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     from bridge.feeder.protocol import Row
     from bridge.mirror.rows import MirroredRow, Version
     from bridge.mirror.store import MirrorFolder
-
-ROWS_MAX = 100_000
-"""Rows of one monitor."""
-BYTES_MAX = 1 << 30
-"""Bytes of all texts of one monitor."""
 
 
 class LimitError(Exception):

@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import count
-from bridge.feeder.protocol import Ask, Begin, Done, End, Entry, Note, Put, Remove, Trouble, Well
+from bridge.feeder.protocol import NOTES_MAX, Ask, Begin, Done, End, Entry, Note, Put, Remove, Trouble, Well
 from bridge.mirror.change import Change, LimitError
 from bridge.mirror.judge import judge, merge_duplicate, without_times
-from bridge.mirror.state import NOTES_MAX, read_state, write_state
+from bridge.mirror.state import read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable

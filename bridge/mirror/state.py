@@ -6,11 +6,9 @@ import json
 from dataclasses import asdict, dataclass, replace
 
 from bridge.diagnostics import TEXT_MAX, cut
-from bridge.feeder.protocol import Note
+from bridge.feeder.protocol import NOTES_MAX, Note
 from bridge.host.files import read_regular, write_all
 
-NOTES_MAX = 1000
-"""Notes that are kept; the others are counted."""
 _NAME_MAX = 255
 _FILE_MAX = 8 * 1024 * 1024
 """Bytes of the file that are read: more than ``NOTES_MAX`` notes have."""

@@ -123,7 +123,8 @@ class Vassal(UnitNames):
     ) -> Diagnostic:
         """Return a diagnostic about this vassal. ``at`` is the file and line, if that is not the config itself."""
         path, line = at
-        if path == self.config.path:
+        if path == self.config.path and self.origin:
+            # An admin finds a row by its database; its config here is only a copy.
             path = None
         return Diagnostic(
             code=code,

@@ -120,11 +120,11 @@ def test_documents_that_are_of_no_use_are_named_and_the_others_count(server: Mon
         rows, notes = feeder.answer_and_notes()
     assert rows == [Row(name="a.ini", config="x")]
     assert sorted((note.name, note.code, note.is_warning) for note in notes) == [
-        ("", "row-unnamed", False),
-        ("a.ini", "row-id", True),
-        ("a.ini", "row-id", True),
-        ("a.ini", "row-time", True),
-        ("config.ini", "row-no-config", False),
+        ("", "row-name", False),
+        ("a.ini", "row-owner", True),
+        ("a.ini", "row-owner", True),
+        ("a.ini", "row-ts", True),
+        ("config.ini", "row-text", False),
         ("socket.ini", "row-socket", False),
     ]
 

@@ -31,6 +31,8 @@ PAGES = sorted(path for path in FOLDER.iterdir() if path.name not in ALIASES)
 WORDS_MAX = 25
 CODE = re.compile(r"[a-z]+(-[a-z]+)+|masked|batch|lock|manager|settings|template|daemonize|internal")
 TELLERS = {"problem", "_problem", "_warn", "_near", "reject", "_find", "_reject", "_error", "SpecWarning"}
+TELLERS |= {"add_bad", "refuse", "refusal", "warn", "note"}
+"""What is given a code: the second line is that of the feeders."""
 COMPUTED = {"not-listening", "not-running", "uid-impossible", "gid-impossible", "unit-masked"}
 """Codes that are put together or chosen before they are used."""
 

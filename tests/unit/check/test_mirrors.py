@@ -56,8 +56,10 @@ def test_who_asks_may_be_named(tmp_path: Path) -> None:
     assert warn(Settings(emperor=("pg://dbname=x",), uid="postgres"), tmp_path) == []
 
 
-def test_a_key_of_curve_closes_a_port(tmp_path: Path) -> None:
-    assert of("zmq://tcp://*:1", tmp_path, credential="key") == []
+@pytest.mark.parametrize("endpoint", ["tcp://*:1", "ipc://@x"])
+def test_a_key_of_curve_closes_an_endpoint(tmp_path: Path, endpoint: str) -> None:
+    assert of(f"zmq://{endpoint}", tmp_path) == ["zmq-open"]
+    assert of(f"zmq://{endpoint}", tmp_path, credential="key") == []
 
 
 def test_files_that_others_can_read(tmp_path: Path) -> None:

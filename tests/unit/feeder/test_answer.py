@@ -131,7 +131,7 @@ def test_a_row_too_long_for_a_line_is_refused(listener: Listener, monkeypatch: p
     answer.end()
     _, note, _ = listener.heard()
     assert isinstance(note, Note)
-    assert (note.name, note.code, note.is_warning) == ("a.ini", "row-long", False)
+    assert (note.name, note.code, note.is_warning) == ("a.ini", "row-text", False)
 
 
 def test_a_note_that_changes_is_news(listener: Listener) -> None:
@@ -172,7 +172,7 @@ def test_bytes_that_are_no_text(listener: Listener) -> None:
     assert entry.row.config.encode("utf-8", "surrogateescape") == b"x=\xff"
     assert (entry.row.uid, entry.row.gid, entry.row.socket) == (33, 34, "/run/a")
     assert isinstance(note, Note)
-    assert (note.code, note.name) == ("row-encoding", "\\xff.ini")
+    assert (note.code, note.name) == ("row-name", "\\xff.ini")
 
 
 def test_columns() -> None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bridge.config import spec_magic
+from bridge.monitors import MIRRORED
 from bridge.monitors.amqp import parse_amqp
 from bridge.monitors.mongodb import parse_mongodb, parse_mongodb2
 from bridge.monitors.pg import DEFAULT_QUERY, parse_pg
@@ -181,3 +183,7 @@ def test_a_long_query_is_cut_and_still_tells_monitors_apart() -> None:
     assert one != other
     assert "\n" not in one
     assert len(one) < 150
+
+
+def test_magic_variables_are_replaced_in_all_specs_of_databases_and_brokers() -> None:
+    assert set(spec_magic.MIRRORED) == set(MIRRORED)
