@@ -30,13 +30,11 @@ if TYPE_CHECKING:
 
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
-    from bridge.diagnostics import Diagnostic
     from bridge.model.vassal import ResolvedVassal
     from bridge.monitors.base import Monitor
     from bridge.progress import Progress
     from bridge.reconcile.actual import ActualState
     from bridge.reconcile.desired import Desired
-    from bridge.reconcile.findings import ConflictResult
     from bridge.reconcile.run import RunContext
     from bridge.state.cache import VassalCache
     from bridge.state.pauses import PauseNotes
@@ -101,7 +99,7 @@ class Planner:
         reader = self.reader()
         actual = reader.read_all(manager)
         desired = self.loader(reader, manager).load(Scope.all())
-        return _for_most(desired, lambda part: self._assess(part, actual))
+        return _for_most(desired, lambda part: _assess(part, actual))
 
     def assess_scope(self, manager: Manager, scope: Scope, cache: VassalCache) -> Assessment | None:
         """Do the same for the vassals in scope; None as for :meth:`plan_scope`. The others are taken from the cache.
@@ -115,7 +113,7 @@ class Planner:
         actual = reader.read_some(manager, _labels(desired, cache, keys))
         if actual.of_others or _contends(desired, actual, cache, keys):
             return None
-        assessment = _for_most(desired, lambda part: self._assess(part, actual))
+        assessment = _for_most(desired, lambda part: _assess(part, actual))
         installed = {**cache.installed(keys), **actual.installed}
         return replace(assessment, actual=replace(actual, installed=installed, states=manager.units()))
 
@@ -183,13 +181,6 @@ class Planner:
             configuration=self.paths.configuration,
         )
 
-    @staticmethod
-    def _assess(desired: Desired, actual: ActualState) -> Assessment:
-        conflicts = find_conflicts(desired, actual, occupied_addresses(desired, actual))
-        moved = find_moved_sockets(desired, actual)
-        conflicts = replace(conflicts, diagnostics=(*conflicts.diagnostics, *moved))
-        return Assessment(desired=desired, actual=actual, conflicts=conflicts)
-
     def _plan(
         self,
         desired: Desired,
@@ -219,17 +210,21 @@ class Planner:
         detector = DriftDetector(
             context=context, exiled=self.pauses.exiled(), follow=not self.settings.emperor_nofollow, guard=guard
         )
-        drift = detector.detect(desired, actual, manager)
-        desired = desired.without(guard.problems)
-        conflicts = self._assess(desired, actual).conflicts
+        conflicts = _assess(desired, actual).conflicts
+        # A rejected config may bear the name of a vassal that is served: what changes in it must not reload that one.
+        drift = detector.detect(replace(desired, resolved=conflicts.accepted), actual, manager)
+        if guard.problems:
+            desired = desired.without(guard.problems)
+            conflicts = _assess(desired, actual).conflicts
         others = part[1].served(part[0].keys or ()) if part else Counter()
-        spared = _no_guard if context.allow_mass_removal else _guard(conflicts, actual, others)
+        gone = () if context.allow_mass_removal else gone_vassals(conflicts, actual)
+        served = others + Counter((one.monitor, one.tenant) for one in actual.installed.values())
         return PlannedRun(
             desired=desired,
             actual=actual,
             drift=drift,
             conflicts=conflicts,
-            plan=make_plan(conflicts, actual, drift, units, spared),
+            plan=make_plan(conflicts, actual, drift, units, spare(gone, served)),
             context=context,
             scope=part[0] if part else Scope.all(),
             others=others,
@@ -247,6 +242,13 @@ class Planner:
                 except EscapeError as error:
                     guard.problems[vassal.key] = unwritable(vassal, error)
         return desired.without(guard.problems), texts
+
+
+def _assess(desired: Desired, actual: ActualState) -> Assessment:
+    conflicts = find_conflicts(desired, actual, occupied_addresses(desired, actual))
+    moved = find_moved_sockets(desired, actual)
+    conflicts = replace(conflicts, diagnostics=(*conflicts.diagnostics, *moved))
+    return Assessment(desired=desired, actual=actual, conflicts=conflicts)
 
 
 def _for_most(desired: Desired, work: Callable[[Desired], T]) -> T:
@@ -286,14 +288,3 @@ def _takes_address(desired: Desired, actual: ActualState) -> bool:
     """Tell whether a vassal wants an address that it does not have yet."""
     had = {label: one.canonical_address for label, one in actual.installed.items()}
     return any(one.canonical_address not in {None, had.get(one.vassal.label)} for one in desired.resolved)
-
-
-_no_guard = (frozenset[str](), ())
-
-
-def _guard(
-    conflicts: ConflictResult, actual: ActualState, others: Counter[tuple[str, int | None]]
-) -> tuple[frozenset[str], tuple[Diagnostic, ...]]:
-    if not (gone := gone_vassals(conflicts, actual)):
-        return _no_guard
-    return spare(gone, others + Counter((one.monitor, one.tenant) for one in actual.installed.values()))

@@ -66,6 +66,7 @@ def test_a_newcomer_takes_nothing(machine: Machine, shared: Bridge, way: str) ->
             said = shared.sync(status=1)
             assert {line.partition(":")[0] for line in said.stderr.splitlines()} == {path}
             assert f"[{code}]" in said.stderr
+        assert shared.app("uwsgi", SITE) == before
         # What the last run left is lost: the units are what is known.
         machine.remove("/run/emperor-bridge")
         shared.sync(status=1)
@@ -86,6 +87,7 @@ def test_the_daemon_refuses_newcomers_and_goes_on_with_the_incumbent(machine: Ma
             cursor = machine.journal_cursor()
             put(shared, "bob", name, text, address)
             shared.told(rf"/{name}: error: .*\[{code}\]", cursor)
+            assert [entry for entry in machine.journal(cursor, WATCH) if "v.ini: reloaded, its" in message(entry)] == []
             # The incumbent's own change is applied beside it.
             cursor = machine.journal_cursor()
             put(shared, "alice", "v.ini", config(f"procname-master = {cursor[-8:]}"), SITE)

@@ -190,7 +190,8 @@ def test_a_server_that_freezes_is_noticed_and_its_thaw_too(server: Mongo) -> Non
 )
 def test_a_fake_server_is_trouble(says: bytes) -> None:
     fake = Fake(says)
-    given = Orders(scheme="mongodb", options={"uri": f"mongodb://127.0.0.1:{fake.port}/?connectTimeoutMS=1000"})
+    uri = f"mongodb://127.0.0.1:{fake.port}/?connectTimeoutMS=1000"
+    given = Orders(scheme="mongodb", options={"uri": uri, "database": DATABASE, "collection": COLLECTION})
     try:
         with Feeder(given) as feeder:
             assert feeder.trouble(10).message

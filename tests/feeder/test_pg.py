@@ -12,6 +12,7 @@ import pytest
 
 from bridge.feeder.pg_trigger import quoted, trigger_sql
 from bridge.feeder.protocol import End, Entry, Orders, Row, Trouble, Well
+from bridge.monitors.pg import DEFAULT_QUERY
 
 from ..servers.fake import Fake, free_port
 from ..servers.feeder import DEBIAN_PYTHON, Feeder
@@ -99,7 +100,7 @@ def test_the_tables_default_query_and_schema_of_the_emperor(server: Postgres) ->
     )
     try:
         server.sql("INSERT INTO vassals VALUES ('b.ini', 'x', '2025-11-24 17:20:00.5+01')")
-        with Feeder(orders(server, "")) as feeder:
+        with Feeder(orders(server, DEFAULT_QUERY)) as feeder:
             assert feeder.answer() == [Row(name="b.ini", config="x", ts=1764001200.5)]
         with Feeder(orders(server, "SELECT name, config, ts FROM vassals")) as feeder:
             assert feeder.answer() == [Row(name="b.ini", config="x", ts=1764001200.5)]
@@ -342,6 +343,7 @@ def test_a_fake_server_is_trouble(says: bytes) -> None:
         options={
             "conninfo": f"host=127.0.0.1 port={fake.port} user=u password={PASSWORD} sslmode=disable gssencmode=disable"
             " connect_timeout=2",
+            "query": DEFAULT_QUERY,
             "check_within": 1,
         },
     )

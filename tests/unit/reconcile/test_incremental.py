@@ -11,8 +11,8 @@ from bridge.model.change import Verb
 from bridge.reconcile import incremental
 from bridge.reconcile.run import Scope
 from bridge.state import fingerprint
-from tests.unit.build import DEAD
-from tests.unit.reconcile.site import Site, verbs
+from tests.unit.build import DEAD, RUNNING
+from tests.unit.reconcile.site import CONFIG, Site, verbs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +88,22 @@ def test_a_conflict_has_the_run_look_at_all_and_is_told_each_time(site: Site) ->
     (site.folder / "rival.ini").unlink()
     assert site.sync().diagnostics == ()
     assert site.is_done()
+
+
+def test_a_refused_config_does_not_reload_the_vassal_whose_name_it_bears(site: Site) -> None:
+    site.manager.states["vassal-a.service"] = RUNNING
+    assert site.sync().plan.is_empty
+    rival = site.folder / "a.xml"
+    for text in ("<uwsgi><master/></uwsgi>", "<uwsgi><master>1</master></uwsgi>"):
+        rival.write_text(text)
+        site.age()
+        planned = site.sync()
+        assert [(d.vassal, d.code) for d in planned.diagnostics] == [("a.xml", "name-conflict")]
+        assert planned.plan.is_empty
+    # What the vassal itself changes is applied all the same.
+    site.write("a", "a", f"{CONFIG}# changed")
+    site.age()
+    assert verbs(site.sync()) == {"a.ini": Verb.RELOADED}
 
 
 def test_what_is_refused_is_told_each_time(site: Site) -> None:
