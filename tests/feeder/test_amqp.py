@@ -22,8 +22,8 @@ from bridge.feeder.amqp_options import AmqpOptions, from_values, parse_url
 from bridge.feeder.protocol import Note, Orders, Put, Remove, Trouble, Well
 from bridge.feeder.unanswered import MOST
 
+from ..servers.feeder import WAIT, MessageFeeder
 from ..servers.rabbitmq import PASSWORD, VHOST, RabbitMQ
-from .process import WAIT, FeederProcess, feeder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,15 +76,15 @@ def options(broker: RabbitMQ) -> AmqpOptions:
 
 
 @contextmanager
-def fed(options: AmqpOptions, tmp_path: Path, *, once: bool = False) -> Iterator[FeederProcess]:
-    with feeder(Orders(scheme="amqp", options=asdict(options), once=once), tmp_path) as process:
+def fed(options: AmqpOptions, *, once: bool = False) -> Iterator[MessageFeeder]:
+    with MessageFeeder(Orders(scheme="amqp", options=asdict(options), once=once)) as process:
         yield process
-        assert PASSWORD not in process.everything()
+        assert PASSWORD not in process.shown()
 
 
 @contextmanager
-def ready(options: AmqpOptions, tmp_path: Path) -> Iterator[FeederProcess]:
-    with fed(options, tmp_path) as process:
+def ready(options: AmqpOptions) -> Iterator[MessageFeeder]:
+    with fed(options) as process:
         process.until(Well)
         yield process
 
@@ -119,8 +119,8 @@ def name(change: Put | Remove) -> str:
     return change.row.name if isinstance(change, Put) else change.name
 
 
-def test_each_form_of_a_message(options: AmqpOptions, tmp_path: Path) -> None:
-    with ready(options, tmp_path) as process:
+def test_each_form_of_a_message(options: AmqpOptions) -> None:
+    with ready(options) as process:
         publish(options, ("", "/srv/a.ini"), ("b.ini", CONFIG))
         publish(options, ("", "/srv/c.ini"), ("d.ini", CONFIG), socket="/run/s", uid=33, gid=34)
         publish(options, ("b.ini", ""))
@@ -139,34 +139,34 @@ def test_each_form_of_a_message(options: AmqpOptions, tmp_path: Path) -> None:
     assert isinstance(changes[-1], Remove)
 
 
-def test_a_hundred_messages_come_in_order(options: AmqpOptions, tmp_path: Path) -> None:
-    with ready(options, tmp_path) as process:
+def test_a_hundred_messages_come_in_order(options: AmqpOptions) -> None:
+    with ready(options) as process:
         publish(options, *(("a.ini", f"text {number}") for number in range(100)))
         changes = [process.change() for _ in range(100)]
     assert [change.row.config for change in changes if isinstance(change, Put)] == [f"text {n}" for n in range(100)]
 
 
-def test_no_more_are_unanswered_than_may_be(options: AmqpOptions, tmp_path: Path) -> None:
-    with ready(options, tmp_path) as process:
+def test_no_more_are_unanswered_than_may_be(options: AmqpOptions) -> None:
+    with ready(options) as process:
         publish(options, *((f"{number}.ini", CONFIG) for number in range(100)))
         held = [process.unanswered() for _ in range(MOST)]
-        assert process.silent(0.5)
+        assert process.is_silent(0.5)
         process.done(held[0].id)
         held.append(process.unanswered())
-        assert process.silent(0.5)
+        assert process.is_silent(0.5)
 
 
-def test_a_message_without_answer_comes_again_after_a_kill(options: AmqpOptions, tmp_path: Path) -> None:
-    with ready(options, tmp_path) as process:
+def test_a_message_without_answer_comes_again_after_a_kill(options: AmqpOptions) -> None:
+    with ready(options) as process:
         publish(options, *((f"{number}.ini", CONFIG) for number in range(3)))
         process.change()
         # The acknowledgement is on its way: the next message's answer would be after it.
         held = process.unanswered()
         wait_for_unacknowledged(options, 2)
         process.kill()
-    with ready(options, tmp_path) as process:
+    with ready(options) as process:
         assert [name(process.change()) for _ in range(2)] == [name(held), "2.ini"]
-        assert process.silent(0.5)
+        assert process.is_silent(0.5)
 
 
 def wait_for_unacknowledged(options: AmqpOptions, number: int) -> None:
@@ -194,20 +194,20 @@ def _known(broker: RabbitMQ) -> None:
 
 
 def test_messages_sent_while_it_is_away_survive_the_restart_of_the_broker(
-    broker: RabbitMQ, options: AmqpOptions, tmp_path: Path
+    broker: RabbitMQ, options: AmqpOptions
 ) -> None:
-    with ready(options, tmp_path) as process:
+    with ready(options) as process:
         assert process.end() == 0
     publish(options, ("a.ini", CONFIG), ("b.ini", CONFIG))
     broker.stop()
     broker.start()
-    with ready(options, tmp_path) as process:
+    with ready(options) as process:
         assert [name(process.change()) for _ in range(2)] == ["a.ini", "b.ini"]
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
-def test_it_comes_back_when_the_broker_does(how: str, broker: RabbitMQ, options: AmqpOptions, tmp_path: Path) -> None:
-    with ready(options, tmp_path) as process:
+def test_it_comes_back_when_the_broker_does(how: str, broker: RabbitMQ, options: AmqpOptions) -> None:
+    with ready(options) as process:
         publish(options, ("a.ini", CONFIG))
         held = process.unanswered()
         getattr(broker, how)()
@@ -223,8 +223,8 @@ def test_it_comes_back_when_the_broker_does(how: str, broker: RabbitMQ, options:
         assert name(process.change()) == "b.ini"
 
 
-def test_a_frozen_broker_is_noticed_by_its_silence(broker: RabbitMQ, options: AmqpOptions, tmp_path: Path) -> None:
-    with ready(options, tmp_path) as process:
+def test_a_frozen_broker_is_noticed_by_its_silence(broker: RabbitMQ, options: AmqpOptions) -> None:
+    with ready(options) as process:
         broker.freeze()
         try:
             begun = time.monotonic()
@@ -240,44 +240,42 @@ def test_a_frozen_broker_is_noticed_by_its_silence(broker: RabbitMQ, options: Am
 
 
 @pytest.mark.parametrize(("key", "value"), [("password", "wrong-sesame"), ("user", "nobody"), ("vhost", "nowhere")])
-def test_a_refused_login_is_told_without_the_password(
-    key: str, value: str, options: AmqpOptions, tmp_path: Path
-) -> None:
+def test_a_refused_login_is_told_without_the_password(key: str, value: str, options: AmqpOptions) -> None:
     wrong = from_values(asdict(options) | {key: value})
-    with fed(wrong, tmp_path) as process:
+    with fed(wrong) as process:
         trouble = process.expect(Trouble)
         assert "user, password and vhost" in trouble.hint
-        assert wrong.password not in process.everything()
+        assert wrong.password not in process.shown()
 
 
-def test_rights_to_read_one_queue_are_enough(broker: RabbitMQ, options: AmqpOptions, tmp_path: Path) -> None:
-    with ready(options, tmp_path) as process:
+def test_rights_to_read_one_queue_are_enough(broker: RabbitMQ, options: AmqpOptions) -> None:
+    with ready(options) as process:
         assert process.end() == 0
     broker.control("add_user", "reader", "reader-sesame")
     broker.control("set_permissions", "-p", VHOST, "reader", "^$", "^$", f"^{options.queue}$")
     least = replace(options, user="reader", password="reader-sesame")
-    with fed(least, tmp_path) as process:
+    with fed(least) as process:
         note = process.expect(Note)
         assert note.is_warning
         assert "may not bind" in note.message
         process.expect(Well)
         publish(options, ("a.ini", CONFIG))
         assert name(process.change()) == "a.ini"
-        assert "reader-sesame" not in process.everything()
+        assert "reader-sesame" not in process.shown()
 
 
-def test_what_is_made_is_durable_and_gives_no_warning(options: AmqpOptions, tmp_path: Path) -> None:
+def test_what_is_made_is_durable_and_gives_no_warning(options: AmqpOptions) -> None:
     for _ in range(2):
-        with fed(options, tmp_path) as process:
+        with fed(options) as process:
             process.expect(Well)
     assert queue(options)["durable"] == "true"
 
 
-def test_a_transient_exchange_and_queue_are_taken_with_a_warning(options: AmqpOptions, tmp_path: Path) -> None:
+def test_a_transient_exchange_and_queue_are_taken_with_a_warning(options: AmqpOptions) -> None:
     with channel(options) as opened:
         opened.exchange_declare(options.exchange, "fanout", durable=False)
         opened.queue_declare(options.queue, durable=False)
-    with fed(options, tmp_path) as process:
+    with fed(options) as process:
         notes = [process.expect(Note), process.expect(Note)]
         assert all(note.is_warning for note in notes)
         assert "the exchange is not durable" in notes[0].message
@@ -287,33 +285,33 @@ def test_a_transient_exchange_and_queue_are_taken_with_a_warning(options: AmqpOp
         assert name(process.change()) == "a.ini"
 
 
-def test_an_exchange_of_another_type_is_taken_with_a_warning(options: AmqpOptions, tmp_path: Path) -> None:
+def test_an_exchange_of_another_type_is_taken_with_a_warning(options: AmqpOptions) -> None:
     with channel(options) as opened:
         opened.exchange_declare(options.exchange, "topic", durable=True)
-    with fed(options, tmp_path) as process:
+    with fed(options) as process:
         assert "of the type topic" in process.expect(Note).message
         process.expect(Well)
         publish(options, ("a.ini", CONFIG), ("", "/srv/b.ini"))
         assert [name(process.change()) for _ in range(2)] == ["a.ini", "/srv/b.ini"]
 
 
-def test_a_durable_exchange_is_taken_where_a_transient_one_is_asked_for(options: AmqpOptions, tmp_path: Path) -> None:
+def test_a_durable_exchange_is_taken_where_a_transient_one_is_asked_for(options: AmqpOptions) -> None:
     with channel(options) as opened:
         opened.exchange_declare(options.exchange, "fanout", durable=True)
-    with fed(replace(options, is_durable=False), tmp_path) as process:
+    with fed(replace(options, is_durable=False)) as process:
         assert "the queue is not durable" in process.expect(Note).message
         process.expect(Well)
 
 
-def test_a_second_host_on_the_queue_is_refused(options: AmqpOptions, tmp_path: Path) -> None:
-    with ready(options, tmp_path) as first, fed(options, tmp_path) as second:
+def test_a_second_host_on_the_queue_is_refused(options: AmqpOptions) -> None:
+    with ready(options) as first, fed(options) as second:
         assert "another process takes messages from the queue" in second.expect(Trouble).message
         assert first.end() == 0
         second.until(Well)
 
 
-def test_a_queue_that_is_deleted_is_made_again(options: AmqpOptions, tmp_path: Path) -> None:
-    with ready(options, tmp_path) as process:
+def test_a_queue_that_is_deleted_is_made_again(options: AmqpOptions) -> None:
+    with ready(options) as process:
         with channel(options) as opened:
             opened.queue_delete(options.queue)
         assert "the queue was deleted" in process.expect(Trouble).message
@@ -322,44 +320,44 @@ def test_a_queue_that_is_deleted_is_made_again(options: AmqpOptions, tmp_path: P
         assert name(process.change()) == "a.ini"
 
 
-def test_once_drains_the_queue_and_ends(options: AmqpOptions, tmp_path: Path) -> None:
-    with ready(options, tmp_path) as process:
+def test_once_drains_the_queue_and_ends(options: AmqpOptions) -> None:
+    with ready(options) as process:
         assert process.end() == 0
     publish(options, *((f"{number}.ini", CONFIG) for number in range(50)), ("", "http://host/"))
-    with fed(options, tmp_path, once=True) as process:
+    with fed(options, once=True) as process:
         process.expect(Well)
         assert [name(process.change()) for _ in range(50)] == [f"{number}.ini" for number in range(50)]
         process.expect(Note)
         assert process.wait() == 0
     assert queue(options)["messages"] == "0"
-    with fed(options, tmp_path, once=True) as process:
+    with fed(options, once=True) as process:
         process.expect(Well)
         assert process.wait() == 0
 
 
-def test_once_without_a_broker_says_so_and_ends(options: AmqpOptions, tmp_path: Path) -> None:
-    with fed(replace(options, port=free_port()), tmp_path, once=True) as process:
+def test_once_without_a_broker_says_so_and_ends(options: AmqpOptions) -> None:
+    with fed(replace(options, port=free_port()), once=True) as process:
         assert "Connection refused" in process.expect(Trouble).message
         assert process.wait() == 0
 
 
-def test_a_message_longer_than_a_line_is_refused_for_good(options: AmqpOptions, tmp_path: Path) -> None:
-    with ready(options, tmp_path) as process:
+def test_a_message_longer_than_a_line_is_refused_for_good(options: AmqpOptions) -> None:
+    with ready(options) as process:
         publish(options, ("a.ini", "x" * (17 << 20)), ("b.ini", CONFIG))
         assert "16 MiB" in process.expect(Note).message
         assert name(process.change()) == "b.ini"
         wait_for_unacknowledged(options, 0)
 
 
-def test_wrong_options_are_told_once(options: AmqpOptions, tmp_path: Path) -> None:
-    with fed(replace(options, heartbeat=0), tmp_path) as process:
+def test_wrong_options_are_told_once(options: AmqpOptions) -> None:
+    with fed(replace(options, heartbeat=0)) as process:
         assert "heartbeat" in process.expect(Trouble).message
         assert process.wait() == 0
 
 
-def test_tls_is_verified(options: AmqpOptions, certificates: Path, broker: RabbitMQ, tmp_path: Path) -> None:
+def test_tls_is_verified(options: AmqpOptions, certificates: Path, broker: RabbitMQ) -> None:
     secure = replace(options, is_tls=True, host="localhost", port=broker.tls_port, ca_file=str(certificates / "ca.pem"))
-    with ready(secure, tmp_path) as process:
+    with ready(secure) as process:
         publish(options, ("a.ini", CONFIG))
         assert name(process.change()) == "a.ini"
     for wrong, reason in (
@@ -370,7 +368,7 @@ def test_tls_is_verified(options: AmqpOptions, certificates: Path, broker: Rabbi
         (replace(secure, port=broker.port), "TLS fails"),
         (replace(options, port=broker.tls_port), "connection broke|not AMQP"),
     ):
-        with fed(wrong, tmp_path) as process:
+        with fed(wrong) as process:
             message = process.expect(Trouble).message
             assert any(one in message for one in reason.split("|")), message
 
@@ -416,9 +414,9 @@ GARBAGE = [b"HTTP/1.0 400 Bad Request\r\n\r\n", b"\xff" * 5000, b"\1\0\0\0\0\0\x
 
 @pytest.mark.parametrize("garbage", [*GARBAGE[:3], b""], ids=["http", "ones", "frame", "hang-up"])
 def test_garbage_in_the_middle_of_a_connection_is_survived(
-    garbage: bytes, options: AmqpOptions, tmp_path: Path, broker: RabbitMQ
+    garbage: bytes, options: AmqpOptions, broker: RabbitMQ
 ) -> None:
-    with proxy(broker.port) as (port, clients), ready(replace(options, port=port), tmp_path) as process:
+    with proxy(broker.port) as (port, clients), ready(replace(options, port=port)) as process:
         if garbage:
             clients[0].sendall(garbage)
         else:
@@ -429,10 +427,8 @@ def test_garbage_in_the_middle_of_a_connection_is_survived(
         assert name(process.change()) == "a.ini"
 
 
-def test_a_connection_that_has_become_deaf_is_noticed_by_heartbeats(
-    options: AmqpOptions, tmp_path: Path, broker: RabbitMQ
-) -> None:
-    with proxy(broker.port) as (port, clients), ready(replace(options, port=port), tmp_path) as process:
+def test_a_connection_that_has_become_deaf_is_noticed_by_heartbeats(options: AmqpOptions, broker: RabbitMQ) -> None:
+    with proxy(broker.port) as (port, clients), ready(replace(options, port=port)) as process:
         # A frame whose end does not come soon: heartbeats become a part of it.
         clients[0].sendall(b"\1\0\0\0\1\0\0")
         assert "no sign of life" in process.expect(Trouble, 40).message
@@ -440,7 +436,7 @@ def test_a_connection_that_has_become_deaf_is_noticed_by_heartbeats(
 
 
 @pytest.mark.parametrize("garbage", GARBAGE, ids=["http", "ones", "frame", "version"])
-def test_a_port_that_speaks_something_else_is_told(garbage: bytes, options: AmqpOptions, tmp_path: Path) -> None:
+def test_a_port_that_speaks_something_else_is_told(garbage: bytes, options: AmqpOptions) -> None:
     calls = threading.Semaphore(0)
 
     def serve(server: socket.socket) -> None:
@@ -454,22 +450,22 @@ def test_a_port_that_speaks_something_else_is_told(garbage: bytes, options: Amqp
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=serve, args=(server,), daemon=True).start()
-        with fed(replace(options, port=server.getsockname()[1]), tmp_path) as process:
+        with fed(replace(options, port=server.getsockname()[1])) as process:
             assert process.expect(Trouble).hint
-            before = len(os.listdir(f"/proc/{process.pid}/fd"))
+            before = len(os.listdir(f"/proc/{process.process.pid}/fd"))
             for _ in range(4):
                 assert calls.acquire(timeout=WAIT)
-            assert len(os.listdir(f"/proc/{process.pid}/fd")) <= before + 2
+            assert len(os.listdir(f"/proc/{process.process.pid}/fd")) <= before + 2
 
 
-def test_a_mute_port_is_given_up(options: AmqpOptions, tmp_path: Path) -> None:
+def test_a_mute_port_is_given_up(options: AmqpOptions) -> None:
     server = socket.create_server(("127.0.0.1", 0))
-    with server, fed(replace(options, port=server.getsockname()[1]), tmp_path) as process:
+    with server, fed(replace(options, port=server.getsockname()[1])) as process:
         assert "does not answer" in process.expect(Trouble, 20).message
 
 
-def test_a_host_that_is_unknown_is_told(options: AmqpOptions, tmp_path: Path) -> None:
-    with fed(replace(options, host="no-such-host.invalid"), tmp_path) as process:
+def test_a_host_that_is_unknown_is_told(options: AmqpOptions) -> None:
+    with fed(replace(options, host="no-such-host.invalid")) as process:
         assert "cannot be looked up" in process.expect(Trouble).message
 
 
@@ -482,7 +478,7 @@ def test_it_ends_while_a_host_name_is_looked_up(options: AmqpOptions, tmp_path: 
         "socket.getaddrinfo = wait\n"
     )
     orders = Orders(scheme="amqp", options=asdict(options))
-    with feeder(orders, tmp_path, modules=tmp_path) as process:
+    with MessageFeeder(orders, environment={"PYTHONPATH": str(tmp_path)}) as process:
         until = time.monotonic() + WAIT
         while not (tmp_path / "asked").exists():
             assert time.monotonic() < until
@@ -490,13 +486,13 @@ def test_it_ends_while_a_host_name_is_looked_up(options: AmqpOptions, tmp_path: 
         assert process.end() == 0
 
 
-def test_it_is_asleep_when_nothing_happens(options: AmqpOptions, tmp_path: Path) -> None:
-    with ready(options, tmp_path) as process:
+def test_it_is_asleep_when_nothing_happens(options: AmqpOptions) -> None:
+    with ready(options) as process:
         publish(options, ("a.ini", CONFIG))
         process.change()
-        assert process.silent(1)
+        assert process.is_silent(1)
         before = process.ticks(), process.wake_ups()
-        assert process.silent(15)
+        assert process.is_silent(15)
         # Heartbeats: the broker's and its own each 5 s, and a look at them.
         assert process.wake_ups() - before[1] <= 12
         assert process.ticks() - before[0] <= 1

@@ -180,7 +180,7 @@ def test_a_server_that_freezes_is_noticed_and_its_thaw_too(server: Mongo) -> Non
             assert "timed out" in feeder.trouble(10).message
         finally:
             server.thaw()
-        feeder.until(lambda message: message == Well(), 10)
+        feeder.until_is(lambda message: message == Well(), 10)
         server.replace({"name": "b.ini", "config": "x"})
         assert feeder.names(5) == ["a.ini", "b.ini"]
 

@@ -166,7 +166,7 @@ def test_a_wrong_answer_is_trouble_and_no_answer(server: Postgres, query: str, s
         assert trouble.hint
         # It is tried again after a second, and the same trouble is told once.
         with pytest.raises(AssertionError, match="no message"):
-            feeder.until(lambda message: isinstance(message, Trouble | End), 1.5)
+            feeder.until_is(lambda message: isinstance(message, Trouble | End), 1.5)
 
 
 def test_a_query_of_several_statements_answers_with_the_last(server: Postgres) -> None:
@@ -463,9 +463,9 @@ def test_a_connection_cut_in_the_middle_of_an_answer_is_no_answer(server: Postgr
     )
     query = "SELECT name, config || CASE WHEN name = '1999.ini' THEN pg_sleep(20)::text ELSE '' END, ts FROM vassals"
     with Feeder(orders(server, query)) as feeder:
-        feeder.until(lambda message: isinstance(message, Entry))
+        feeder.until_is(lambda message: isinstance(message, Entry))
         server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'emperor-bridge'")
-        message = feeder.until(lambda message: not isinstance(message, Entry))
+        message = feeder.until_is(lambda message: not isinstance(message, Entry))
         assert isinstance(message, Trouble)
         assert "connection" in message.message
 

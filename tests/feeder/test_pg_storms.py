@@ -122,7 +122,7 @@ def test_a_connection_cut_anywhere_gives_a_whole_answer_or_none(server: Postgres
             proxy.cut_after = chance.choice([chance.randrange(1, 3000), chance.randrange(1, 480_000), 1 << 60])
             uri = server.uri.replace(f":{server.port}/", f":{proxy.port}/")
             with Feeder(Orders(scheme="pg", options={"conninfo": uri, "query": QUERY}, once=True)) as feeder:
-                message = feeder.until(lambda message: not isinstance(message, Begin | Entry))
+                message = feeder.until_is(lambda message: not isinstance(message, Begin | Entry))
                 assert feeder.wait() == 0
             assert feeder.seen.count(b'"kind":"entry"') == 30 or isinstance(message, Trouble)
             ends.add(type(message))
