@@ -137,7 +137,12 @@ class Stopper:
         if prompt := [unit for unit in units if not self._late.is_slow(label_of(unit))]:
             patience = PATIENCE + PATIENCE_EACH * len(prompt)
             self._manager.stop(prompt, timeout=patience, progress=stage(self._progress, "stopping"), down=down)
-        late = frozenset(map(label_of, self._not_down(units)))
+        left = self._not_down(units)
+        # A service that failed just before it was told to stop begins its pause after that, and its stop waits for it.
+        if pauses := self._pauses_of(left):
+            self._manager.stop([*left, *pauses], timeout=_STEP, progress=stage(self._progress, "ending pauses"))
+            left = self._not_down(left)
+        late = frozenset(map(label_of, left))
         self._late.drop({label_of(unit) for unit in units} - late)
         self._late.add(late, began + GRACE + GRACE_EACH * len(units))
         return late
@@ -165,10 +170,14 @@ class Stopper:
         self._manager.kill(left)
         deadline = self._late.clock() + KILL_PATIENCE
         while left and self._late.clock() < deadline:
-            pauses = self._not_down([pause_of(unit) for unit in left])
-            self._manager.stop([*left, *pauses], timeout=_STEP, progress=stage(self._progress, "killing late vassals"))
+            self._manager.stop(
+                [*left, *self._pauses_of(left)], timeout=_STEP, progress=stage(self._progress, "killing late vassals")
+            )
             left = self._not_down(left)
         self._late.resist(map(label_of, left))
+
+    def _pauses_of(self, units: Iterable[str]) -> list[str]:
+        return self._not_down([pause_of(unit) for unit in units if unit.endswith(".service")])
 
     def _not_down(self, units: Collection[str]) -> list[str]:
         states = self._manager.units(units) if units else {}

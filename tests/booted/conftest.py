@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +29,9 @@ ACTIVE = f"systemctl list-units --plain --no-legend {STATES} {TYPES} 'vassal*'"
 """Prints the vassals' units that do anything."""
 FILES = "find /etc/systemd/system /run/systemd/system -name '*vassal*' -not -type d"
 """Finds what the bridge has written for systemd."""
+# A shell that runs the tests in the background has them ignore it, and all commands that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 CORE = frozenset(
     {"boundary", "brake", "broken", "environment", "hazards", "interrupted", "lives", "machine", "names", "quick_ends"}
     | {"service", "sync", "upgrade", "user", "uwsgi", "watch_lives", "watch_return"}

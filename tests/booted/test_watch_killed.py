@@ -120,13 +120,18 @@ def has_struck(killer: subprocess.Popen[bytes]) -> None:
 
 
 def resolve(bridge: Bridge, churn: Churn) -> None:
-    """Return once the daemon has done what the last change asks for: it tells of one more, made after all others."""
+    """Return once the daemon has done what the last change asks for: it tells of one more, made after all others.
+
+    A vassal that was still ending then has a run of its own.
+    """
     bridge.machine.wait_unit(WATCH, "NRestarts", str(KILLS), 120)
     churn.rule_all()
     cursor = bridge.machine.journal_cursor()
     churn.rules["last"] = f"{SOCKETS}/last.sock"
     bridge.vassal("last.ini", address=churn.rules["last"])
     bridge.told(r"^last\.ini: added", cursor, timeout=120)
+    for name in re.findall(r"^(\S+): would be", bridge.run("sync", "--dry-run").stdout, re.MULTILINE):
+        bridge.told(rf"^{re.escape(name)}: (added|changed|removed|mended|started)", cursor)
 
 
 def picture(machine: Machine) -> dict[str, list[str]]:

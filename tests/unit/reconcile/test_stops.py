@@ -237,6 +237,24 @@ def test_the_pause_that_follows_a_kill_is_ended() -> None:
     assert world.states[pause].is_down
 
 
+def test_a_pause_that_begins_while_its_vassal_is_told_to_stop_is_ended() -> None:
+    world = running(OLD, VICTIM, waits=False)
+    pause = pause_of(BAD)
+
+    class Failing(WorldManager):
+        def stop(self, units: Collection[str], **named: object) -> None:
+            if pause in units:
+                world.stubborn.clear()
+            elif BAD in units:
+                world.states[pause] = RUNNING
+            super().stop(units, **named)  # type: ignore[arg-type]
+
+    units = [BAD, "vassal-bad.socket", "vassal-victim.service"]
+    assert Stopper(Failing(world), quiet, world.late).stop(units) == frozenset()
+    assert world.states[pause].is_down
+    assert world.late.due == {}
+
+
 def test_late_vassals_are_known_by_their_keys() -> None:
     world = running(OLD, waits=False)
     late = LateVassals(lambda: 100.0)
