@@ -278,6 +278,19 @@ def test_a_secret_that_cannot_be_read(world: World, tmp_path: Path) -> None:
     assert world.services.peers == []
 
 
+def test_why_it_does_not_start_now_is_told_whatever_was_wrong_before(world: World, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    table = MonitorTable(name="x", spec="pg://", password_file=str(secret))
+    reasons = []
+    for text in (None, b"\xff"):
+        if text is not None:
+            secret.write_bytes(text)
+        world.configure()
+        (monitor,) = world.configure(settings=Settings(monitor=(table,)))
+        reasons.append(monitor.state().why.removeprefix(f"its secret {secret} "))
+    assert reasons == ["cannot be read: No such file or directory", "is not valid UTF-8"]
+
+
 def test_a_credential(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = MonitorTable(name="x", spec="zmq://ipc:///run/x", credential="key")
     (monitor,) = world.configure(settings=Settings(monitor=(table,)))
