@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
     from .machine import Machine
 
+CLIENTS = "/etc/emperor-bridge/curve.clients"
 WEB = "/var/lib/web"
 """The home of the user as whom two of the databases are asked."""
 PG = ("words", "url", "file", "credential", "passfile", "service")
 """What logs in to PostgreSQL, each with a password of its own, and has one site."""
 PASSFILES = {"pgpass": "passfile", ".pgpass": "service"}
 SECRETS = {name: f"hush{name.capitalize()}Of@Fleet" for name in (*PG, "amqp", "mongodb", "mongodb2")}
-PUBLIC_KEY, SECRET_KEY = (key.decode() for key in zmq.curve_keypair())
+OWN, FRIEND, STRANGER = ([key.decode() for key in zmq.curve_keypair()] for _ in range(3))
+"""Pairs of CURVE's keys, the public one first."""
 TABLE = f"""\
 CREATE TABLE vassals (
     name text, config text, ts timestamptz DEFAULT now(), uid integer, gid integer, socket text
@@ -33,12 +35,13 @@ CREATE TABLE vassals (
 """
 SEND = """
 import json, sys, zmq
-server, message = json.load(sys.stdin)
-end = zmq.Context().socket(zmq.PUSH)
-end.curve_serverkey = server.encode()
-end.curve_publickey, end.curve_secretkey = zmq.curve_keypair()
+server, public, secret, message = json.load(sys.stdin)
+context = zmq.Context()
+end = context.socket(zmq.PUSH)
+end.curve_serverkey, end.curve_publickey, end.curve_secretkey = server.encode(), public.encode(), secret.encode()
 end.connect("tcp://127.0.0.1:5252")
 end.send_multipart([part.encode() for part in message])
+context.destroy(linger=int(sys.argv[1]))
 """
 AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 PLACES = ("/etc/systemd", "/run", "/var/lib", "/usr/local/lib/systemd")
@@ -66,7 +69,7 @@ def settings() -> str:
         ("credential", f"{words['credential']};{query['credential']}", 'credential = "database"'),
         ("passfile", f"{words['passfile']} passfile={WEB}/pgpass;{query['passfile']}", 'user = "web"'),
         ("service", f"pg://service=fleet;{query['service']}", 'user = "web"'),
-        ("curve", "zmq://tcp://127.0.0.1:5252", 'credential = "curve"'),
+        ("curve", "zmq://tcp://127.0.0.1:5252", f'credential = "curve"\ncurve-client-keys = "{CLIENTS}"'),
     ]
     lines = [f"emperor = {json.dumps(specs)}"]
     for name, spec, more in tables:
@@ -84,7 +87,8 @@ def service(machine: Machine, bridge: Bridge) -> Iterator[Service]:
             TOML: settings(),
             "/etc/emperor-bridge/file.secret": SECRETS["file"],
             "/etc/credentials/database": f"{SECRETS['credential']}\n",
-            "/etc/credentials/curve": f"{SECRET_KEY}\n",
+            "/etc/credentials/curve": f"{OWN[1]}\n",
+            CLIENTS: f"{FRIEND[0]} a friend\n",
         },
         mode=0o600,
     )
@@ -121,10 +125,11 @@ def test_sites_of_every_kind_of_secret_wake_and_none_is_seen(
     for name in PG:
         machine.wait_journal(rf"^{name}\.ini: added", unit=WATCH, since_cursor=cursor)
         bridge.app("uwsgi", f"/run/{name}.sock")
-    message = [PUBLIC_KEY, ["touch", "curve.ini", config(), "0", "0", "/run/curve.sock"]]
-    machine.run(PYTHON, "-c", SEND, input=json.dumps(message).encode())
+    send(machine, STRANGER, "stranger", seconds=2)
+    send(machine, FRIEND, "curve", seconds=60)
     machine.wait_journal(r"^curve\.ini: added", unit=WATCH, since_cursor=cursor)
     bridge.app("uwsgi", "/run/curve.sock")
+    assert "stranger.ini" not in bridge.status()
     for scheme in ("amqp", "mongodb", "mongodb2"):
         machine.wait_journal(f"^{scheme}://.*cannot be asked since", unit=WATCH, since_cursor=cursor)
     see_nothing(machine, printed(bridge))
@@ -145,6 +150,13 @@ def test_sites_of_every_kind_of_secret_wake_and_none_is_seen(
     see_nothing(machine, told)
 
 
+def send(machine: Machine, keys: list[str], name: str, seconds: int) -> None:
+    """Have a client with these keys send a site, and try for so long."""
+    message = ["touch", f"{name}.ini", config(), "0", "0", f"/run/{name}.sock"]
+    data = json.dumps([OWN[0], *keys, message]).encode()
+    machine.run(PYTHON, "-c", SEND, str(seconds * 1000), input=data, timeout=90)
+
+
 def printed(bridge: Bridge) -> str:
     """Return what the commands print."""
     commands: list[tuple[str, list[str]]] = [
@@ -160,7 +172,7 @@ def printed(bridge: Bridge) -> str:
 def see_nothing(machine: Machine, told: str) -> None:
     """Fail if a secret is in a unit, in a file of another user's, with a process, in the journal, or in ``told``."""
     forms = {form for name in SECRETS for form in (SECRETS[name], escaped(name), escaped(name).replace("%%", "%"))}
-    secrets = "\n".join({*forms, SECRET_KEY}).encode()
+    secrets = "\n".join({*forms, OWN[1]}).encode()
 
     def grep(*places: str, before: tuple[str, ...] = (), more: tuple[str, ...] = ()) -> str:
         # What is searched for comes through a pipe: nobody sees it among the processes.

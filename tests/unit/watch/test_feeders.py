@@ -305,6 +305,29 @@ def test_a_credential(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert world.services.last.properties["ReadWritePaths"] == ("as", ["/run"])
 
 
+def test_keys_of_clients(world: World, tmp_path: Path) -> None:
+    secret, keys = tmp_path / "secret", tmp_path / "keys"
+    table = MonitorTable(name="x", spec="zmq://ipc:///run/x", password_file=str(secret), curve_client_keys=str(keys))
+
+    def why() -> str:
+        world.configure()
+        (monitor,) = world.configure(settings=Settings(monitor=(table,)))
+        return monitor.state().why
+
+    secret.write_text("\n")
+    assert why() == f"its secret {secret} is empty"
+    secret.write_text(SECRET)
+    assert why() == f"the file {keys} of its clients' keys cannot be read: No such file or directory"
+    keys.write_text("")
+    assert why() == f"the file {keys} of its clients' keys cannot be used: it has no key"
+    assert world.services.peers == []
+    keys.write_text(f"{'k' * 40} dora\n")
+    why()
+    orders = world.services.last.hear()
+    assert isinstance(orders, Orders)
+    assert orders.options["curve_client_keys"] == ["k" * 40]
+
+
 def test_a_reload_keeps_what_is_the_same_and_ends_what_is_gone(world: World) -> None:
     world.configure("pg://host=a", "pg://host=b")
     first, second = world.services.peers
