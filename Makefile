@@ -11,10 +11,14 @@ MARKED = $(if $(MARK),-m $(MARK))
 # Two processes, each with a machine of its own: most of the time a test waits.
 PARALLEL = --numprocesses=2 --dist=loadfile
 
-.PHONY: demo test unit beside bench soak fuzz packages servers clean
+.PHONY: demo demo-pg test unit beside bench soak fuzz packages servers clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
+
+# The same with rows of a real PostgreSQL in place of files.
+demo-pg: packages servers $(VENV)/ready
+	$(RUN) -m tests.demo_pg
 
 # tests/README.md says what is run where.
 ifeq ($(SUITE),)

@@ -9,8 +9,12 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .booted.machine import Machine, MachineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 COMMAND = str(Path(sys.executable).with_name("emperor-bridge"))
 VASSALS = "/etc/uwsgi/vassals"
@@ -48,8 +52,8 @@ esac
 """
 
 
-def main() -> int:
-    """Show it; return the exit status."""
+def main(show: Callable[[Machine], None]) -> int:
+    """Show something on a machine of its own; return the exit status."""
     try:
         with Machine() as machine:
             show(machine)
@@ -115,12 +119,12 @@ def tell(text: str) -> None:
 
 
 def bridge(machine: Machine, *arguments: str) -> None:
-    say_command(("emperor-bridge", *arguments))
+    say_command(shlex.join(("emperor-bridge", *arguments)))
     output(machine.run(COMMAND, *arguments).stdout)
 
 
 def run(machine: Machine, *argv: str) -> None:
-    say_command(argv)
+    say_command(shlex.join(argv))
     output(machine.run(*argv).stdout)
 
 
@@ -134,8 +138,8 @@ def ask(machine: Machine, protocol: str, address: str) -> None:
     )
 
 
-def say_command(argv: tuple[str, ...]) -> None:
-    sys.stdout.write(f"$ {bold(shlex.join(argv))}\n")
+def say_command(text: str) -> None:
+    sys.stdout.write(f"$ {bold(text)}\n")
 
 
 def output(text: str) -> None:
@@ -148,4 +152,4 @@ def bold(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(show))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bridge.monitors.base import Monitor
     from bridge.monitors.mirrored import FeederPlan
 
+_OPEN = "zmq-open"
 _FOR_OTHERS = stat.S_IRGRP | stat.S_IROTH
 _MAGIC = re.compile(r"%(.)", re.DOTALL)
 _OF_A_FILE = frozenset("dpnsecoijDPNSECOIJ")
@@ -43,9 +44,14 @@ def find_monitor_problems(
     table = plan.table
     has_key = bool(table.password_file or table.credential)
     for warning in plan.spec.warnings:
-        # With a key of CURVE, others can connect and not be heard.
-        if not (has_key and warning.code == "zmq-open"):
+        if not (has_key and warning.code == _OPEN):
             yield Diagnostic(code=warning.code, message=warning.message, hint=warning.hint)
+        elif not table.curve_client_keys:
+            yield Diagnostic(
+                code=_OPEN,
+                message="whoever knows its public key can run programs here",
+                hint="write the public keys of its clients into a file, and name that as curve-client-keys",
+            )
     open_files = [path for path in configuration if mode(path) & _FOR_OTHERS]
     if plan.spec.has_password and open_files:
         yield Diagnostic(

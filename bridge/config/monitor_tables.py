@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, printable
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TABLE = "monitor"
+_CLIENT_KEYS = "curve-client-keys"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _CREDENTIAL = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 
@@ -29,9 +30,11 @@ class MonitorTable:
     """A file with its secret, which root reads."""
     credential: str = ""
     """The name of a systemd credential of the daemon's with its secret (systemd.exec(5), ``LoadCredential=``)."""
+    curve_client_keys: str = ""
+    """For zmq, a file with the public keys of those who may send. Empty: all may who know this side's public key."""
 
 
-_KEYS = {"name": "name", "spec": "spec", "user": "user", "password-file": "password_file", "credential": "credential"}
+_KEYS = {field.name.replace("_", "-"): field.name for field in fields(MonitorTable)}
 
 
 def read_tables(path: str, given: object) -> tuple[tuple[MonitorTable, ...], tuple[Diagnostic, ...]]:
@@ -67,9 +70,13 @@ def _find_problems(path: str, table: dict[str, object], number: int) -> Iterator
         yield _bad(path, f"credential of {which} is no name of a credential", "use letters, digits, - _ and .")
     if credential and table.get("password-file"):
         yield _bad(path, f"{which} has a password-file and a credential", "leave one of them out")
-    password_file = str(table.get("password-file", ""))
-    if password_file and not password_file.startswith("/"):
-        yield _bad(path, f"password-file of {which} is a relative path", "write the whole path")
+    for key in ("password-file", _CLIENT_KEYS):
+        if not str(table.get(key, "/")).startswith("/"):
+            yield _bad(path, f"{key} of {which} is a relative path", "write the whole path")
+    if _CLIENT_KEYS in table and not str(table.get("spec")).startswith("zmq://"):
+        yield _bad(path, f"{which} has {_CLIENT_KEYS}, and is no zmq://", "leave it out")
+    elif _CLIENT_KEYS in table and not (credential or table.get("password-file")):
+        yield _bad(path, f"{which} has {_CLIENT_KEYS}, and no key of its own", "give it one by password-file")
 
 
 def _bad(path: str, message: str, hint: str) -> Diagnostic:

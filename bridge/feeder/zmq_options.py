@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 IPC, TCP = "ipc://", "tcp://"
 IPC_PATH_MAX = 107
 """Bytes of the path of a Unix socket (unix(7), less the NUL)."""
+_KEY = re.compile(r"[0-9A-Za-z.:+=^!/*?&<>()[\]{}@%$#-]{40}")
+"""A key of CURVE as text (Z85, rfc.zeromq.org/spec/32)."""
 
 
 class EndpointError(ValueError):
@@ -44,6 +47,23 @@ def from_values(values: dict[str, Any]) -> ZmqOptions:
         raise EndpointError(f"one of these options is unknown: {', '.join(sorted(values))}") from None
     _check(options.endpoint)
     return options
+
+
+def client_keys(text: str) -> list[str]:
+    """Return the public keys of a file: each line begins with one, and what follows it says whose it is.
+
+    Raises:
+        EndpointError: a line has none, or all are empty. No key would mean that every client may send.
+    """
+    keys = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if words := line.split():
+            if not _KEY.fullmatch(words[0]):
+                raise EndpointError(f"line {number} does not begin with a public key of 40 characters")
+            keys.append(words[0])
+    if not keys:
+        raise EndpointError("it has no key")
+    return keys
 
 
 def _check(endpoint: str) -> None:

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.feeder.protocol import Orders
+from bridge.feeder.zmq_options import EndpointError, client_keys
 from bridge.host.files import read_regular, read_text
 from bridge.mirror.channel import Channel
 from bridge.mirror.unit import FeederUnit, own_service, properties
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 SECRET_MAX = 4096
 """Bytes of a password file."""
+CLIENT_KEYS_MAX = 1 << 20
+"""Bytes of a file with the public keys of clients."""
 
 
 def garbled(plan: FeederPlan) -> tuple[str, str]:
@@ -50,26 +53,28 @@ def orders_of(plan: FeederPlan, *, once: bool, has_rows: bool) -> Orders:
     """Return what a feeder is told, secrets included; ``has_rows``: whether the mirror has some.
 
     Raises:
-        FeedError: the file of the secret cannot be read.
+        FeedError: a file that they need cannot be read.
     """
     table = plan.table
     options = dict(plan.spec.options)
     if plan.spec.is_answer_whole:
         options["known"] = has_rows
     if path := _secret_path(plan):
-        try:
-            secret = read_regular(path, max_bytes=SECRET_MAX).decode().rstrip("\r\n")
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise FeedError(f"its secret {path} cannot be read: {reason}", "correct the file, or its name") from None
-        except UnicodeDecodeError:
-            raise FeedError(f"its secret {path} is not valid UTF-8", "write the password alone on one line") from None
-        options[plan.secret] = secret
+        options[plan.secret] = secret = _read(path, f"its secret {path}", SECRET_MAX).rstrip("\r\n")
+        if not secret:
+            # Without its key a ZeroMQ socket would be open to all.
+            raise FeedError(f"its secret {path} is empty", "write the password alone on one line")
     elif table.credential:
         raise FeedError(
             f"there is no credential {table.credential}: this process was not started with credentials",
             f"add LoadCredential={table.credential}:FILE to emperor-bridge.service, and let the daemon ask",
         )
+    if path := table.curve_client_keys:
+        what = f"the file {path} of its clients' keys"
+        try:
+            options["curve_client_keys"] = client_keys(_read(path, what, CLIENT_KEYS_MAX))
+        except EndpointError as error:
+            raise FeedError(f"{what} cannot be used: {error}", "write one public key on each line") from None
     return Orders(scheme=plan.spec.scheme, options=options, freq=plan.freq, once=once)
 
 
@@ -109,6 +114,17 @@ def start_feeder(monitor: MirroredMonitor, services: Services, *, is_users: bool
     finally:
         other.close()
     return channel
+
+
+def _read(path: str, what: str, max_bytes: int) -> str:
+    """Return the text of a file that the orders need; ``what`` it is, for messages."""
+    try:
+        return read_regular(path, max_bytes=max_bytes).decode()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FeedError(f"{what} cannot be read: {reason}", "correct the file, or its name") from None
+    except UnicodeDecodeError:
+        raise FeedError(f"{what} is not valid UTF-8", "write it anew, as plain text") from None
 
 
 def _secret_path(plan: FeederPlan) -> str:

@@ -15,6 +15,8 @@ _COLLECTION = "uwsgi.emperor.vassals"
 _EVERYTHING = "{}"
 """The Emperor's defaults (plugins/emperor_mongodb/plugin.cc): the collection is ``emperor.vassals`` of ``uwsgi``."""
 _KEYS = ("addr", "coll", "json", "db", "username", "password", "predigest")
+_SHOWN = frozenset({"addr", "coll"})
+"""Those of which an id is made."""
 _PAIR = re.compile(rf",(?=(?:{'|'.join(_KEYS)})=)")
 _OWN = frozenset({"collection", "filter"})
 
@@ -65,7 +67,8 @@ def parse_mongodb2(text: str) -> MonitorSpec:
     given: dict[str, str] = {}
     for part in _PAIR.split(text) if text else ():
         key, equals, value = part.partition("=")
-        if not equals or key not in _KEYS:
+        # A comma before another word ends no part: that word may be a password with a wrong name.
+        if not equals or key not in _KEYS or (key in _SHOWN and "=" in value):
             raise SpecError("a part of it is not KEY=VALUE with a known key", f"the keys are {', '.join(_KEYS)}")
         given[key] = value
     source = f"?authSource={given['db']}" if given.get("db") else ""

@@ -12,7 +12,8 @@ from bridge.monitors.spec import MonitorSpec, SpecError, SpecWarning, shown, wit
 DEFAULT_QUERY = "SELECT name,config,EXTRACT(epoch FROM ts) FROM vassals"
 """What the Emperor asks if the spec has no query (plugins/emperor_pg/emperor_pg.c)."""
 _URLS = ("postgresql://", "postgres://")
-_SECRETS = frozenset({"password", "sslpassword", "oauth_client_secret"})
+_SECRET = re.compile(r"pass?w|pwd|secret", re.IGNORECASE)
+"""What is in the names of libpq's words for secrets, and in some that people take for them."""
 _WORD = re.compile(r"\s*([A-Za-z_]+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)", re.DOTALL)
 _QUOTED_HINT = "give the password by password-file, for the first ';' ends the connection's options"
 
@@ -62,7 +63,7 @@ def _redact_words(conninfo: str) -> tuple[str, bool]:
             if not conninfo[at:].strip():
                 break
             raise SpecError("its connection options are not KEY=VALUE …, or a quote is not closed", _QUOTED_HINT)
-        if found[1] in _SECRETS:
+        if _SECRET.search(found[1]):
             has_password = True
         else:
             kept.append(f"{found[1]}={found[2]}")
@@ -80,6 +81,6 @@ def _redact_url(conninfo: str) -> tuple[str, bool]:
         raise SpecError("its URL is none that libpq takes", "write postgresql://USER@HOST/DATABASE") from None
     netloc, has_password = without_password(parts.netloc)
     words = parse_qsl(parts.query, keep_blank_values=True)
-    kept = [(key, given) for key, given in words if key not in _SECRETS]
+    kept = [(key, given) for key, given in words if not _SECRET.search(key)]
     url = urlunsplit(parts._replace(netloc=netloc, query=urlencode(kept)))
     return shown(url), has_password or len(kept) < len(words)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 100
 """Characters of a query or filter that an id shows."""
+_HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]*)?")
 
 
 class SpecError(Exception):
@@ -63,8 +64,17 @@ def shown(text: str) -> str:
 
 
 def without_password(netloc: str) -> tuple[str, bool]:
-    """Return the ``USER:PASSWORD@HOSTS`` of a URL without the password, and whether it had one."""
+    """Return the ``USER:PASSWORD@HOSTS`` of a URL without the password, and whether it had one.
+
+    Raises:
+        SpecError: what should be a port is none, and may be a password up to its ``/``, ``?`` or ``#``.
+    """
     login, at, hosts = netloc.rpartition("@")
+    if not all(_HOST.fullmatch(host) for host in hosts.split(",")):
+        raise SpecError(
+            "one of its hosts is not of the form HOST or HOST:PORT",
+            "write special characters of a password as %XX (in a config as %%XX), or give it by password-file",
+        )
     user, colon, password = login.partition(":")
     return f"{user}{at}{hosts}", bool(colon and password)
 

@@ -88,7 +88,8 @@ class FeederSource:
             self._channel = start_feeder(self.monitor, self._services, is_users=self._is_users)
             self._plan("write", STUCK, is_needed=session.is_stuck)
         except FeedError as error:
-            self._end(str(error), error.hint)
+            session.trouble(str(error), error.hint)
+            self._pause_then_start()
 
     def _hear(self, channel: Channel, session: Session) -> None:
         now = time.monotonic()

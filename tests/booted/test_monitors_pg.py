@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .bridge import Bridge, config
+from .database import Database
 from .suite import COMMAND
 
 if TYPE_CHECKING:
+    from .bridge import Bridge
     from .machine import Machine
 
 TOML = "/etc/fleet.toml"
@@ -32,33 +33,6 @@ GRANT SELECT ON vassals TO web;
 """
 SOON = 5.0
 """Seconds in which a change must be in force; the manual says half a second for the notification alone."""
-
-
-class Database:
-    """A cluster of the machine's PostgreSQL."""
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._version = machine.run("sh", "-c", "ls /usr/lib/postgresql | tail -n1").stdout.strip()
-
-    def make(self) -> None:
-        self._machine.run("sh", "-c", f"pg_dropcluster --stop {self._version} main || :", timeout=120)
-        self._machine.run("pg_createcluster", self._version, "main", timeout=120)
-        self.control("start")
-
-    def control(self, *words: str) -> None:
-        self._machine.run("pg_ctlcluster", self._version, "main", *words, timeout=120)
-
-    def remove(self) -> None:
-        self._machine.run("pg_dropcluster", "--stop", self._version, "main", timeout=120)
-
-    def sql(self, text: str) -> None:
-        self._machine.run("psql", "-q", "-v", "ON_ERROR_STOP=1", input=text.encode(), user="postgres")
-
-    def put(self, name: str, socket: str | None, *lines: str) -> None:
-        address = "NULL" if socket is None else f"'{socket}'"
-        values = f"('{name}', $x${config(*lines)}$x$, {address})"
-        self.sql(f"INSERT INTO vassals (name, config, socket) VALUES {values};")  # noqa: S608 - the test's own words
 
 
 @pytest.fixture

@@ -57,9 +57,11 @@ def test_who_asks_may_be_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://*:1", "ipc://@x"])
-def test_a_key_of_curve_closes_an_endpoint(tmp_path: Path, endpoint: str) -> None:
+def test_the_keys_of_clients_close_an_endpoint(tmp_path: Path, endpoint: str) -> None:
     assert of(f"zmq://{endpoint}", tmp_path) == ["zmq-open"]
-    assert of(f"zmq://{endpoint}", tmp_path, credential="key") == []
+    assert of(f"zmq://{endpoint}", tmp_path, credential="key") == ["zmq-open"]
+    assert of(f"zmq://{endpoint}", tmp_path, credential="key", curve_client_keys="/keys") == []
+    assert of("zmq://tcp://127.0.0.1:1", tmp_path, credential="key") == []
 
 
 def test_files_that_others_can_read(tmp_path: Path) -> None:

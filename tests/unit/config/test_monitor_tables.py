@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET_FILE = "/etc/secret"  # noqa: S105
+ZMQ = '[[monitor]]\nname = "bus"\nspec = "zmq://ipc:///run/x"\n'
 TABLE = '[[monitor]]\nname = "fleet"\nspec = "pg://host=db"\n'
 
 
@@ -32,6 +33,14 @@ def test_a_table(tmp_path: Path) -> None:
     )
 
 
+def test_keys_of_clients(tmp_path: Path) -> None:
+    text = f'{ZMQ}password-file = "{SECRET_FILE}"\ncurve-client-keys = "/etc/keys"\n'
+    table = MonitorTable(
+        name="bus", spec="zmq://ipc:///run/x", password_file=SECRET_FILE, curve_client_keys="/etc/keys"
+    )
+    assert read(tmp_path, text)["monitor"] == (table,)
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -45,6 +54,9 @@ def test_a_table(tmp_path: Path) -> None:
         (f'{TABLE}credential = "a/b"', "no name of a credential"),
         (f'{TABLE}credential = "a"\npassword-file = "/x"', "a password-file and a credential"),
         (f'{TABLE}password-file = "x"', "relative"),
+        (f'{ZMQ}curve-client-keys = "x"\ncredential = "key"', "relative"),
+        (f'{ZMQ}curve-client-keys = "/x"', "no key of its own"),
+        (f'{TABLE}curve-client-keys = "/x"\ncredential = "key"', "no zmq://"),
         (f"{TABLE}{TABLE}", "two monitors have the name 'fleet'"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from zmq.utils import z85
 
 from bridge.feeder.zmq_curve import KeyTextError, key_text, verdict
-from bridge.feeder.zmq_options import EndpointError, ZmqOptions, from_values
+from bridge.feeder.zmq_options import EndpointError, ZmqOptions, client_keys, from_values
 
 FRIEND = bytes(range(32))
 STRANGER = bytes(32)
@@ -83,3 +83,17 @@ def test_who_is_let_in(mechanism: bytes, key: bytes, allowed: list[bytes], statu
 @pytest.mark.parametrize("request_", [[], [b"1.0"], [b"2.0", b"7", b"", b"", b"", b"CURVE", FRIEND]])
 def test_a_question_that_is_not_understood_lets_nobody_in(request_: list[bytes]) -> None:
     assert verdict(request_, [])[2] == b"400"
+
+
+def test_a_file_of_keys_has_one_on_each_line() -> None:
+    keys = [z85.encode(bytes([number] * 32)).decode() for number in range(0, 256, 15)]
+    text = "\n".join(f"  {key}  host{number}, of Dora's" for number, key in enumerate(keys))
+    assert client_keys(f"\n{text}\r\n\n") == keys
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n \n", "short", "x" * 41, f"{'k' * 40}\n{'~' * 40}", f"# a comment\n{'k' * 40}"]
+)
+def test_a_file_of_keys_with_anything_else_or_nothing_is_refused(text: str) -> None:
+    with pytest.raises(EndpointError):
+        client_keys(text)

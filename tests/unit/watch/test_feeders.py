@@ -278,6 +278,19 @@ def test_a_secret_that_cannot_be_read(world: World, tmp_path: Path) -> None:
     assert world.services.peers == []
 
 
+def test_why_it_does_not_start_now_is_told_whatever_was_wrong_before(world: World, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    table = MonitorTable(name="x", spec="pg://", password_file=str(secret))
+    reasons = []
+    for text in (None, b"\xff"):
+        if text is not None:
+            secret.write_bytes(text)
+        world.configure()
+        (monitor,) = world.configure(settings=Settings(monitor=(table,)))
+        reasons.append(monitor.state().why.removeprefix(f"its secret {secret} "))
+    assert reasons == ["cannot be read: No such file or directory", "is not valid UTF-8"]
+
+
 def test_a_credential(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = MonitorTable(name="x", spec="zmq://ipc:///run/x", credential="key")
     (monitor,) = world.configure(settings=Settings(monitor=(table,)))
@@ -290,6 +303,29 @@ def test_a_credential(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert isinstance(orders, Orders)
     assert orders.options == {"endpoint": "ipc:///run/x", "curve_secret_key": SECRET}
     assert world.services.last.properties["ReadWritePaths"] == ("as", ["/run"])
+
+
+def test_keys_of_clients(world: World, tmp_path: Path) -> None:
+    secret, keys = tmp_path / "secret", tmp_path / "keys"
+    table = MonitorTable(name="x", spec="zmq://ipc:///run/x", password_file=str(secret), curve_client_keys=str(keys))
+
+    def why() -> str:
+        world.configure()
+        (monitor,) = world.configure(settings=Settings(monitor=(table,)))
+        return monitor.state().why
+
+    secret.write_text("\n")
+    assert why() == f"its secret {secret} is empty"
+    secret.write_text(SECRET)
+    assert why() == f"the file {keys} of its clients' keys cannot be read: No such file or directory"
+    keys.write_text("")
+    assert why() == f"the file {keys} of its clients' keys cannot be used: it has no key"
+    assert world.services.peers == []
+    keys.write_text(f"{'k' * 40} dora\n")
+    why()
+    orders = world.services.last.hear()
+    assert isinstance(orders, Orders)
+    assert orders.options["curve_client_keys"] == ["k" * 40]
 
 
 def test_a_reload_keeps_what_is_the_same_and_ends_what_is_gone(world: World) -> None:
