@@ -24,8 +24,8 @@ PAUSE_LAST = 30.0
 """Seconds before a feeder that ended is started again: at first, and at last."""
 STUCK = 2.0
 """Seconds before changes that could not be written are written again."""
-ASK_AGAIN = 30.0
-"""Seconds before a server is asked again whose answer could not be written."""
+ASK_AGAIN = 5.0
+"""Seconds before a server is asked again whose answer could not be written: nothing tells when there is room again."""
 ANSWER_WITHIN = 10.0
 """Seconds for the second answer, after one without rows where there were some."""
 _UNSENT = 0.1

@@ -16,6 +16,7 @@ from .attack import LAYOUTS, make_attack
 from .bridge import VASSALS, Bridge, install
 from .fleets import add_tenants
 from .machine import Machine, MachineError, message
+from .sources import SOURCES, Source, follow
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -94,6 +95,26 @@ def watch(bridge: Bridge) -> Bridge:
 def tenants(machine: Machine) -> None:
     """Users alice and bob, both also in the group games; ask for them before the bridge, which they outlive."""
     add_tenants(machine)
+
+
+@pytest.fixture(scope="module", params=SOURCES)
+def server(request: pytest.FixtureRequest, machine: Machine) -> Iterator[Source]:
+    """One of the servers that vassals come from, for all tests of a module that have it."""
+    made = SOURCES[request.param](machine)
+    try:
+        made.make()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture
+def source(server: Source, bridge: Bridge) -> Source:
+    """The server without a row, and the watch daemon that follows it."""
+    server.clear()
+    bridge.options = []
+    follow(bridge, server.table())
+    return server
 
 
 @pytest.fixture(params=LAYOUTS)

@@ -27,7 +27,7 @@ SUITE = os.environ.get("SUITE", "")
 TREES = Path(os.environ.get("EMPEROR_BRIDGE_TREES_DIR") or "/var/cache/emperor-bridge-tests")
 MIRROR = os.environ.get("EMPEROR_BRIDGE_MIRROR") or "http://deb.debian.org/debian"
 LISTS = ("test-packages.txt", "server-packages.txt", "tree-packages.txt")
-TESTS = ("hypothesis", "pytest")
+TESTS = ("hypothesis", "nx-27017", "pytest")
 DRIVERS = ("pg", "mongodb", "zmq", "amqp")
 """The extras of what talks to the monitors' servers."""
 VENV = "/opt/venv"
@@ -78,7 +78,7 @@ def packages() -> list[str]:
 
 
 def requirements() -> list[str]:
-    """Return the Python packages that a tree has: what the bridge needs, and what its unit tests need."""
+    """Return the Python packages that a tree has: what the bridge needs, and what its tests need."""
     with (CHECKOUT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
     extras = project["optional-dependencies"]

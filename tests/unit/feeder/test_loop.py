@@ -4,15 +4,26 @@ import os
 import select
 import socket
 import time
+from collections import Counter
 
 from bridge.feeder.loop import Backoff, Loop
 
 
-def test_the_pauses_grow_to_half_a_minute_and_begin_again() -> None:
-    backoff = Backoff()
-    assert [backoff.next() for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+def test_the_pauses_grow_to_six_seconds_and_begin_again() -> None:
+    backoff = Backoff(lambda: 0.0)
+    assert [backoff.next() for _ in range(6)] == [1, 2, 4, 6, 6, 6]
     backoff.reset()
     assert backoff.next() == 1
+
+
+def test_many_hosts_that_lose_a_server_at_once_come_back_one_after_the_other() -> None:
+    hosts = [Backoff() for _ in range(1000)]
+    for longest in (1, 2, 4, 6, 6):
+        pauses = [backoff.next() for backoff in hosts]
+        assert min(pauses) >= longest / 2
+        assert max(pauses) <= longest
+        tenths = Counter(int(pause / longest * 20) for pause in pauses)
+        assert max(tenths.values()) < 200
 
 
 def test_timers_run_in_their_order_and_cancelled_ones_never() -> None:

@@ -374,6 +374,26 @@ def test_a_full_disk_holds_it_up_and_loses_nothing(world: World, monkeypatch: py
     assert [peer.hear(), peer.hear()] == [Done(id=1), Done(id=2)]
 
 
+def test_an_answer_that_found_no_room_is_asked_for_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "ASK_AGAIN", 0.05)
+    world.configure("pg://host=db")
+    peer = world.services.last
+    peer.hear()
+    with monkeypatch.context() as patch:
+        patch.setattr(change, "flush", refuse)
+        peer.say(Begin(), Entry(A), End())
+        world.turn(3)
+        assert world.names() == []
+    world.turn(3)
+    assert peer.hear() == Ask()
+    peer.say(Begin(), Entry(A), End())
+    world.turn(3)
+    assert world.names() == ["a.ini"]
+
+
 def test_a_change_that_waits_for_the_disk_outlives_its_feeder(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
