@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from bridge.feeder.protocol import Row
     from bridge.mirror.rows import MirroredRow, Version
+    from bridge.mirror.state import MirrorState
     from bridge.mirror.store import MirrorFolder
 
 
@@ -45,6 +46,8 @@ class MirrorWriter:
         self.folder = folder
         self._reader = reader
         self._is_tyrant = is_tyrant
+        self.state: MirrorState | None = None
+        """What the process that has the mirror knows of the monitor, though the disk may have no room for it."""
         self._lock = -1
         self._known: dict[str, Version] | None = None
 
@@ -75,6 +78,7 @@ class MirrorWriter:
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = -1
+        self.state = None
 
     @property
     def known(self) -> dict[str, Version]:

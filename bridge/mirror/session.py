@@ -108,6 +108,7 @@ class Session:
         self._clock = clock
         self._folder = writer.folder.path
         self.state: MirrorState = read_state(self._folder)
+        writer.state = self.state
         self._written = self.state
         self._told = self.state
         self._answer: _Answer | None = None
@@ -279,7 +280,7 @@ class Session:
         self._answer = None
 
     def _set(self, state: MirrorState) -> None:
-        self.state = state
+        self.state = self._writer.state = state
         is_stale = (state.asked or 0.0) > (self._written.asked or 0.0) + FRESH
         if is_stale or not state.looks_like(self._written):
             self._write()

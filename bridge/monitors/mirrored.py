@@ -121,7 +121,7 @@ class MirroredMonitor:
 
     def state(self) -> MirrorState:
         """Return when the server was asked, and what is wrong."""
-        return read_state(self.folder.path)
+        return self.writer.state or read_state(self.folder.path)
 
     def report(self, only: Collection[str] | None = None) -> Report:
         """Return what the mirror has. It is complete if the server has ever answered."""

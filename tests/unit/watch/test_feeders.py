@@ -28,7 +28,7 @@ from bridge.feeder.protocol import (
     decode,
     encode,
 )
-from bridge.mirror import change
+from bridge.mirror import change, session
 from bridge.monitors import open_monitors
 from bridge.monitors.mirrored import MirroredMonitor
 from bridge.systemd.transient import StartError
@@ -372,6 +372,24 @@ def test_a_full_disk_holds_it_up_and_loses_nothing(world: World, monkeypatch: py
     while len(world.names()) < 2:
         world.turn()
     assert [peer.hear(), peer.hear()] == [Done(id=1), Done(id=2)]
+
+
+@pytest.mark.parametrize("spec", ["pg://host=db", "amqp://mq"])
+def test_a_full_disk_is_told_of_though_that_cannot_be_written_either(
+    world: World, monkeypatch: pytest.MonkeyPatch, spec: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (monitor,) = world.configure(spec)
+    with monkeypatch.context() as patch:
+        patch.setattr(change, "flush", refuse)
+        patch.setattr(session, "write_state", refuse)
+        world.services.last.say(*([Begin(), Entry(A), End()] if "pg" in spec else [Put(row=A, id=1)]))
+        world.turn(3)
+        assert world.news == 1
+        (problem,) = [one for one in monitor.problems(None) if one.code == "monitor-unreachable"]
+        assert "cannot be written: No space left on device" in problem.message
 
 
 def test_an_answer_that_found_no_room_is_asked_for_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
