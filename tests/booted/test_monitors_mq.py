@@ -23,6 +23,7 @@ IDLE = ("idle = 1", "die-on-idle = true", "cheap = true")
 ZMQ_FOLDER = "/run/bus"
 MIRROR = "/var/lib/emperor-bridge/monitors*/bus"
 PORT = 25672
+BROKER = "/var/lib/broker"
 SEND_ZMQ = f"""
 import json, sys, zmq
 socket = zmq.Context().socket(zmq.PUSH)
@@ -101,25 +102,28 @@ def test_zmq_messages_add_reload_and_remove_and_outlive_the_daemon(machine: Mach
     bus.app("uwsgi", "/run/c")
 
 
-@pytest.fixture
-def broker(machine: Machine, bridge: Bridge) -> str:
-    """A RabbitMQ as a unit of the machine, and the daemon that follows it; return the unit's name."""
-    folder = Path("/var/lib/broker")
-    environment = rabbitmq.environment(folder, PORT)
-    lines = [f'Environment="{key}={value}"' for key, value in environment.items()]
+def start_broker(machine: Machine, configuration: str, port: int) -> str:
+    """Run a RabbitMQ as a unit of the machine until the test ends, and return the unit's name."""
+    folder, name = Path(BROKER), "broker.service"
+    lines = [f'Environment="{key}={value}"' for key, value in rabbitmq.environment(folder, port).items()]
     unit = "\n".join(
         ["[Service]", f"User={rabbitmq.USER}", *lines, f"ExecStart={rabbitmq.SERVER}", "SuccessExitStatus=143 137", ""]
     )
-    machine.run("install", "-d", "-o", rabbitmq.USER, str(folder))
-    machine.write_many(
-        {f"{folder}/rabbitmq.conf": rabbitmq.configuration(PORT), "/run/systemd/system/broker.service": unit}
-    )
-    machine.cleanups.append(lambda: machine.remove(str(folder), "/run/systemd/system/broker.service"))
-    machine.cleanups.append(lambda: machine.run("systemctl", "stop", "broker.service"))
-    machine.run("systemctl", "start", "broker.service")
+    machine.run("install", "-d", "-o", rabbitmq.USER, BROKER)
+    machine.write_many({f"{BROKER}/rabbitmq.conf": configuration, f"/run/systemd/system/{name}": unit})
+    machine.cleanups.append(lambda: machine.remove(BROKER, f"/run/systemd/system/{name}"))
+    machine.cleanups.append(lambda: machine.run("systemctl", "stop", name))
+    machine.run("systemctl", "start", name)
+    return name
+
+
+@pytest.fixture
+def broker(machine: Machine, bridge: Bridge) -> str:
+    """A RabbitMQ as a unit of the machine, and the daemon that follows it; return the unit's name."""
+    unit = start_broker(machine, rabbitmq.configuration(PORT), PORT)
     monitor(machine, bridge, f"amqp://{rabbitmq.LOGIN}:{rabbitmq.PASSWORD}@127.0.0.1:{PORT}/{rabbitmq.VHOST}")
     bridge.watch()
-    return "broker.service"
+    return unit
 
 
 def test_amqp_messages_are_sites_on_demand_and_wait_for_the_daemon(
