@@ -22,7 +22,7 @@ LISTEN = """
 LISTEN emperor_vassals;
 SELECT pg_catalog.pg_backend_pid(), EXISTS (
     SELECT FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
-    WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND pg_catalog.strpos(p.prosrc, 'emperor_vassals') > 0)
+    WHERE NOT t.tgisinternal AND t.tgenabled IN ('A', 'O') AND pg_catalog.strpos(p.prosrc, 'emperor_vassals') > 0)
 """
 _ROWS = {pq.ExecStatus.SINGLE_TUPLE, pq.ExecStatus.TUPLES_OK}
 

@@ -12,7 +12,7 @@ def quoted(table: str) -> str:
 
 
 def trigger_sql(table: str) -> str:
-    """Return the SQL for a table: a trigger that notifies the channel once for each statement that changes rows.
+    """Return the SQL for a table: triggers that notify the channel of each statement that changes rows.
 
     It can be run again. PostgreSQL sends the notification when the transaction commits, and once for each
     transaction (NOTIFY in its manual).
@@ -34,8 +34,14 @@ CREATE TRIGGER {CHANNEL}_changed
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {name}
     FOR EACH STATEMENT EXECUTE FUNCTION {CHANNEL}_changed();
 
--- Changes that come by logical replication are told too.
+-- Changes that come by logical replication are told too. TRUNCATE fires triggers of statements there, all others only
+-- those of rows.
 ALTER TABLE {name} ENABLE ALWAYS TRIGGER {CHANNEL}_changed;
+DROP TRIGGER IF EXISTS {CHANNEL}_replicated ON {name};
+CREATE TRIGGER {CHANNEL}_replicated
+    AFTER INSERT OR UPDATE OR DELETE ON {name}
+    FOR EACH ROW EXECUTE FUNCTION {CHANNEL}_changed();
+ALTER TABLE {name} ENABLE REPLICA TRIGGER {CHANNEL}_replicated;
 
 COMMIT;
 """

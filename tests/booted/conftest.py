@@ -139,6 +139,11 @@ def leave_nothing_behind(machine: Machine) -> Iterator[None]:
     A test that leaves units of vassals fails, and takes nothing into the next one.
     """
     yield
+    clean(machine)
+
+
+def clean(machine: Machine) -> None:
+    """Run the clean-ups of a machine; nothing of a vassal may be left then."""
     with ExitStack() as stack:
         stack.callback(no_vassals, machine)
         for cleanup in machine.cleanups:

@@ -11,7 +11,7 @@ import sys
 import tarfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .cgroups import joinable
 from .process import CommandError, Lines, MachineError, Result, execute, kill, spawn
@@ -33,11 +33,17 @@ class Container:
     The checkout is there at its own path, read-only, and so is this process's interpreter over the host's own tree.
     """
 
-    def __init__(self, directory: Path | None = None, *, boot_timeout: float = 60.0) -> None:
-        """Prepare a machine whose files are kept below `directory` until it is closed."""
+    def __init__(
+        self, directory: Path | None = None, *, boot_timeout: float = 60.0, plan: Mapping[str, object] | None = None
+    ) -> None:
+        """Prepare a machine whose files are kept below `directory` until it is closed.
+
+        `plan` is `usual_plan()`, or what was made of it.
+        """
         chosen = directory or Path(os.environ.get("EMPEROR_BRIDGE_MACHINE_DIR") or "/var/tmp")
         self.directory = chosen.resolve()
         self.boot_timeout = boot_timeout
+        self.plan = plan or usual_plan()
         self.cleanups: list[Callable[[], object]] = []
         self._leader = 0
         self._groups = ""
@@ -57,7 +63,7 @@ class Container:
     def start(self) -> None:
         """Boot, and return when systemd says that it has finished."""
         self._check_host()
-        argv = [sys.executable, str(HERE / "supervisor.py"), str(self.directory), json.dumps(plan())]
+        argv = [sys.executable, str(HERE / "supervisor.py"), str(self.directory), json.dumps(self.plan)]
         self._supervisor = spawn(argv, merge_stderr=True)
         self._events = Lines(self._supervisor.stdout)
         try:
@@ -275,7 +281,7 @@ class Container:
         self.run("rm", "--recursive", "--force", "--", *paths)
 
 
-def plan() -> dict[str, object]:
+def usual_plan() -> dict[str, Any]:
     """Return what to boot and to show in it, as `upper.Plan` says."""
     if SUITE:
         lower = tree()

@@ -117,6 +117,11 @@ class Machine(Container):
         entries: list[Entry] = [json.loads(line) for line in text.split("\n") if line.startswith("{")]
         return [entry for entry in entries if entry["__CURSOR"] != since_cursor]
 
+    def until(self, command: str, timeout: float = PATIENCE) -> None:
+        """Wait until a command of the shell succeeds, for what nobody tells of."""
+        script = f"until {command}; do sleep 0.1; done"
+        self.run("timeout", f"{timeout}", "sh", "-c", script, timeout=timeout + 10)
+
     def wait_journal(
         self,
         pattern: str,

@@ -259,8 +259,12 @@ class Amqp(Source):
             "SuccessExitStatus=143 137",
         )
         self.machine.run("install", "-d", "-o", rabbitmq.USER, self.folder)
-        self.machine.write(f"{self.folder}/rabbitmq.conf", rabbitmq.configuration(self.port))
+        self.machine.write(f"{self.folder}/rabbitmq.conf", self.configuration())
         super().make()
+
+    def configuration(self) -> str:
+        """Return its rabbitmq.conf."""
+        return rabbitmq.configuration(self.port)
 
 
 class Zmq(Source):

@@ -86,10 +86,13 @@ def nspawn(directory: Path, plan: Plan, console: int, notify: str) -> subprocess
     for group in groups:
         remove_cgroup(group)
         group.mkdir()
-    command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "sh", "-ec", MOUNT_AND_EXEC, "sh"]
+    command = ["setpriv", "--pdeathsig", "KILL"]
+    command += ["nsenter", f"--net={plan.namespace}"] if plan.bridge else []
+    command += ["unshare", "--mount", "sh", "-ec", MOUNT_AND_EXEC, "sh"]
     command += [str(directory), plan.tree, " ".join(map(str, groups))]
     command += ["systemd-nspawn", "--quiet", "--boot", f"--directory={directory}/root"]
-    command += ["--machine=bridge-test", "--register=no", "--keep-unit", "--private-network", "--settings=no"]
+    command += [f"--machine={plan.name}", "--register=no", "--keep-unit", "--settings=no"]
+    command += [f"--network-bridge={plan.bridge}" if plan.bridge else "--private-network"]
     command += ["--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=pipe"]
     command += ["--notify-ready=yes", f"--rlimit=NOFILE=1024:{files}"]
     command += [bind_option(directory, path) for path in plan.binds]
@@ -102,9 +105,9 @@ def nspawn(directory: Path, plan: Plan, console: int, notify: str) -> subprocess
 
 def supervise(directory: Path, plan: Plan) -> None:
     """Keep the container running until the parent ends or the container does."""
-    name = f"{directory.name}-notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, (directory / "console").open("w") as log:
-        notify.bind(f"\0{name}")
+        # With a path it is there from every network namespace.
+        notify.bind(str(directory / "notify"))
         status = REBOOT
         while status == REBOOT:
             status = run_once(directory, plan, log.fileno(), notify)
@@ -114,8 +117,7 @@ def supervise(directory: Path, plan: Plan) -> None:
 
 def run_once(directory: Path, plan: Plan, console: int, notify: socket.socket) -> int:
     """Run the container from boot to end and return its exit status."""
-    address = notify.getsockname().decode().replace("\0", "@", 1)
-    container = nspawn(directory, plan, console, address)
+    container = nspawn(directory, plan, console, notify.getsockname())
     pidfd = os.pidfd_open(container.pid)
     leader, booted = 0, False
     poll = select.poll()

@@ -79,6 +79,12 @@ class Plan:
     """The host's directories that are there at their own paths, read-only."""
     files: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Files with their modes."""
+    name: str = "bridge-test"
+    """Its host name, unless a file says otherwise."""
+    bridge: str = ""
+    """The network bridge that its cable goes to; without one it has no network."""
+    namespace: str = ""
+    """The file of the network namespace where that bridge is."""
 
     @contextmanager
     def locked(self) -> Iterator[None]:

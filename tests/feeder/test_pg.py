@@ -440,6 +440,32 @@ def test_a_standby_is_asked_at_its_pace(server: Postgres) -> None:
             standby.stop("immediate")
 
 
+def test_what_comes_by_logical_replication_is_told(server: Postgres) -> None:
+    with folder_for_postgres() as folder:
+        copy = Postgres(folder / "pg", free_port())
+        copy.create()
+        try:
+            copy.sql(f"ALTER TABLE vassals REPLICA IDENTITY FULL; {trigger_sql('vassals')}")
+            server.sql("ALTER TABLE vassals REPLICA IDENTITY FULL; CREATE PUBLICATION fleet FOR TABLE vassals")
+            with Feeder(orders(copy, freq=3600)) as feeder:
+                assert feeder.names() == []
+                server.put("a.ini")
+                copy.sql(f"CREATE SUBSCRIPTION fleet CONNECTION '{server.conninfo}' PUBLICATION fleet")
+                assert feeder.names() == ["a.ini"]
+                server.put("b.ini")
+                assert feeder.names() == ["a.ini", "b.ini"]
+                server.sql("UPDATE vassals SET name = 'c.ini' WHERE name = 'a.ini'")
+                assert feeder.names() == ["b.ini", "c.ini"]
+                server.sql("DELETE FROM vassals WHERE name = 'b.ini'")
+                assert feeder.names() == ["c.ini"]
+                server.sql("TRUNCATE vassals")
+                assert feeder.names() == []
+            copy.sql("DROP SUBSCRIPTION fleet")
+        finally:
+            copy.stop("immediate")
+            server.sql("DROP PUBLICATION IF EXISTS fleet; ALTER TABLE vassals REPLICA IDENTITY DEFAULT")
+
+
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_pgbouncer_is_asked_at_its_pace(server: Postgres, mode: str) -> None:
     server.put("a.ini")

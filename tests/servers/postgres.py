@@ -22,6 +22,7 @@ shared_buffers = 16MB
 max_connections = 40
 listen_addresses = '127.0.0.1'
 max_wal_senders = 4
+wal_level = logical
 """
 TABLE = """
 CREATE TABLE vassals (

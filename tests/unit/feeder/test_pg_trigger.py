@@ -24,3 +24,10 @@ def test_the_feeder_listens_where_the_trigger_notifies() -> None:
     assert f"LISTEN {CHANNEL};" in LISTEN
     assert f"'{CHANNEL}'" in LISTEN
     assert f"pg_notify('{CHANNEL}'" in trigger_sql("vassals")
+
+
+def test_what_is_replicated_fires_a_trigger_of_rows_that_alone_does_not_count() -> None:
+    text = trigger_sql("vassals")
+    assert "FOR EACH ROW" in text
+    assert f'ALTER TABLE "vassals" ENABLE REPLICA TRIGGER {CHANNEL}_replicated;' in text
+    assert "tgenabled IN ('A', 'O')" in LISTEN
