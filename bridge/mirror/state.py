@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 from bridge.diagnostics import TEXT_MAX, cut
@@ -59,12 +61,27 @@ def read_state(folder: str) -> MirrorState:
 
 
 def write_state(folder: str, state: MirrorState) -> None:
-    """Write the state, whole or not at all.
+    """Write the state, whole or not at all. If there is no room for another file, it takes the place of the last one.
 
     Raises:
         OSError: the disk or the file system refuses.
     """
-    write_all(folder, {"state.json": json.dumps(asdict(state), indent=1)}, mode=0o600)
+    text = json.dumps(asdict(state), indent=1).encode()
+    try:
+        write_all(folder, {"state.json": text}, mode=0o600)
+    except OSError:
+        if not _overwrite(f"{folder}/state.json", text):
+            raise
+
+
+def _overwrite(path: str, text: bytes) -> bool:
+    """Write a file where it is, in one go, if it needs no more of the disk than it has; return whether it is done."""
+    with suppress(OSError), open(path, "rb+", buffering=0) as file:
+        has = os.fstat(file.fileno())
+        if len(text) <= has.st_blocks * 512:
+            # Spaces at the end are no part of JSON.
+            return file.write(text.ljust(has.st_size)) >= len(text)
+    return False
 
 
 def _short(note: Note) -> Note:

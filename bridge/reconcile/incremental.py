@@ -140,10 +140,12 @@ def records_of(planned: PlannedRun, problems: Iterable[Diagnostic], unit_directo
             is_clean=is_clean,
             inputs=resolved.sources if is_clean else (),
             outputs=_outputs(resolved, unit_directory) if is_clean else (),
+            note=vassal.row.note if vassal.row else "",
         )
     for rejection in planned.rejections:
         vassal = rejection.vassal
         claim = CachedVassal(vassal.name, vassal.config.path, vassal.monitor, vassal.label, inputs=rejection.sources)
+        claim = claim._replace(note=vassal.row.note if vassal.row else "")
         _add(records, vassal.key, claim._replace(collision_keys=_collision_keys(rejection.address)))
     for key in planned.desired.unusable:
         _add(records, key, CachedVassal())
@@ -169,6 +171,7 @@ def _add(records: dict[str, CachedVassal], key: str, record: CachedVassal) -> No
             address=known.address or record.address,
             tenant=record.tenant if known.tenant is None else known.tenant,
             inputs=(*known.inputs, *record.inputs),
+            note=known.note or record.note,
             is_served=known.is_served or record.is_served,
         )
     records[key] = record

@@ -39,6 +39,8 @@ class CachedVassal(NamedTuple):
     """The files it was made from."""
     outputs: tuple[str, ...] = ()
     """What was made of it: its unit files, the link that starts it, its socket."""
+    note: str = ""
+    """The file of these that only the bridge writes: the note of its row, if it comes from one."""
 
 
 class VassalCache:
@@ -121,11 +123,11 @@ class VassalCache:
     def drop_files(self) -> None:
         """Forget inputs and outputs: whoever sees every change need not compare them."""
         for key, record in self.records.items():
-            self.records[key] = record._replace(inputs=(), outputs=())
+            self.records[key] = record._replace(inputs=(), outputs=(), note="")
 
     def _enter(self, key: str, record: CachedVassal) -> None:
         self._served[record.monitor, record.tenant] += record.is_served
-        own = {record.config, record.config + self._extension}
+        own = {record.config, record.config + self._extension, record.note}
         self.included.update(path.rpartition("/")[2] for path in record.inputs if path not in own)
         if record.label:
             self._labels[record.label] = (*self._labels.get(record.label, ()), key)

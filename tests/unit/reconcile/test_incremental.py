@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bridge.config.settings import Settings
+from bridge.feeder.protocol import Row
+from bridge.mirror.change import Change
+from bridge.mirror.state import MirrorState, write_state
 from bridge.model.change import Verb
+from bridge.monitors.mirrored import MirroredMonitor
 from bridge.reconcile import incremental
 from bridge.reconcile.run import Scope
 from bridge.state import fingerprint
+from bridge.watch.affected import scope_of
 from tests.unit.build import DEAD, RUNNING
 from tests.unit.reconcile.site import CONFIG, Site, verbs
 
@@ -104,6 +110,26 @@ def test_a_refused_config_does_not_reload_the_vassal_whose_name_it_bears(site: S
     site.write("a", "a", f"{CONFIG}# changed")
     site.age()
     assert verbs(site.sync()) == {"a.ini": Verb.RELOADED}
+
+
+def test_a_row_that_changes_concerns_no_other_row(tmp_path: Path) -> None:
+    (tmp_path / "units").mkdir()
+    site = Site(tmp_path)
+    site.settings = Settings(emperor=("pg://host=db",))
+    with closing(site.manager), site.reconciler() as reconciler, reconciler.hold():
+        (monitor,) = reconciler.monitors
+        assert isinstance(monitor, MirroredMonitor)
+        assert monitor.writer.open()
+        change = Change(monitor.writer, is_whole=True)
+        for name in ("a", "b"):
+            change.put(Row(name=f"{name}.ini", config=CONFIG, socket=f"@{site.name}-{name}"))
+        change.commit()
+        write_state(monitor.folder.path, MirrorState(asked=1.0))
+        reconciler.apply(site.manager, reconciler.plan(site.manager))
+        for path in (monitor.folder.config("a.ini"), monitor.folder.note("a.ini", has_text=True)):
+            scope = scope_of([path], reconciler.cache, reconciler.monitors, site.settings)
+            assert scope == Scope.of({f"{monitor.id}:a.ini"})
+        monitor.writer.close()
 
 
 def test_what_is_refused_is_told_each_time(site: Site) -> None:
