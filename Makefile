@@ -52,7 +52,7 @@ beside: packages $(VENV)/ready
 
 # The bridge beside the Emperor and beside bare systemd; it writes tests/bench/README.md, and one line of README.md.
 # Less: make bench SIZES="1 100" (ROUNDS=1, MEASURES=up,one), which leaves both alone.
-bench: packages $(VENV)/ready-bench
+bench: packages servers $(VENV)/ready-bench
 	@sh packaging/install-packages bench-packages.txt
 	$(RUN) -m tests.bench --sizes "$(SIZES)" --measures "$(MEASURES)" $(if $(ROUNDS),--rounds $(ROUNDS))
 

@@ -29,11 +29,16 @@ _PEER_FREE = re.compile(r"(^|[\s&?])(host|hostaddr|service|user|password)\s*=|^p
 """What a connection has that does not depend on who asks."""
 
 
-def check_monitors(monitors: Iterable[Monitor], configuration: Sequence[str]) -> Iterator[Diagnostic]:
+def check_monitors(
+    monitors: Iterable[Monitor], configuration: Sequence[str], *, user_manager: bool
+) -> Iterator[Diagnostic]:
     """Yield the warnings about databases and brokers; ``configuration`` are the files that the specs come from."""
     for monitor in monitors:
         if isinstance(monitor, MirroredMonitor):
             for problem in find_monitor_problems(monitor.plan, configuration, _mode):
+                # A user's own manager runs the process as that user.
+                if user_manager and problem.code == "monitor-user":
+                    continue
                 yield replace(problem, path=monitor.id, severity=Severity.WARNING)
 
 

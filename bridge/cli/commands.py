@@ -111,7 +111,7 @@ def check(*, as_json: bool, **given: Any) -> None:
     hazards = (
         *find_hidden_conflicts(planned),
         *check_vassals(planned.desired, defaults, paths),
-        *check_monitors(reconciler.monitors, invocation.configuration),
+        *check_monitors(reconciler.monitors, invocation.configuration, user_manager=paths.user_manager),
     )
     diagnostics = (*invocation.notices, *planned.diagnostics, *hazards)
     if as_json:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from bridge.feeder.protocol import Orders
 from bridge.feeder.zmq_options import EndpointError, client_keys
 from bridge.host.files import read_regular, read_text
+from bridge.host.users import user_id
 from bridge.mirror.channel import Channel
 from bridge.mirror.unit import FeederUnit, own_service, properties
 from bridge.systemd.transient import StartError
@@ -82,9 +83,12 @@ def start_feeder(monitor: MirroredMonitor, services: Services, *, is_users: bool
     """Start a feeder; return the root side's end of its socket. With ``seconds``, it answers once, within this time.
 
     Raises:
-        FeedError: its secret cannot be read, a socket cannot be made, or systemd refuses.
+        FeedError: its secret cannot be read, a socket cannot be made, or systemd refuses, as it would with that user.
     """
     plan, has_rows = monitor.plan, bool(monitor.writer.known)
+    if is_users and plan.user and user_id(plan.user) != os.getuid():
+        hint = "leave user out: the process then runs as you"
+        raise FeedError(f"your own service manager cannot run its process as {plan.user}", hint)
     orders = orders_of(plan, once=bool(seconds), has_rows=has_rows)
     try:
         own, other = socket.socketpair()
@@ -99,7 +103,7 @@ def start_feeder(monitor: MirroredMonitor, services: Services, *, is_users: bool
             library=os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
             reads=(os.path.realpath(sys.executable), os.path.realpath(sys.base_prefix)),
             user=plan.user,
-            bound_to=own_service(read_text("/proc/self/cgroup")),
+            bound_to=own_service(read_text("/proc/self/cgroup"), is_users=is_users),
             writable=_writable(plan),
             seconds=seconds,
             is_users=is_users,

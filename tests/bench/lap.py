@@ -85,7 +85,7 @@ class Lap:
         """
         argv = (sys.executable, "-m", "tests.bench.agent", step)
         limit = (patience or 3 * self.task.timeout) + 90
-        resting = [1, self.daemon] if self.who is Who.WATCH and self.daemon else [1]
+        resting = [1, self.daemon] if self.who in {Who.WATCH, Who.ROWS} and self.daemon else [1]
         asked = json.dumps({"rest": resting, "arguments": arguments}).encode()
         result = self.machine.run(*argv, check=False, cwd=str(CHECKOUT), timeout=limit, input=asked)
         if result.returncode:

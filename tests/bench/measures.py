@@ -31,6 +31,11 @@ class Who(StrEnum):
     EMPEROR = "Emperor"
     FLOOR = "floor"
     SLICE = "one slice"
+    ROWS = "rows"
+    """The daemon with the rows of a database."""
+    FEEDER = "feeder"
+    """The process that talks to the database for it."""
+    SYSTEMD = "PID 1"
 
 
 class Step(StrEnum):
@@ -47,6 +52,7 @@ class Step(StrEnum):
     STATUS = "status"
     CHECK = "check"
     WARM = "warm"
+    ROWS = "rows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +103,50 @@ def _change(measure: str, title: str) -> list[Row]:
     ]
 
 
+_FROM_ROWS = (
+    *(
+        Row(
+            measure=measure,
+            who=Who.ROWS,
+            title=f"bring-up of all from a database, {when}",
+            bars=(Bar(limit=limit, beside=("up", Who.WATCH), sizes=(LARGE,)),),
+        )
+        for measure, when, limit in (
+            ("rows-first", "at the first fill", 1.5),
+            ("rows-up", "once the mirror is there", 1.1),
+        )
+    ),
+    Row(
+        measure="rows-change",
+        who=Who.ROWS,
+        title="one row given another address, through NOTIFY",
+        bars=(Bar(limit=1, worst=True, strict=True),),
+    ),
+    *(
+        Row(
+            measure="rows-idle",
+            who=who,
+            title=f"clock ticks in {QUIET:g} s of idleness, with a database: {title}",
+            unit=TICKS,
+            peers=peers,
+            bars=(Bar(limit=limit),),
+        )
+        for who, title, limit, peers in (
+            (Who.ROWS, "the daemon", 0, ()),
+            (Who.FEEDER, "its feeder", 1, (("rows-idle", Who.SYSTEMD),)),
+        )
+    ),
+    *(
+        Row(
+            measure=f"rows-{kind}",
+            who=Who.ROWS,
+            title=f"memory ({kind.upper()}) of the daemon with a database",
+            unit=BYTES,
+            peers=((f"rows-{kind}", Who.FEEDER), (f"rows-{kind}", Who.SYSTEMD)),
+        )
+        for kind in ("rss", "pss")
+    ),
+)
 ROWS: tuple[Row, ...] = (
     Row(
         measure="cold",
@@ -204,4 +254,5 @@ ROWS: tuple[Row, ...] = (
         bars=(Bar(limit=0.98, beside=("warm", Who.EMPEROR), least=True),),
         grows=False,
     ),
+    *_FROM_ROWS,
 )

@@ -17,7 +17,7 @@ from bridge import __version__
 from tests.booted.machine import Machine, MachineError
 from tests.booted.suite import CHECKOUT
 
-from . import contestants, layout
+from . import contestants, layout, rows
 from .disk import fresh_disk
 from .lap import PRESENT, Lap, LapError, Task, Version, tell
 from .measures import LARGE, QUIET, ROUNDS, ROUNDS_LARGE, Step, Who
@@ -35,7 +35,8 @@ LAPS: tuple[tuple[Who, Callable[[Lap], None], frozenset[Step]], ...] = (
     ),
     (Who.EMPEROR, contestants.emperor, CHANGES | {Step.COLD}),
     (Who.FLOOR, contestants.floor, CHANGES | {Step.COLD}),
-    (Who.WATCH, contestants.bridge_through_watch, CHANGES),
+    (Who.WATCH, contestants.bridge_through_watch, CHANGES | {Step.ROWS}),
+    (Who.ROWS, rows.from_rows, frozenset({Step.ROWS})),
     (Who.SLICE, contestants.one_slice, frozenset({Step.RELOAD})),
 )
 WARM_TURNS, WARM_SECONDS = 8, 2

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .bridge import VASSALS, Bridge, config
+from .bridge import VASSALS, WATCH, Bridge, config
 from .container import HERE
+from .database import Database
 from .process import kill
 from .suite import COMMAND, PYTHON
 
@@ -19,6 +20,11 @@ HOME = "/home/ursula"
 FOLDER = f"{HOME}/vassals"
 SOCKET = f"{HOME}/on demand.sock"
 UNITS = f"{HOME}/.config/systemd/user"
+MONITOR = """\
+[[monitor]]
+name = "fleet"
+spec = "pg://dbname=postgres;SELECT name, config, ts, uid, gid, socket FROM vassals"
+"""
 SEEN_BY_ALL = "find /etc/systemd /run/systemd/system /run/emperor-bridge -xdev -printf '%p %T@ %y\\n' 2>&1 | sort"
 
 
@@ -195,3 +201,41 @@ def test_a_users_vassal_that_cannot_start_waits_for_its_pause(ursula: Bridge) ->
     for name in drop_ins:
         machine.wait_unit(f"vassal-{name}.socket", "ActiveState", "active", user="ursula")
         ursula.app("uwsgi", f"{HOME}/{name}")
+
+
+def test_a_users_own_database_is_followed_by_watch_and_asked_by_sync(ursula: Bridge) -> None:
+    machine = ursula.machine
+    database = Database(machine)
+    database.make()
+    machine.cleanups.insert(0, database.remove)
+    # Nobody needs a password: the server knows whose process asks.
+    database.sql(
+        "CREATE TABLE vassals (name text, config text, ts timestamptz DEFAULT now(), uid int, gid int, socket text);"
+        "CREATE ROLE ursula LOGIN; GRANT SELECT ON vassals TO ursula;" + machine.run(COMMAND, "pg-trigger").stdout
+    )
+    toml = f"{HOME}/fleet.toml"
+    machine.write(toml, MONITOR, owner="ursula")
+    ursula.options = ["--config", toml]
+    assert "monitor-user" not in ursula.run("check").stdout
+    watch = ["systemd-run", "--user", "--quiet", f"--unit={WATCH}", "--property=Type=notify"]
+    cursor = machine.journal_cursor()
+    machine.run(*watch, *ursula.command("watch"), user="ursula")
+    database.put("a.ini", f"{HOME}/a.sock", "idle = 1", "die-on-idle = true")
+    machine.wait_journal(r"^a\.ini: added, on demand", since_cursor=cursor)
+    first = ursula.app("uwsgi", f"{HOME}/a.sock")
+    assert machine.run("stat", "-c", "%U", f"/proc/{first['pid']}").stdout == "ursula\n"
+    ursula.wait("a", "dead")
+    assert ursula.app("uwsgi", f"{HOME}/a.sock")["ppid"] != first["ppid"]
+    feeder = "emperor-bridge-monitor-fleet.service"
+    machine.wait_unit(feeder, "ActiveState", "active", user="ursula")
+    machine.run("systemctl", "--user", "stop", WATCH, user="ursula")
+    machine.wait_unit(feeder, "ActiveState", "inactive", user="ursula")
+
+    database.put("b.ini", f"{HOME}/b.sock")
+    database.sql("DELETE FROM vassals WHERE name = 'a.ini';")
+    ursula.sync()
+    assert ursula.app("uwsgi", f"{HOME}/b.sock")
+    assert list(ursula.status()) == ["b.ini"]
+    machine.write(toml, f'{MONITOR}user = "postgres"\n', owner="ursula")
+    assert "cannot run its process as postgres" in ursula.sync(status=1).stderr
+    assert ursula.app("uwsgi", f"{HOME}/b.sock")

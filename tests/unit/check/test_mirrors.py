@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 SECRET = "s3cret"  # noqa: S105
 
 
-def warn(settings: Settings, tmp_path: Path, *configuration: Path) -> list[str]:
-    found = list(check_monitors(open_monitors(settings, str(tmp_path)), [str(path) for path in configuration]))
+def warn(settings: Settings, tmp_path: Path, *configuration: Path, user_manager: bool = False) -> list[str]:
+    files = [str(path) for path in configuration]
+    found = list(check_monitors(open_monitors(settings, str(tmp_path)), files, user_manager=user_manager))
     assert all(problem.severity is Severity.WARNING and problem.path for problem in found)
     assert SECRET not in "".join(map(str, found))
     return [problem.code for problem in found]
@@ -54,6 +55,7 @@ def test_specs(tmp_path: Path, spec: str, codes: list[str]) -> None:
 def test_who_asks_may_be_named(tmp_path: Path) -> None:
     assert of("pg://dbname=x", tmp_path, user="postgres") == []
     assert warn(Settings(emperor=("pg://dbname=x",), uid="postgres"), tmp_path) == []
+    assert warn(Settings(emperor=("pg://dbname=x",)), tmp_path, user_manager=True) == []
 
 
 @pytest.mark.parametrize("endpoint", ["tcp://*:1", "ipc://@x"])

@@ -42,6 +42,7 @@ def test_a_users_manager_fences_little() -> None:
     ("cgroups", "unit"),
     [
         ("0::/system.slice/emperor-bridge.service\n", "emperor-bridge.service"),
+        ("0::/user.slice/user-0.slice/user@0.service/app.slice/a.service\n", ""),
         ("0::/user.slice/user-0.slice/session-1.scope\n", ""),
         ("12:pids:/x.service\n1:name=systemd:/system.slice/a.service\n0::/\n", "a.service"),
         ("12:pids:/x.service\n", ""),
@@ -50,7 +51,20 @@ def test_a_users_manager_fences_little() -> None:
     ],
 )
 def test_the_service_of_a_process(cgroups: str, unit: str) -> None:
-    assert own_service(cgroups) == unit
+    assert own_service(cgroups, is_users=False) == unit
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "unit"),
+    [
+        ("0::/user.slice/user-9.slice/user@9.service/app.slice/a.service\n", "a.service"),
+        ("0::/user.slice/user-9.slice/user@9.service/init.scope\n", ""),
+        ("0::/user.slice/user-9.slice/user@9.service\n", ""),
+        ("0::/system.slice/a.service\n", ""),
+    ],
+)
+def test_the_service_of_a_users_own_manager(cgroups: str, unit: str) -> None:
+    assert own_service(cgroups, is_users=True) == unit
 
 
 @pytest.mark.parametrize(("path", "home"), [("/root/.pyenv/bin/python3", "read-only"), ("/usr/bin/python3.11", "yes")])
