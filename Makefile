@@ -11,7 +11,7 @@ MARKED = $(if $(MARK),-m $(MARK))
 # Two processes, each with a machine of its own: most of the time a test waits.
 PARALLEL = --numprocesses=2 --dist=loadfile
 
-.PHONY: demo demo-pg test unit beside bench soak fuzz packages servers clean
+.PHONY: demo demo-pg test unit beside bench soak fuzz packages servers emperors clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
@@ -22,7 +22,7 @@ demo-pg: packages servers $(VENV)/ready
 
 # tests/README.md says what is run where.
 ifeq ($(SUITE),)
-test: packages servers $(VENV)/ready
+test: packages servers emperors $(VENV)/ready
 	$(RUN) -m pytest tests $(PARALLEL) $(MARKED)
 else
 test: packages servers $(VENV)/ready
@@ -47,8 +47,8 @@ unit: $(VENV)/ready
 	$(RUN) -m pytest tests/unit
 
 # The part of "test" that has the real Emperor beside the bridge: minutes.
-beside: packages $(VENV)/ready
-	$(RUN) -m pytest tests/booted/test_beside.py
+beside: packages servers emperors $(VENV)/ready
+	$(RUN) -m pytest tests/booted/test_beside.py tests/booted/test_beside_monitors.py
 
 # The bridge beside the Emperor and beside bare systemd; it writes tests/bench/README.md, and one line of README.md.
 # Less: make bench SIZES="1 100" (ROUNDS=1, MEASURES=up,one), which leaves both alone.
@@ -61,6 +61,9 @@ packages:
 
 servers:
 	@sh packaging/install-packages server-packages.txt
+
+emperors:
+	@sh packaging/install-packages emperor-packages.txt
 
 $(VENV)/ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

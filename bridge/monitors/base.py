@@ -124,7 +124,7 @@ class FileMonitor:
             return self._list()
         prefix = f"{self.id}:"
         paths = (self._path(key.removeprefix(prefix)) for key in only if key.startswith(prefix))
-        return sorted(path for path in paths if self._finds(path) and _is_there(path))
+        return sorted(path for path in paths if self._finds(path) and is_there(path))
 
     def _path(self, name: str) -> str:
         raise NotImplementedError
@@ -200,7 +200,7 @@ def _owner_of(path: str) -> int | None:
         return None
 
 
-def _is_there(path: str) -> bool:
+def is_there(path: str) -> bool:
     """Tell whether a path exists; what cannot be examined, as on a network file system that is down, may exist."""
     try:
         os.lstat(path)

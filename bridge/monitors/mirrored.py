@@ -20,8 +20,8 @@ from bridge.mirror.state import read_state
 from bridge.mirror.store import MirrorFolder
 from bridge.model.unit_names import UNIT_NAME_MAX, EscapeError, path_label, unit_label
 from bridge.model.vassal import ConfigFile, Owner, Vassal, VassalRow, option_for, stem_of
-from bridge.monitors.base import Report
-from bridge.monitors.row_problems import Place, about_rows, about_state, origin
+from bridge.monitors.base import Report, is_there
+from bridge.monitors.row_problems import Place, about_missing, about_rows, about_state, origin
 from bridge.monitors.spec import SpecError
 from bridge.vassals.on_demand import rule_file
 
@@ -134,7 +134,12 @@ class MirroredMonitor:
         rejected: set[str] = set()
         for row in self._rows(names):
             try:
-                vassals.append(self._vassal(row))
+                vassal = self._vassal(row)
+                if row.has_text or is_there(vassal.config.path):
+                    vassals.append(vassal)
+                else:
+                    # As in a folder: a vassal goes with its file, and is back with it.
+                    problems.append(about_missing(place, row.name, vassal.config.path))
             except EscapeError as error:
                 rejected.add(f"{prefix}{row.name}")
                 problems.append(

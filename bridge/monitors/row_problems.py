@@ -70,6 +70,12 @@ def about_rows(place: Place, state: MirrorState, names: Collection[str] | None) 
             yield replace(problem, severity=Severity.WARNING) if note.is_warning else problem
 
 
+def about_missing(place: Place, name: str, path: str) -> Diagnostic:
+    """Return the warning about a row whose config is a file that is not there."""
+    hint = "it runs as soon as the file is there"
+    return replace(place.problem("config-vanished", f"there is no {path}", hint, name), severity=Severity.WARNING)
+
+
 def unreachable(state: MirrorState) -> str:
     """Return as of when the mirror is, since when the server cannot be asked, and why."""
     known = "nothing is known of its vassals yet" if state.asked is None else f"as of {shown_time(state.asked)}"

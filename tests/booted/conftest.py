@@ -17,6 +17,7 @@ from .bridge import VASSALS, Bridge, install
 from .fleets import add_tenants
 from .machine import Machine, MachineError, message
 from .sources import SOURCES, Source, follow
+from .suite import SUITE
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -38,6 +39,9 @@ CORE = frozenset(
     | {"service", "sync", "upgrade", "user", "uwsgi", "watch_lives", "watch_return"}
 )
 """The modules marked `core`, by what follows test_: whatever systemd or uWSGI decides, in a quarter of an hour."""
+
+collect_ignore = ["test_beside_monitors.py"] if SUITE else []
+"""The Emperor's plugins are in no tree of another suite."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

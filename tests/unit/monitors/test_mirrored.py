@@ -15,6 +15,7 @@ from bridge.feeder.protocol import Note, Row
 from bridge.host.path_watch import WatchList
 from bridge.mirror.change import Change
 from bridge.mirror.state import MirrorState, write_state
+from bridge.model.unit_names import path_label
 from bridge.model.vassal import Owner, VassalRow
 from bridge.monitors import open_monitor, open_monitors
 from bridge.monitors.mirrored import MirroredMonitor
@@ -85,14 +86,30 @@ def test_only_those_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_path_is_a_vassal_with_the_rule_in_force(tmp_path: Path) -> None:
-    monitor = opened(tmp_path, PATH, replace(PATH, name="d.ini", socket="/run/d", has_rule=True))
+    for name in ("c.ini", "d.ini"):
+        (tmp_path / name).write_text("[uwsgi]")
+    rows = (replace(PATH, name=f"{tmp_path}/c.ini"), replace(PATH, name="d.ini", socket="/run/d", has_rule=True))
+    monitor = opened(tmp_path / "mirrors", *rows, settings=Settings(chdir=str(tmp_path)))
     first, second = sorted(monitor.report().vassals, key=lambda one: one.name)
-    assert (first.config.path, first.label) == ("/etc/sites/c.ini", "etc-sites-c")
+    assert (first.config.path, first.label) == (f"{tmp_path}/c.ini", path_label(f"{tmp_path}/c"))
     assert first.row is not None
     assert (first.row.address, first.row.is_path) == (None, True)
-    assert (second.config.path, second.label) == ("/srv/d.ini", "d")
+    assert (second.config.path, second.label) == (f"{tmp_path}/d.ini", "d")
     assert second.row is not None
     assert second.row.address == "/run/d"
+
+
+def test_a_path_goes_with_its_file_and_is_back_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "c.ini"
+    monitor = opened(tmp_path, A, replace(PATH, name=str(file)))
+    report = monitor.report()
+    assert report.complete
+    assert [vassal.name for vassal in report.vassals] == ["a.ini"]
+    assert [(one.code, one.severity) for one in report.diagnostics] == [("config-vanished", Severity.WARNING)]
+    file.write_text("[uwsgi]")
+    report = monitor.report()
+    assert sorted(vassal.name for vassal in report.vassals) == sorted([str(file), "a.ini"])
+    assert codes(report) == []
 
 
 def test_never_asked_is_not_none(tmp_path: Path) -> None:
