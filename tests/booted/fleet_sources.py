@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from tests.servers import manual, rabbitmq
 
-from .fleet_hosts import HOSTS, NETWORK
+from .fleet_hosts import HOSTS
 from .suite import COMMAND, PYTHON
-from .test_monitors_mq import BROKER, start_broker
+from .test_monitors_mq import BROKER
 from .test_monitors_pg import Database
 
 if TYPE_CHECKING:
@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 
 PAGE = "emperor-bridge-fleet.7"
 PORT = 5672
+LISTENER = f"listeners.tcp.1 = 0.0.0.0:{PORT}\n"
 SETTINGS = "listen_addresses = '*'\nshared_preload_libraries = 'pg_stat_statements'\n"
 PUT = """
 INSERT INTO vassals (host, name, config, socket)
 SELECT host, '{name}', $x${config}$x$, {socket} FROM unnest({hosts}) host
 ON CONFLICT (host, name) DO UPDATE SET config = excluded.config, socket = excluded.socket;
+"""
+# The first one that needs it makes the cookie, by which a command is let in. It must be the broker.
+WAIT_FOR_BROKER = """
+until [ -s $HOME/.erlang.cookie -a -s $RABBITMQ_PID_FILE ]; do sleep 0.1; done
+rabbitmqctl wait $RABBITMQ_PID_FILE
 """
 PUBLISH = """
 import json, pika, sys, time
@@ -42,6 +48,8 @@ connection.close()
 class Source(Protocol):
     """Where all hosts learn what runs on them."""
 
+    server: str
+    """What it is called."""
     monitors: tuple[str, ...]
     """How its tables begin in the manual's bridge.toml."""
 
@@ -61,6 +69,7 @@ class Source(Protocol):
 class Table(Database):
     """The manual's table, in a PostgreSQL that the hosts reach."""
 
+    server = "PostgreSQL"
     monitors: tuple[str, ...] = ('[[monitor]]\nname = "fleet"\nspec = "pg:',)
 
     def make(self) -> None:
@@ -68,7 +77,8 @@ class Table(Database):
         super().make()
         folder = f"/etc/postgresql/{self._version}/main"
         self._machine.write(f"{folder}/conf.d/fleet.conf", SETTINGS)
-        rules = self._machine.read(f"{folder}/pg_hba.conf") + f"host all all {NETWORK}.0/24 scram-sha-256\n"
+        rule = manual.block(PAGE, "hostssl").replace("hostssl", "host")
+        rules = self._machine.read(f"{folder}/pg_hba.conf") + rule
         self._machine.write(f"{folder}/pg_hba.conf", rules, mode=0o640, owner="postgres")
         self.control("restart")
         self.sql("CREATE DATABASE sites;")
@@ -103,18 +113,18 @@ class Table(Database):
 class Exchange:
     """The manual's exchange, in a RabbitMQ that the hosts reach."""
 
+    server = "RabbitMQ"
     monitors: tuple[str, ...] = ('[[monitor]]\nname = "fleet"\nspec = "amqp:', '[[monitor]]\nname = "own"\n')
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, unit: str) -> None:
         self._machine = machine
-        self._unit = ""
+        self._unit = unit
 
     def make(self) -> None:
-        """Start the broker, and make its users and the exchange."""
-        self._unit = start_broker(self._machine, f"listeners.tcp.1 = 0.0.0.0:{PORT}\n", PORT)
+        """Make the users and the exchange in the broker, which has just been started."""
         lines = manual.block(PAGE, "rabbitmqctl").splitlines()
         more = [line.replace("web1", name) for name in HOSTS for line in lines if "web1" in line and name != "web1"]
-        script = f"PATH={rabbitmq.PROGRAMS}:$PATH; rabbitmqctl await_startup\n" + "\n".join(lines + more)
+        script = "\n".join([f"PATH={rabbitmq.PROGRAMS}:$PATH", WAIT_FOR_BROKER, *lines, *more])
         environment = rabbitmq.environment(Path(BROKER), PORT)
         self._machine.run("sh", "-ec", script, user=rabbitmq.USER, env=environment, timeout=120)
         self._publish()

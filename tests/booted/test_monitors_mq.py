@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from .bridge import WATCH, Bridge, config
 from .suite import PYTHON
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .machine import Machine
 
@@ -102,28 +103,30 @@ def test_zmq_messages_add_reload_and_remove_and_outlive_the_daemon(machine: Mach
     bus.app("uwsgi", "/run/c")
 
 
-def start_broker(machine: Machine, configuration: str, port: int) -> str:
-    """Run a RabbitMQ as a unit of the machine until the test ends, and return the unit's name."""
+@contextmanager
+def running_broker(machine: Machine, configuration: str, port: int) -> Iterator[str]:
+    """Run a RabbitMQ as a unit of the machine as long as the block lasts; the unit's name is given."""
     folder, name = Path(BROKER), "broker.service"
     lines = [f'Environment="{key}={value}"' for key, value in rabbitmq.environment(folder, port).items()]
-    unit = "\n".join(
-        ["[Service]", f"User={rabbitmq.USER}", *lines, f"ExecStart={rabbitmq.SERVER}", "SuccessExitStatus=143 137", ""]
-    )
+    ends = "SuccessExitStatus=143 137 SIGKILL"
+    unit = "\n".join(["[Service]", f"User={rabbitmq.USER}", *lines, f"ExecStart={rabbitmq.SERVER}", ends, ""])
     machine.run("install", "-d", "-o", rabbitmq.USER, BROKER)
     machine.write_many({f"{BROKER}/rabbitmq.conf": configuration, f"/run/systemd/system/{name}": unit})
-    machine.cleanups.append(lambda: machine.remove(BROKER, f"/run/systemd/system/{name}"))
-    machine.cleanups.append(lambda: machine.run("systemctl", "stop", name))
-    machine.run("systemctl", "start", name)
-    return name
+    try:
+        machine.run("systemctl", "start", name)
+        yield name
+    finally:
+        machine.run("systemctl", "stop", name)
+        machine.remove(BROKER, f"/run/systemd/system/{name}")
 
 
 @pytest.fixture
-def broker(machine: Machine, bridge: Bridge) -> str:
-    """A RabbitMQ as a unit of the machine, and the daemon that follows it; return the unit's name."""
-    unit = start_broker(machine, rabbitmq.configuration(PORT), PORT)
-    monitor(machine, bridge, f"amqp://{rabbitmq.LOGIN}:{rabbitmq.PASSWORD}@127.0.0.1:{PORT}/{rabbitmq.VHOST}")
-    bridge.watch()
-    return unit
+def broker(machine: Machine, bridge: Bridge) -> Iterator[str]:
+    """A RabbitMQ, and the daemon that follows it; its unit's name is given."""
+    with running_broker(machine, rabbitmq.configuration(PORT), PORT) as unit:
+        monitor(machine, bridge, f"amqp://{rabbitmq.LOGIN}:{rabbitmq.PASSWORD}@127.0.0.1:{PORT}/{rabbitmq.VHOST}")
+        bridge.watch()
+        yield unit
 
 
 def test_amqp_messages_are_sites_on_demand_and_wait_for_the_daemon(
