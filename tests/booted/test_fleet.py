@@ -36,6 +36,8 @@ PAUSE = 30.0
 """Seconds at most between two attempts to reach a server that is down."""
 WEB = "/srv/web/nginx.conf"
 TOUCH = "UPDATE vassals SET ts = to_timestamp({}) WHERE host = 'web1' AND name = 'site0.ini';"
+SLOW = APP_TEXT.replace("import json", "import time, json").replace("    return", "    time.sleep(0.05)\n    return")
+"""An app whose answers take a while: when its site ends, one is most often on its way."""
 UPSTREAM = "/etc/nginx/blog.upstream"
 
 
@@ -93,7 +95,7 @@ def following(hosts: list[Host], source: Source) -> Iterator[None]:
             stack.callback(clean, host.machine)
             host.machine.cleanups.append(partial(host.machine.remove, "/etc/emperor-bridge", "/srv/blog", MIRROR))
             install(host.machine)
-            host.machine.write("/srv/blog/app.py", APP_TEXT)
+            host.machine.write("/srv/blog/app.py", SLOW)
             host.machine.write_many({TOML: monitors, SECRET: "secret\n"}, mode=0o600)
             host.machine.cleanups.append(host.bridge.clear)
             host.bridge.options = []
