@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from tests.servers import manual, rabbitmq
 
 from .database import Database
-from .fleet_hosts import HOSTS, NETWORK
+from .fleet_hosts import HOSTS
 from .sources import Amqp
 from .suite import COMMAND, PYTHON
 
@@ -42,6 +42,8 @@ connection.close()
 class Source(Protocol):
     """Where all hosts learn what runs on them."""
 
+    server: str
+    """What it is called."""
     monitors: tuple[str, ...]
     """How its tables begin in the manual's bridge.toml."""
 
@@ -61,6 +63,7 @@ class Source(Protocol):
 class Table(Database):
     """The manual's table, in a PostgreSQL that the hosts reach."""
 
+    server = "PostgreSQL"
     monitors: tuple[str, ...] = ('[[monitor]]\nname = "fleet"\nspec = "pg:',)
 
     def make(self) -> None:
@@ -68,7 +71,8 @@ class Table(Database):
         super().make()
         folder = f"/etc/postgresql/{self._version}/main"
         self._machine.write(f"{folder}/conf.d/fleet.conf", SETTINGS)
-        rules = self._machine.read(f"{folder}/pg_hba.conf") + f"host all all {NETWORK}.0/24 scram-sha-256\n"
+        rule = manual.block(PAGE, "hostssl").replace("hostssl", "host")
+        rules = self._machine.read(f"{folder}/pg_hba.conf") + rule
         self._machine.write(f"{folder}/pg_hba.conf", rules, mode=0o640, owner="postgres")
         self.control("restart")
         self.sql("CREATE DATABASE sites;")
@@ -112,6 +116,7 @@ class Broker(Amqp):
 class Exchange:
     """The manual's exchange, in a RabbitMQ that the hosts reach."""
 
+    server = "RabbitMQ"
     monitors: tuple[str, ...] = ('[[monitor]]\nname = "fleet"\nspec = "amqp:', '[[monitor]]\nname = "own"\n')
 
     def __init__(self, machine: Machine) -> None:
@@ -120,14 +125,17 @@ class Exchange:
 
     def make(self) -> None:
         """Start the broker, and make its users and the exchange."""
-        self._machine.cleanups.insert(0, self._broker.remove)
         self._broker.make()
         lines = manual.block(PAGE, "rabbitmqctl").splitlines()
         more = [line.replace("web1", name) for name in HOSTS for line in lines if "web1" in line and name != "web1"]
-        script = f"PATH={rabbitmq.PROGRAMS}:$PATH; rabbitmqctl await_startup\n" + "\n".join(lines + more)
+        script = "\n".join([f"PATH={rabbitmq.PROGRAMS}:$PATH", *lines, *more])
         environment = rabbitmq.environment(Path(self._broker.folder), PORT)
         self._machine.run("sh", "-ec", script, user=rabbitmq.USER, env=environment, timeout=120)
         self._publish()
+
+    def remove(self) -> None:
+        """Take the broker away."""
+        self._broker.remove()
 
     def place(self, name: str, config: str, socket: str | None, *, exchange: str = "uwsgi.emperor") -> float:
         return self._publish(exchange, name, config, {} if socket is None else {"socket": socket})
