@@ -135,7 +135,7 @@ def test_an_app_that_is_never_ready_keeps_nobody_waiting(machine: Machine, watch
     for number in range(2):
         watch.vassal(f"never{number}.ini", config(f"socket = @never{number}").replace("/srv/app/app.py", NEVER_READY))
         wait_for_answer(watch, f"/run/n{number}.sock", move(watch, ("victim", f"/run/n{number}.sock")), PROMPT)
-    assert machine.show("vassal-never1.service", "ActiveState") == "activating"
+    machine.wait_unit("vassal-never1.service", "ActiveState", "activating")
 
 
 @pytest.mark.parametrize("how", ["reload", "status"])
