@@ -20,7 +20,7 @@ from tests.servers.mongo import Mongo
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQ
 
-from .amqp import LOGIN, PASSWORD, VHOSTS
+from .amqp import LOGIN, OWN_VHOSTS, PASSWORD
 from .model import AMQP_PORT, MONGO_PORT, MUTE_PORT, PG, PG_FOLDER, PG_PORT, TAKEN_PORT
 from .pg import SCHEMA
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 EXCHANGE = "uwsgi.emperor"
+VHOSTS = ("/", *OWN_VHOSTS)
 LINGER_MS = 20_000
 BROKER = Path("/var/lib/monitors-amqp")
 

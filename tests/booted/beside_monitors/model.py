@@ -214,7 +214,9 @@ class World:
     prepare: tuple[Act, ...] = ()
     """What is done before anything starts."""
     beacon: tuple[Act, ...] = ()
-    """What makes a vassal NAME.ini: once it is known, all that was done before it has been taken note of."""
+    """What makes vassals: once they are known, all that was done before has been taken note of."""
+    beacons: tuple[str, ...] = ("NAME.ini",)
+    """Their names. The Emperor needs to know the first only."""
     events: Mapping[int, Event] = field(default_factory=dict)
 
     @property

@@ -163,21 +163,27 @@ class Player:
 
     def _beacon(self, label: str, sides: Sequence[str]) -> None:
         """Wait until something that is put in now is known on these sides."""
-        known: dict[str, list[str]] = {"emperor": [], "bridge": []}
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         names: list[str] = []
         sent = 0.0
-        while time.monotonic() < deadline and not all(known[side] for side in sides):
+        while sides and time.monotonic() < deadline:
             if time.monotonic() > sent + AGAIN:
                 names.append(f"beacon-{self.world.name}-{label}-{len(names)}")
                 for act in self.world.beacon:
                     self._perform(act, None, names[-1])
                 sent = time.monotonic()
-            for side in (self._main, self.bridge):
-                known[side.name] = list(side.states([f"{name}.ini" for name in names]))
+            if all(self._knows(side, names) for side in (self._main, self.bridge) if side.name in sides):
+                return
             time.sleep(TICK)
-        if not all(known[side] for side in sides):
-            log(f"{self.world.name}: no beacon {label}: {known}")
+        if sides:
+            log(f"{self.world.name}: beacon {label} is not known")
+
+    def _knows(self, side: Side, names: Sequence[str]) -> bool:
+        """Tell whether a side knows one of several beacons that were sent, from each monitor of the world."""
+        wanted = self.world.beacons if side is self.bridge else self.world.beacons[:1]
+        sent = {one: [one.replace("NAME", name) for name in names] for one in wanted}
+        known = side.states([name for several in sent.values() for name in several])
+        return all(any(name in known for name in several) for several in sent.values())
 
     def _wait_for_logs(self, event: Event) -> None:
         sides: tuple[Side, Side] = (self._main, self.bridge)
@@ -356,6 +362,11 @@ class Servers:
         self.databases.mongodb.stop()
         self.broker.close()
 
+    def resume(self) -> None:
+        """Start the databases again."""
+        self.databases.pg.start()
+        self.databases.mongodb.start()
+
     def close(self) -> None:
         """Stop all for good."""
         self.broker.close()
@@ -384,6 +395,7 @@ def play(stage: Stage, servers: Servers) -> dict[str, Seen]:
                 bridge.stop()
                 bridge.start()
                 list(pool.map(Player.finish, players))
+                servers.resume()
     finally:
         bridge.stop()
         bridge.remove()

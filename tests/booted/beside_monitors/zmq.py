@@ -15,7 +15,6 @@ from .model import (
     UP,
     Case,
     Imperial,
-    Kill,
     Send,
     Step,
     World,
@@ -135,7 +134,6 @@ CASES = (
         steps=(Step(send(touch(name="NAME")), {"state": "none", "answer": "no path", "log": "told"}),),
     ),
     Case(name="zmq-idle", steps=(Step(send(touch("one", *IDLE)), UP), Step((), UP))),
-    Case(name="zmq-killed", steps=(Step(send(touch()), UP), Step((Kill(),), {"answer": "one", "process": "other"}))),
     Case(
         name="zmq-long",
         steps=(Step(send(touch("one", *LONG, "env = MARK=two")), {"answer": "two"}),),
