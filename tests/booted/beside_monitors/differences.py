@@ -10,7 +10,7 @@ TEXT = "a changed text counts, whatever the time says: an admin who changes a ro
 MOVED = "the Emperor takes the address once; here the vassal moves"
 GONE = "the Emperor leaves a dead socket file behind; here clients find nothing, and the path is free"
 ALWAYS = "the documentation says that a row without a socket runs always; the Emperor binds the empty path for ever"
-NAMES = "a unit and a file need a name without this; the message says so, and who knows no Emperor never writes it"
+NAMES = "a unit and a file need a name without this, and the message says so"
 SILENT = "the Emperor passes it over in silence; here one message names it"
 CUT = "the Emperor cuts a long text at its length modulo 65,536, without a word"
 MAGIC = "the magic variables are empty for a text that comes through a pipe; here it is a file, and they say what it is"
@@ -36,7 +36,6 @@ FOLDER = "beside a folder, the Emperor works in that; here chdir decides"
 SEMICOLON = "an empty query is an error at each scan; here it means the default, and check warns"
 FRACTION = "the Emperor cuts a time to whole seconds"
 FILE = "a row that gets a text is no more a file; the Emperor keeps the file"
-SOCKET = "a vassal that waits or runs always changes when its row says so"
 INSTEAD = "the row that came first keeps its name, and the other vassal is named in a message"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import socket
 from contextlib import ExitStack
@@ -177,10 +178,14 @@ def definitions(*, is_durable: bool) -> dict[str, object]:
     }
 
 
-def send(endpoint: str, messages: Sequence[Sequence[str]]) -> None:
-    """Send messages of ZeroMQ; they wait for a while if nobody listens yet."""
+def send(path: str, messages: Sequence[Sequence[str]]) -> None:
+    """Send messages of ZeroMQ to the socket at a path, all at once: the receiver has none of them before the others."""
+    # Nobody can connect through the link before everything is queued.
+    link = Path(f"{path}-{os.urandom(4).hex()}")
     with zmq.Context() as context, context.socket(zmq.PUSH) as pushing:
         pushing.setsockopt(zmq.LINGER, LINGER_MS)
-        pushing.connect(endpoint)
+        pushing.connect(f"ipc://{link}")
         for message in messages:
             pushing.send_multipart([part.encode() for part in message])
+        link.symlink_to(path)
+    link.unlink()

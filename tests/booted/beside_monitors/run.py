@@ -41,7 +41,6 @@ from .model import (
     Sql,
     Stage,
     Step,
-    Touch,
     World,
     Write,
 )
@@ -143,20 +142,18 @@ class Player:
         elif isinstance(act, Send):
             messages = [[part.replace("NAME", name) for part in message] for message in act.messages]
             for side in (self._main, self.bridge):
-                feeds.send(f"ipc://{side.run}/bus/zmq", messages)
-        elif isinstance(act, Write | Remove | Touch):
+                feeds.send(f"{side.run}/bus/zmq", messages)
+        elif isinstance(act, Write | Remove):
             self._change_file(act, name)
         else:
             self._servers.perform(act, name)
 
-    def _change_file(self, act: Write | Remove | Touch, name: str) -> None:
+    def _change_file(self, act: Write | Remove, name: str) -> None:
         path = act.path.replace("NAME", name)
         for folder in {CWD, *(one.cwd for one in self.emperors.values())}:
             place = Path(folder, path)
             if isinstance(act, Remove):
                 place.unlink(missing_ok=True)
-            elif isinstance(act, Touch):
-                os.utime(place)
             else:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_text(act.text.replace("NAME", name))
@@ -335,7 +332,7 @@ class Servers:
         elif isinstance(act, Delete):
             self.databases.delete(act.table, fill(act.name))
         elif isinstance(act, Sql):
-            self.databases.execute(act.text, database=act.database)
+            self.databases.execute(act.text)
         elif isinstance(act, Publish):
             headers = {key: fill(value) for key, value in act.headers.items()}
             self.broker.publish(act.vhosts, fill(act.key), fill(act.body), headers)
