@@ -59,8 +59,10 @@ class Databases:
         self.mongodb.start()
 
     def close(self) -> None:
-        """Stop all."""
+        """Stop all, and remove what they know."""
         self._stack.close()
+        for folder in (self.pg.folder, self.mongodb.folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def put(self, table: str, row: Mapping[str, object], *, adds: bool) -> None:
         """Put in a row or a document, in place of the one that has its name unless it ``adds``."""
