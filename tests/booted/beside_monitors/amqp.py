@@ -26,7 +26,8 @@ from .model import (
 )
 
 LOGIN, PASSWORD = "bridge", "sesame-of-the-broker"
-VHOSTS = ("/", "fleet", "other", "noport")
+OWN_VHOSTS = ("fleet", "other", "noport")
+"""Those that only the bridge knows."""
 FILE = f"{TOP}/paths/NAME.ini"
 OLD, NEW, AGAIN, CRASH, EMPTY, BROKEN = 0, 2, 6, 8, 10, 12
 """Rounds: with a broker as it is installed, with one that the Emperor can talk to, and after the Emperor's ends."""
@@ -214,7 +215,10 @@ AMQP_WORLD = World(
     ),
     cases=CASES,
     prepare=(Server("amqp", "start new"),),
-    beacon=text(vhosts=VHOSTS),
+    beacon=tuple(
+        Publish(key=f"NAME{vhost}.ini", body=config("one", OWN), vhosts=(vhost or "/",)) for vhost in ("", *OWN_VHOSTS)
+    ),
+    beacons=("NAME.ini", *(f"NAME{vhost}.ini" for vhost in OWN_VHOSTS)),
     events={
         OLD: Event(acts=(), beacon=("bridge",)),
         OLD + 1: Event(acts=(Server("amqp", "lift limit"),), logs=("Exchange.declare-ok", ""), beacon=("bridge",)),

@@ -10,7 +10,7 @@ TEXT = "a changed text counts, whatever the time says: an admin who changes a ro
 MOVED = "the Emperor takes the address once; here the vassal moves"
 GONE = "the Emperor leaves a dead socket file behind; here clients find nothing, and the path is free"
 ALWAYS = "the documentation says that a row without a socket runs always; the Emperor binds the empty path for ever"
-NAMES = "a unit and a file need a name without this; the message says so, and who knows no Emperor never writes it"
+NAMES = "a unit and a file need a name without this, and the message says so"
 SILENT = "the Emperor passes it over in silence; here one message names it"
 CUT = "the Emperor cuts a long text at its length modulo 65,536, without a word"
 MAGIC = "the magic variables are empty for a text that comes through a pipe; here it is a file, and they say what it is"
@@ -22,7 +22,7 @@ SECRET = "the Emperor shows its whole spec to whoever asks its stats"  # noqa: S
 MUTE = "a server that says nothing stops the Emperor's only loop; here each monitor has a process of its own"
 TIMES = "a number and a text of ISO 8601 are times too, as in the documentation's examples"
 BARE = "without the sixth part the Emperor takes the address away, and the vassal ends; here it keeps what it has"
-CRASHED = "the Emperor forgets a vassal of a message that ends, or is to be another user's; here it is on disk"
+OTHERS = "the Emperor stops a vassal that is to be another user's, and waits for the next message; here it is started"
 LOST = "messages are applied in their order, and none is lost"
 FIVE = "five parts mean that there is no socket; the Emperor reads a part of the next message instead"
 SEVEN = "a message of the wrong form is refused as a whole; the Emperor takes its end for another message"
@@ -36,7 +36,6 @@ FOLDER = "beside a folder, the Emperor works in that; here chdir decides"
 SEMICOLON = "an empty query is an error at each scan; here it means the default, and check warns"
 FRACTION = "the Emperor cuts a time to whole seconds"
 FILE = "a row that gets a text is no more a file; the Emperor keeps the file"
-SOCKET = "a vassal that waits or runs always changes when its row says so"
 INSTEAD = "the row that came first keeps its name, and the other vassal is named in a message"
 
 
@@ -64,6 +63,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     row("pg-emptysocket", "1 answer", "no path", "one", ALWAYS),
     row("pg-nullconfig", "1 state", "waits", "none", EMPTY),
     row("pg-nullconfig", "1 answer", "no answer", "no path", EMPTY),
+    row("pg-nullconfig", "1 log", "silent", "told", EMPTY),
     row("*-long", "1 answer", "one", "two", CUT),
     row("*-long", "1 log", "silent", "told", CUT),
     row("pg-magic", "1 answer", "--", "pg-magic-pg-magic.ini-ini", MAGIC),
@@ -120,10 +120,8 @@ DIFFERENCES: tuple[Difference, ...] = (
     row("zmq-gonetouched", "2 answer", "refused", "two", LOST),
     row("zmq-bare", "2 answer", "refused", "one", BARE),
     row("zmq-bare", "2 process", "none", "reloaded", BARE),
-    row("zmq-killed", "2 answer", "refused", "one", CRASHED),
-    row("zmq-killed", "2 process", "none", "other", CRASHED),
-    row("zmqt-six", "2 answer", "refused", "one 1 1", CRASHED),
-    row("zmqt-six", "2 process", "none", "other", CRASHED),
+    row("zmqt-six", "2 answer", "refused", "one 1 1", OTHERS),
+    row("zmqt-six", "2 process", "none", "other", OTHERS),
     row("zmq-taken", "1 answer", "no path", "one", TAKEN),
     row("amqp-default", "1 state", "none", "runs", BROKER),
     row("amqp-default", "1 answer", "no path", "one", BROKER),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import socket
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from tests.servers.mongo import Mongo
 from tests.servers.postgres import Postgres
 from tests.servers.rabbitmq import RabbitMQ
 
-from .amqp import LOGIN, PASSWORD, VHOSTS
+from .amqp import LOGIN, OWN_VHOSTS, PASSWORD
 from .model import AMQP_PORT, MONGO_PORT, MUTE_PORT, PG, PG_FOLDER, PG_PORT, TAKEN_PORT
 from .pg import SCHEMA
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 EXCHANGE = "uwsgi.emperor"
+VHOSTS = ("/", *OWN_VHOSTS)
 LINGER_MS = 20_000
 BROKER = Path("/var/lib/monitors-amqp")
 
@@ -57,8 +59,10 @@ class Databases:
         self.mongodb.start()
 
     def close(self) -> None:
-        """Stop all."""
+        """Stop all, and remove what they know."""
         self._stack.close()
+        for folder in (self.pg.folder, self.mongodb.folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def put(self, table: str, row: Mapping[str, object], *, adds: bool) -> None:
         """Put in a row or a document, in place of the one that has its name unless it ``adds``."""
@@ -176,10 +180,14 @@ def definitions(*, is_durable: bool) -> dict[str, object]:
     }
 
 
-def send(endpoint: str, messages: Sequence[Sequence[str]]) -> None:
-    """Send messages of ZeroMQ; they wait for a while if nobody listens yet."""
+def send(path: str, messages: Sequence[Sequence[str]]) -> None:
+    """Send messages of ZeroMQ to the socket at a path, all at once: the receiver has none of them before the others."""
+    # Nobody can connect through the link before everything is queued.
+    link = Path(f"{path}-{os.urandom(4).hex()}")
     with zmq.Context() as context, context.socket(zmq.PUSH) as pushing:
         pushing.setsockopt(zmq.LINGER, LINGER_MS)
-        pushing.connect(endpoint)
+        pushing.connect(f"ipc://{link}")
         for message in messages:
             pushing.send_multipart([part.encode() for part in message])
+        link.symlink_to(path)
+    link.unlink()

@@ -73,7 +73,6 @@ class Sql:
     """Statements."""
 
     text: str
-    database: str = "postgres"
 
 
 @dataclass(frozen=True)
@@ -109,20 +108,13 @@ class Remove:
 
 
 @dataclass(frozen=True)
-class Touch:
-    """A file is newer."""
-
-    path: str
-
-
-@dataclass(frozen=True)
 class Kill:
     """The vassal's process is killed, on both sides."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server is started, stopped, or what else its name in `feeds.Servers` says."""
+    """Something is done to a server; `run.Servers` says what there is."""
 
     name: str
     what: str
@@ -133,7 +125,7 @@ class Restart:
     """The world's Emperor starts anew."""
 
 
-Act: TypeAlias = Put | Delete | Sql | Send | Publish | Write | Remove | Touch | Kill | Server | Restart
+Act: TypeAlias = Put | Delete | Sql | Send | Publish | Write | Remove | Kill | Server | Restart
 
 
 @dataclass(frozen=True)
@@ -214,7 +206,9 @@ class World:
     prepare: tuple[Act, ...] = ()
     """What is done before anything starts."""
     beacon: tuple[Act, ...] = ()
-    """What makes a vassal NAME.ini: once it is known, all that was done before it has been taken note of."""
+    """What makes vassals: once they are known, all that was done before has been taken note of."""
+    beacons: tuple[str, ...] = ("NAME.ini",)
+    """Their names. The Emperor needs to know the first only."""
     events: Mapping[int, Event] = field(default_factory=dict)
 
     @property

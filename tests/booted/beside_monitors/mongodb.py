@@ -126,7 +126,7 @@ CASES = (
     Case(name="mongodb-magic", steps=(Step((put("%n-%s-%e"),), {"answer": "mongodb-magic-mongodb-magic.ini-ini"}),)),
     Case(
         name="mongodb-duplicate",
-        logs=("duplicate|several rows", r"mongodb-duplicate\.ini.*row-duplicate"),
+        logs=("several rows|same name|twice", r"mongodb-duplicate\.ini.*row-duplicate"),
         steps=(
             Step(
                 (put(), Put(table="uwsgi.vassals", row=put("two", seconds=1, socket=MOVED).row, adds=True)),

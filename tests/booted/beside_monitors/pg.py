@@ -173,7 +173,7 @@ ROWS = (
     Case(name="pg-magicpath", steps=(Step((put("%o"),), {"answer": "/MIRROR/configs/pg-magicpath.ini"}),)),
     Case(
         name="pg-duplicate",
-        logs=("duplicate|several rows", r"pg-duplicate\.ini.*row-duplicate"),
+        logs=("several rows|same name|twice", r"pg-duplicate\.ini.*row-duplicate"),
         steps=(
             Step(
                 (put(), Put(table="main", row=row("two", seconds=1, socket=MOVED), adds=True)),
@@ -339,7 +339,7 @@ LAB = (
 DOWN = (
     Case(
         name="pg-downwaits",
-        start=4,
+        start=5,
         logs=("libpq-error: connection to server on socket", "main.*cannot be asked since"),
         steps=(
             Step((put(),), {"state": "waits"}),
@@ -349,13 +349,13 @@ DOWN = (
     ),
     Case(
         name="pg-downidle",
-        start=4,
+        start=5,
         steps=(Step((put("one", *IDLE),), UP), Step((), UP)),
         last=UP,
     ),
-    Case(name="pg-downback", start=6, steps=(Step((put(),), UP),)),
+    Case(name="pg-downback", start=7, steps=(Step((put(),), UP),)),
 )
-"""The server is stopped in round 5, and back in round 6; it is down when the Emperor and the daemon start again."""
+"""The server is stopped in round 6, and back in round 7; it is down when the Emperor and the daemon start again."""
 
 DIRECTORY = (
     Case(
@@ -415,11 +415,11 @@ PG_WORLD = World(
     cases=(*CHANGES, *ROWS, *QUERIES, *LAB, *DOWN, *DIRECTORY),
     beacon=(put(),),
     events={
-        5: Event(
+        6: Event(
             acts=(Server("pg", "stop"),),
             logs=("libpq-error: connection to server on socket", "main.*cannot be asked since"),
             beacon=(),
         ),
-        6: Event(acts=(Server("pg", "start"),)),
+        7: Event(acts=(Server("pg", "start"),)),
     },
 )

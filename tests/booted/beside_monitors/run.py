@@ -41,7 +41,6 @@ from .model import (
     Sql,
     Stage,
     Step,
-    Touch,
     World,
     Write,
 )
@@ -143,41 +142,45 @@ class Player:
         elif isinstance(act, Send):
             messages = [[part.replace("NAME", name) for part in message] for message in act.messages]
             for side in (self._main, self.bridge):
-                feeds.send(f"ipc://{side.run}/bus/zmq", messages)
-        elif isinstance(act, Write | Remove | Touch):
+                feeds.send(f"{side.run}/bus/zmq", messages)
+        elif isinstance(act, Write | Remove):
             self._change_file(act, name)
         else:
             self._servers.perform(act, name)
 
-    def _change_file(self, act: Write | Remove | Touch, name: str) -> None:
+    def _change_file(self, act: Write | Remove, name: str) -> None:
         path = act.path.replace("NAME", name)
         for folder in {CWD, *(one.cwd for one in self.emperors.values())}:
             place = Path(folder, path)
             if isinstance(act, Remove):
                 place.unlink(missing_ok=True)
-            elif isinstance(act, Touch):
-                os.utime(place)
             else:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_text(act.text.replace("NAME", name))
 
     def _beacon(self, label: str, sides: Sequence[str]) -> None:
         """Wait until something that is put in now is known on these sides."""
-        known: dict[str, list[str]] = {"emperor": [], "bridge": []}
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         names: list[str] = []
         sent = 0.0
-        while time.monotonic() < deadline and not all(known[side] for side in sides):
+        while sides and time.monotonic() < deadline:
             if time.monotonic() > sent + AGAIN:
                 names.append(f"beacon-{self.world.name}-{label}-{len(names)}")
                 for act in self.world.beacon:
                     self._perform(act, None, names[-1])
                 sent = time.monotonic()
-            for side in (self._main, self.bridge):
-                known[side.name] = list(side.states([f"{name}.ini" for name in names]))
+            if all(self._knows(side, names) for side in (self._main, self.bridge) if side.name in sides):
+                return
             time.sleep(TICK)
-        if not all(known[side] for side in sides):
-            log(f"{self.world.name}: no beacon {label}: {known}")
+        if sides:
+            log(f"{self.world.name}: beacon {label} is not known")
+
+    def _knows(self, side: Side, names: Sequence[str]) -> bool:
+        """Tell whether a side knows one of several beacons that were sent, from each monitor of the world."""
+        wanted = self.world.beacons if side is self.bridge else self.world.beacons[:1]
+        sent = {one: [one.replace("NAME", name) for name in names] for one in wanted}
+        known = side.states([name for several in sent.values() for name in several])
+        return all(any(name in known for name in several) for several in sent.values())
 
     def _wait_for_logs(self, event: Event) -> None:
         sides: tuple[Side, Side] = (self._main, self.bridge)
@@ -329,7 +332,7 @@ class Servers:
         elif isinstance(act, Delete):
             self.databases.delete(act.table, fill(act.name))
         elif isinstance(act, Sql):
-            self.databases.execute(act.text, database=act.database)
+            self.databases.execute(act.text)
         elif isinstance(act, Publish):
             headers = {key: fill(value) for key, value in act.headers.items()}
             self.broker.publish(act.vhosts, fill(act.key), fill(act.body), headers)
@@ -355,6 +358,11 @@ class Servers:
         self.databases.pg.stop()
         self.databases.mongodb.stop()
         self.broker.close()
+
+    def resume(self) -> None:
+        """Start the databases again."""
+        self.databases.pg.start()
+        self.databases.mongodb.start()
 
     def close(self) -> None:
         """Stop all for good."""
@@ -384,6 +392,7 @@ def play(stage: Stage, servers: Servers) -> dict[str, Seen]:
                 bridge.stop()
                 bridge.start()
                 list(pool.map(Player.finish, players))
+                servers.resume()
     finally:
         bridge.stop()
         bridge.remove()

@@ -89,6 +89,7 @@ ZMQ_CASES = (
     refused("zmqt-four", (Send((("touch", "NAME.ini", config("one", OWN), "33"),)),)),
     Case(
         name="zmqt-five",
+        start=2,
         shows=OWNER,
         steps=(
             Step(
@@ -136,6 +137,7 @@ TYRANT_STAGE = Stage(
             emperors=(Imperial(name="zmqt", plugins=("emperor_zeromq",), monitors=(f"zmq://ipc://{RUN}/bus/zmq",)),),
             cases=ZMQ_CASES,
             beacon=touch("33", "33"),
+            events={2: Event(acts=(), beacon=())},
         ),
         World(
             name="amqpt",
