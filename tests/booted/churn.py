@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 FOLDER = "/run/rows"
 STEADY, ALWAYS = "/run/steady.sock", "127.0.0.1:9341"
-NAMES = [f"row{number}.ini" for number in range(6)]
+NAMES = [f"row{number}.ini" for number in range(40)]
+FEW = 6
 PADDING = 200
 """Lines of a text, of a hundred bytes each: it is not written at once."""
 WITHIN = 10.0
@@ -64,20 +65,26 @@ class Churn:
             yield
             assert self._main_pids() == before
 
-    def begin(self, count: int) -> set[str]:
-        """Have so many changes made from now on, one after the other; return the names of rows that will be deleted."""
-        rows, deleted = self.source.rows, set[str]()
-        for _ in range(count):
-            name = self._chance.choice(NAMES)
-            after = self._chance.uniform(0, 0.15)
-            if name in rows and self._chance.random() < 0.3:
-                del rows[name]
-                deleted.add(name)
-                self.source.begin({"gone": name, "after": after})
-            else:
-                rows[name] = self.row(name)
-                self.source.begin({**asdict(rows[name]), "after": after})
-        return deleted
+    def begin(self, count: int) -> None:
+        """Have so many changes made from now on, one after the other with pauses between them, of a few rows."""
+        for name in self._chance.choices(NAMES[:FEW], k=count):
+            self._change(name, self._chance.uniform(0, 0.15))
+
+    def burst(self) -> set[str]:
+        """Have every row changed once within about a second from now; return the names of those that are deleted."""
+        names = self._chance.sample(NAMES, k=len(NAMES))
+        return {name for name in names if self._change(name, self._chance.uniform(0, 2 / len(NAMES)))}
+
+    def _change(self, name: str, after: float) -> bool:
+        """Have a row added, changed or deleted; return whether it is deleted."""
+        rows = self.source.rows
+        if name in rows and self._chance.random() < 0.3:
+            del rows[name]
+            self.source.begin({"gone": name, "after": after})
+            return True
+        rows[name] = self.row(name)
+        self.source.begin({**asdict(rows[name]), "after": after})
+        return False
 
     def pause(self, most: float) -> None:
         """Wait for a random time: whatever comes next is to come at any moment."""

@@ -12,6 +12,8 @@ import sys
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 PATIENCE = 90.0
@@ -186,8 +188,17 @@ class Server:
 
 def main() -> None:
     """Make the changes that the input has."""
-    server = Server(sys.argv[1], sys.stdin.readline().rstrip("\n"))
-    for line in sys.stdin:
+    lines: SimpleQueue[str] = SimpleQueue()
+
+    def read() -> None:
+        # Whoever has changes made need not wait until they are.
+        for line in sys.stdin:
+            lines.put(line)
+        lines.put("")
+
+    Thread(target=read, daemon=True).start()
+    server = Server(sys.argv[1], lines.get().rstrip("\n"))
+    while line := lines.get():
         change = json.loads(line)
         # The moment of the next one is up to who sends it.
         time.sleep(change.pop("after", 0.0))

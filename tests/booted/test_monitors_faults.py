@@ -14,7 +14,7 @@ from bridge.feeder.protocol import Row
 from .bridge import WATCH, Bridge
 from .churn import WITHIN, Churn
 from .soak import SEED, times
-from .sources import STATE, follow
+from .sources import MIRROR, STATE, follow
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -73,6 +73,7 @@ def disk_full(churn: Churn) -> None:
     with churn.full_disk():
         churn.source.put(churn.row("long.ini", size=LONG))
         churn.machine.wait_journal("cannot be written: No space left", unit=WATCH, since_cursor=cursor)
+        assert "No space left" in churn.machine.run("sh", "-c", f"cat {MIRROR}/state.json").stdout
         churn.pause(OUTAGE)
 
 
@@ -118,15 +119,15 @@ def test_nothing_is_lost_to_kills(
 ) -> None:
     with churn.steady():
         for number in range(KILLS):
-            deleted = churn.begin(CHANGES)
-            churn.pause(0.8)
-            before = churn.picture()
-            if number % 2:
-                kill(machine, FEEDER)
-            else:
-                kill(machine, WATCH)
+            # Each change counts: no later one makes up for it.
+            deleted = churn.burst()
+            churn.pause(0.5)
+            victim = (WATCH, FEEDER)[number % 2]
+            kill(machine, victim)
+            if victim == WATCH:
                 machine.wait_unit(WATCH, "ActiveState", "failed")
-                before = churn.picture()
+            before = churn.picture()
+            if victim == WATCH:
                 machine.run("systemctl", "restart", WATCH)
             server.finish()
             if server.scheme == "zmq":
