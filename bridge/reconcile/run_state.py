@@ -99,7 +99,9 @@ class RunState:
         """
         if not incremental.is_possible(self._settings):
             return None
-        return incremental.cache_file(self._paths, self._settings).read(extension=self._extension)
+        return incremental.cache_file(self._paths, self._settings).read(
+            extension=self._extension, mirrors=self._paths.mirrors
+        )
 
     def begin(self, planned: PlannedRun) -> LastRun:
         """Note, before anything is changed, what somebody else has stopped; return what is noted.
@@ -174,7 +176,12 @@ class RunState:
             if planned.context.is_callers_scope or not scope.keys:
                 return
         else:
-            self.cache = VassalCache(records, extension=self._extension, others=planned.actual.of_others)
+            self.cache = VassalCache(
+                records,
+                extension=self._extension,
+                others=planned.actual.of_others,
+                mirrors=self._paths.mirrors,
+            )
         is_whole = not planned.desired.unreachable and all(d.key for d in planned.diagnostics)
         # Without the file the next run processes every vassal.
         with suppress(OSError):

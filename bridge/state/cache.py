@@ -45,15 +45,21 @@ class VassalCache:
     """The cached vassals by their keys."""
 
     def __init__(
-        self, records: Mapping[str, CachedVassal], *, extension: str = "", others: Collection[str] = ()
+        self,
+        records: Mapping[str, CachedVassal],
+        *,
+        extension: str = "",
+        others: Collection[str] = (),
+        mirrors: str = "",
     ) -> None:
-        """``extension`` is that of the rule files in force, if there are any."""
+        """``extension`` is that of the rule files in force, ``mirrors`` the folder of what databases said last."""
         self.records = dict(records)
         self.others = frozenset(others)
         """Labels of the vassals of other configurations."""
         self.included: set[str] = set()
         """The names, without their folders, of files that configs include, link to or ask about."""
         self._extension = extension
+        self._mirrors = (f"{mirrors}/",) if mirrors else ()
         self._served: Counter[tuple[str, int | None]] = Counter()
         self._labels: dict[str, tuple[str, ...]] = {}
         self._collisions: dict[str, tuple[str, ...]] = {}
@@ -126,7 +132,9 @@ class VassalCache:
     def _enter(self, key: str, record: CachedVassal) -> None:
         self._served[record.monitor, record.tenant] += record.is_served
         own = {record.config, record.config + self._extension}
-        self.included.update(path.rpartition("/")[2] for path in record.inputs if path not in own)
+        # A row's note is one of its inputs, and no config includes it. It has the name of the row's config.
+        others = (path for path in record.inputs if path not in own and not path.startswith(self._mirrors))
+        self.included.update(path.rpartition("/")[2] for path in others)
         if record.label:
             self._labels[record.label] = (*self._labels.get(record.label, ()), key)
         for collision in record.collision_keys:

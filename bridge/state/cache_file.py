@@ -22,7 +22,7 @@ class CacheFile:
         self._path = path
         self._basis = basis
 
-    def read(self, *, extension: str) -> tuple[VassalCache, dict[str, int]] | None:
+    def read(self, *, extension: str, mirrors: str = "") -> tuple[VassalCache, dict[str, int]] | None:
         """Return the cache and the fingerprint of each vassal's files, by key; None if it is not valid any more."""
         try:
             with open(self._path, encoding="utf-8", errors="surrogateescape") as file:
@@ -37,7 +37,7 @@ class CacheFile:
             }
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
-        return VassalCache(records, extension=extension, others=others), digests
+        return VassalCache(records, extension=extension, others=others, mirrors=mirrors), digests
 
     def write(self, cache: VassalCache, began: int, in_scope: Callable[[str], bool], before: Mapping[str, int]) -> None:
         """Keep the cache for the next run.

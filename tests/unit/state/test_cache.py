@@ -64,6 +64,11 @@ def test_a_config_and_its_rule_file_are_its_own() -> None:
     assert cache_of(record(inputs=("/v/app.ini.socket",)), extension=".rule").included == {"app.ini.socket"}
 
 
+def test_the_note_of_a_row_is_its_own() -> None:
+    row = record(inputs=("/m/fleet/rows/app.ini", "/m-other/rows/x.ini"))
+    assert VassalCache({"pg:fleet:app.ini": row}, mirrors="/m").included == {"x.ini"}
+
+
 def test_the_config_of_another_vassal_is_included() -> None:
     assert cache_of(record("a", inputs=("/v/b.ini", "/w/c.inc")), record("b")).included == {"b.ini", "c.inc"}
 
