@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.config.settings import Settings
+from bridge.monitors import open_monitors
 from bridge.monitors.directory import DirectoryMonitor
 from bridge.monitors.glob import GlobMonitor
+from bridge.monitors.mirrored import MirroredMonitor
 from bridge.reconcile.run import Scope
-from bridge.state.cache import VassalCache
+from bridge.state.cache import CachedVassal, VassalCache
 from bridge.watch.affected import known_scope, scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from bridge.monitors.base import Monitor
 
@@ -148,3 +151,15 @@ def test_a_path_that_nobody_can_judge_affects_all(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(DirectoryMonitor, "key_at", fail)
     assert folder().scope(["/v/a.ini"]) == Scope.all()
+
+
+def test_a_row_that_changes_affects_no_other(tmp_path: Path) -> None:
+    settings = Settings(emperor=("pg://host=db",))
+    mirrors = str(tmp_path)
+    (monitor,) = open_monitors(settings, mirrors)
+    assert isinstance(monitor, MirroredMonitor)
+    config, note = monitor.folder.config("a.ini"), monitor.folder.note("a.ini", has_text=True)
+    record = CachedVassal(name="a.ini", config=config, monitor=monitor.id, label="a", inputs=(note, config))
+    record = record._replace(note=note)
+    cache = VassalCache({f"{monitor.id}:a.ini": record})
+    assert scope_of([config, note], cache, [monitor], settings) == Scope.of(frozenset({f"{monitor.id}:a.ini"}))
