@@ -30,7 +30,8 @@ from bridge.diagnostics import errors
 from bridge.host.files import read_text
 from bridge.host.listeners import make_canonical_address
 from bridge.host.users import spellings
-from bridge.reconcile.conflicts import find_conflicts, occupied_addresses
+from bridge.reconcile.conflicts import find_conflicts
+from bridge.reconcile.occupied import occupied_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

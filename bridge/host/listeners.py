@@ -8,7 +8,7 @@ import socket
 import stat
 import sys
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.host.links import make_real_path
 from bridge.host.sock_diag import listeners, shown_listeners, shown_tcp_listeners
@@ -39,10 +39,25 @@ def make_canonical_address() -> Callable[[Address], Address]:
     return canonical_address
 
 
-def occupied(wanted: Iterable[Address], own: Collection[Address]) -> dict[Address, str]:
+class Heard(NamedTuple):
+    """A listening socket."""
+
+    address: Address
+    number: int
+    """Its inode number, by which a process has it; 0 if it is not known."""
+
+
+def occupied(
+    wanted: Iterable[Address],
+    own: Collection[Address],
+    ends: Callable[[Address, int], bool] = lambda _wanted, _number: False,
+) -> dict[Address, str]:
     """Return the wanted addresses on which no socket can listen, each with the reason.
 
-    ``own`` are the addresses of the bridge's own sockets; they count as free.
+    Args:
+        wanted: the addresses.
+        own: those of the bridge's own sockets, which count as free.
+        ends: tells, of a wanted address and the number of a socket that is in its way, whether that ends before.
     """
     reasons: dict[Address, str] = {}
     doubtful = []
@@ -56,15 +71,18 @@ def occupied(wanted: Iterable[Address], own: Collection[Address]) -> dict[Addres
             doubtful.append(address)
     if not doubtful:
         return reasons
-    taken: dict[str, list[Address]] = {}
+    taken: dict[str, list[Heard]] = {}
     # The kernel reports the path given to bind(2), which may have a symlink such as /var/run.
-    for address in map(make_canonical_address(), listening()):
-        if address not in own:
-            taken.setdefault(collision_key(address), []).append(address)
+    canonical_address = make_canonical_address()
+    for one in heard():
+        if (address := canonical_address(one.address)) not in own:
+            taken.setdefault(collision_key(address), []).append(Heard(address, one.number))
     for address in doubtful:
-        if other := next((a for a in taken.get(collision_key(address), ()) if overlaps(a, address)), None):
-            reasons[address] = f"another process listens on {other}"
-        elif isinstance(address, UnixAddress) and _is_alive(address.path):
+        found = [one for one in taken.get(collision_key(address), ()) if overlaps(one.address, address)]
+        others = [one for one in found if not ends(address, one.number)]
+        if others:
+            reasons[address] = f"another process listens on {others[0].address}"
+        elif not found and isinstance(address, UnixAddress) and _is_alive(address.path):
             reasons[address] = f"another process holds the socket {address}"
     return reasons
 
@@ -79,16 +97,22 @@ def unheard(addresses: Iterable[Address]) -> set[Address]:
     inet = {address for address in wanted if isinstance(address, InetAddress)}
     silent: set[Address] = set()
     if inet and (shown := _shown_tcp()) is not None:
-        silent |= inet - set(shown)
+        silent |= inet - {one.address for one in shown}
     if (unix := wanted - inet) and (found := shown_listeners()) is not None:
         silent |= unix - set(map(_unix_address, found))
     return silent
 
 
-def listening() -> Iterator[Address]:
-    """Yield the address of every listening socket of this network namespace (sock_diag(7))."""
-    yield from map(_unix_address, listeners())
+def heard() -> Iterator[Heard]:
+    """Yield every listening socket of this network namespace (sock_diag(7))."""
+    for one in listeners():
+        yield Heard(_unix_address(one), one.number)
     yield from _shown_tcp() or ()
+
+
+def listening() -> Iterator[Address]:
+    """Yield the address of every listening socket of this network namespace."""
+    return (one.address for one in heard())
 
 
 def _unix_address(listener: Listener) -> Address:
@@ -96,16 +120,16 @@ def _unix_address(listener: Listener) -> Address:
     return AbstractAddress(name[1:]) if name.startswith("\0") else UnixAddress(name)
 
 
-def _shown_tcp() -> list[Address] | None:
-    """Return the addresses of all TCP sockets that listen; None if the kernel does not show them."""
+def _shown_tcp() -> list[Heard] | None:
+    """Return all TCP sockets that listen; None if the kernel does not show them."""
     if (found := shown_tcp_listeners()) is not None:
-        return [InetAddress(ip, port) for ip, port in found]
+        return [Heard(InetAddress(one.ip, one.port), one.number) for one in found]
     # A kernel without inet_diag.
     try:
         lines = [line for table in ("/proc/net/tcp", "/proc/net/tcp6") for line in _lines(table)]
     except OSError:
         return None
-    return [address for address in map(_tcp_address, lines) if address]
+    return [Heard(address, 0) for address in map(_tcp_address, lines) if address]
 
 
 def _tcp_address(line: str) -> InetAddress | None:

@@ -42,6 +42,8 @@ _INET_REQUEST = struct.Struct("=BBBBI48x")
 """``struct inet_diag_req_v2`` of linux/inet_diag.h, for sockets of any address."""
 _PORT = struct.Struct("!4xH2x16s")
 """Where ``struct inet_diag_msg`` has the port and the address."""
+_UNIX_NUMBER, _INET_NUMBER = 4, 68
+"""Where ``struct unix_diag_msg`` and ``struct inet_diag_msg`` have the socket's inode number."""
 _BUFFER = 1 << 18
 
 
@@ -52,6 +54,17 @@ class Listener(NamedTuple):
     """The name it was bound to: a path, or a NUL byte and an abstract name."""
     inode: int | None
     """The inode number of the file it was bound to, even if renamed (:data:`INODE_MASK`); None: it has no file."""
+    number: int
+    """The socket's own inode number, by which a process has it as ``socket:[NUMBER]`` (proc_pid_fd(5))."""
+
+
+class TcpListener(NamedTuple):
+    """A listening TCP socket."""
+
+    ip: IPv4Address | IPv6Address
+    port: int
+    number: int
+    """The socket's own inode number."""
 
 
 def listeners() -> list[Listener]:
@@ -64,8 +77,8 @@ def shown_listeners() -> list[Listener] | None:
     return _dump(_REQUEST.pack(socket.AF_UNIX, 0, 0, _LISTENING, 0, _SHOW_NAME | _SHOW_VFS, 0, 0), parse)
 
 
-def shown_tcp_listeners() -> list[tuple[IPv4Address | IPv6Address, int]] | None:
-    """Return the addresses and ports of all listening TCP sockets, or None if the kernel does not show them."""
+def shown_tcp_listeners() -> list[TcpListener] | None:
+    """Return all listening TCP sockets, or None if the kernel does not show them."""
     found = []
     for family in (socket.AF_INET, socket.AF_INET6):
         part = _dump(_INET_REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, _LISTENING), parse_tcp)
@@ -113,27 +126,29 @@ def parse(datagram: bytes) -> tuple[list[Listener], bool]:
             at += size + 3 & ~3
         if name:
             # A path ends with a NUL byte, an abstract name begins with one (unix(7)).
-            found.append(Listener(name if name[0] == 0 else name.rstrip(b"\0"), inode))
+            number = _INODE.unpack_from(datagram, start + _UNIX_NUMBER)[0]
+            found.append(Listener(name if name[0] == 0 else name.rstrip(b"\0"), inode, number))
     return found, more
 
 
-def parse_tcp(datagram: bytes) -> tuple[list[tuple[IPv4Address | IPv6Address, int]], bool]:
+def parse_tcp(datagram: bytes) -> tuple[list[TcpListener], bool]:
     """Return the TCP sockets in one datagram of the kernel's, and whether another datagram follows.
 
     Raises:
         OSError: the datagram is an error.
     """
     bodies, more = _bodies(datagram)
-    found: list[tuple[IPv4Address | IPv6Address, int]] = []
+    found = []
     for start, end in bodies:
-        if end - start < _PORT.size:
+        if end - start < _INET_NUMBER + _INODE.size:
             break
+        number = _INODE.unpack_from(datagram, start + _INET_NUMBER)[0]
         port, raw = _PORT.unpack_from(datagram, start)
         if datagram[start] == socket.AF_INET:
-            found.append((IPv4Address(raw[:4]), port))
+            found.append(TcpListener(IPv4Address(raw[:4]), port, number))
         else:
             address = IPv6Address(raw)
-            found.append((address.ipv4_mapped or address, port))
+            found.append(TcpListener(address.ipv4_mapped or address, port, number))
     return found, more
 
 

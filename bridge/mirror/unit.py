@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,8 +12,6 @@ MEMORY_MAX = 512 * 1024 * 1024
 """Bytes that a feeder may use: a driver takes 25 MB, and an answer of 8,000 rows as much again."""
 TASKS_MAX = 32
 _FAMILIES = ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"]
-_USERS = re.compile(r"/user@[0-9]+\.service/")
-"""What is in the control group of whatever a user's own service manager runs."""
 _HOMES = ("/home/", "/root/", "/run/user/")
 
 
@@ -82,18 +79,3 @@ def _fence(unit: FeederUnit) -> list[Property]:
     if unit.writable:
         found.append(("ReadWritePaths", ("as", list(unit.writable))))
     return found
-
-
-def own_service(cgroups: str, *, is_users: bool) -> str:
-    """Return the service in which a process runs, by its ``/proc/PID/cgroup`` (cgroups(7)); empty if it is none.
-
-    It counts only if the manager has it that is asked: a user's own one with ``is_users``, else the system's.
-    """
-    for line in cgroups.splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        name = path.rpartition("/")[2]
-        is_own = bool(_USERS.search(path)) == is_users
-        if is_own and (number == "0" or controllers == "name=systemd") and name.endswith(".service"):
-            return name
-    return ""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 from bridge.feeder.protocol import Orders
 from bridge.feeder.zmq_options import EndpointError, client_keys
 from bridge.host.files import read_regular, read_text
+from bridge.host.services import own_service
 from bridge.host.users import user_id
 from bridge.mirror.channel import Channel
-from bridge.mirror.unit import FeederUnit, own_service, properties
+from bridge.mirror.unit import FeederUnit, properties
 from bridge.systemd.transient import StartError
 
 if TYPE_CHECKING:

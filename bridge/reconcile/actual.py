@@ -41,6 +41,8 @@ class ActualState:
     """On what the sockets listen that do not listen where the bridge has put them, by label."""
     is_asked: bool = True
     """Whether the manager was asked. If not, whatever is installed is taken to listen."""
+    is_users: bool = False
+    """Whether the units are those of a user's own manager."""
 
     def state(self, unit: str) -> UnitState:
         """Return the state of a unit, loaded or not."""
@@ -112,6 +114,7 @@ class ActualReader:
             states=states,
             listening=self._listening(own.values(), states, manager) if manager else {},
             is_asked=manager is not None,
+            is_users=self.paths.user_manager,
         )
 
     def _listening(

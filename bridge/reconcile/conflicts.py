@@ -12,7 +12,6 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic, Severity
-from bridge.host.listeners import occupied as find_occupied
 from bridge.model.address import collision_key, overlaps
 from bridge.model.unit import Ownership
 from bridge.model.unit_names import COMMON
@@ -100,16 +99,6 @@ def find_conflicts(
         masked=masked,
         diagnostics=(*warnings, *search.diagnostics),
     )
-
-
-def occupied_addresses(desired: Desired, actual: ActualState) -> dict[Address, str]:
-    """Return the desired addresses that cannot be listened on, each with the reason."""
-    own = {
-        installed.canonical_address
-        for installed in (*actual.installed.values(), *actual.of_others.values())
-        if installed.canonical_address and not (actual.is_asked and actual.state(installed.socket).is_down)
-    }
-    return find_occupied((s.canonical_address for s in desired.resolved if s.canonical_address), own)
 
 
 def refuse_foreign_common(actual: ActualState) -> None:

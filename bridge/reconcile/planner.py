@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 from bridge.host.listeners import make_canonical_address
 from bridge.model.unit_names import TARGET, EscapeError, boot_target
 from bridge.reconcile.actual import ActualReader
-from bridge.reconcile.conflicts import find_conflicts, occupied_addresses, refuse_foreign_common
+from bridge.reconcile.conflicts import find_conflicts, refuse_foreign_common
 from bridge.reconcile.drift import DriftDetector
 from bridge.reconcile.load import DesiredLoader
+from bridge.reconcile.occupied import occupied_addresses
 from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
 from bridge.reconcile.run import Assessment, PlannedRun, Scope

@@ -83,10 +83,11 @@ def test_a_row_that_changes_reloads_moves_and_runs_always(machine: Machine, brid
     bridge.told(r"^a\.ini: changed, runs always")
     bridge.app("uwsgi", "/run/own.sock")
     assert refuses(machine, "/run/b.sock")
-    source.put(vassal("a.ini", socket="/run/c.sock"))
+    # What it has bound itself until now is the address at which it waits.
+    source.put(vassal("a.ini", socket="/run/own.sock"))
     # Runs for all vassals are put off after a while, those for one row are not. An app takes a second or two to stop.
-    bridge.told(r"^a\.ini: changed, on demand at /run/c\.sock", timeout=2 * SOON)
-    bridge.app("uwsgi", "/run/c.sock")
+    bridge.told(r"^a\.ini: changed, on demand at /run/own\.sock", timeout=2 * SOON)
+    bridge.app("uwsgi", "/run/own.sock")
 
 
 @pytest.mark.usefixtures("tenants")

@@ -101,6 +101,17 @@ def test_a_socket_bound_under_another_spelling_is_seen(tmp_path: Path, written: 
         assert occupied([meant], [meant]) == {}
 
 
+def test_a_socket_that_ends_before_is_in_nobodys_way(tmp_path: Path) -> None:
+    """Each address is asked about by itself: another listener beside it stays in the way."""
+    name = AbstractAddress(tmp_path.name)
+    with listener(socket.AF_UNIX, f"\0{name.name}") as one, listener(socket.AF_INET, ("127.0.0.1", 0)) as other:
+        port = inet("127.0.0.1", other.getsockname()[1])
+        numbers: dict[Address, int] = {name: os.fstat(one.fileno()).st_ino, port: os.fstat(other.fileno()).st_ino}
+        assert set(occupied(numbers, ())) == {name, port}
+        assert occupied(numbers, (), lambda wanted, number: numbers[wanted] == number) == {}
+        assert set(occupied(numbers, (), lambda wanted, number: wanted == name and numbers[name] == number)) == {port}
+
+
 def test_a_socket_that_never_listens_is_in_the_way_too(tmp_path: Path) -> None:
     address = UnixAddress(str(tmp_path / "x"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as holder:

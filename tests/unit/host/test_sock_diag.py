@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.host import sock_diag
-from bridge.host.sock_diag import INODE_MASK, Listener, bound_files, file_of, listeners, parse, parse_tcp
+from bridge.host.sock_diag import INODE_MASK, Listener, TcpListener, bound_files, file_of, listeners, parse, parse_tcp
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MESSAGE = bytes(16)
+NUMBER = 4711
+MESSAGE = struct.pack("=4xI8x", NUMBER)
 DONE = 3
 
 
@@ -29,13 +30,14 @@ def message(*attributes: bytes, kind: int = 20) -> bytes:
     return struct.pack("=IHHII", 16 + len(body), kind, 2, 1, 0) + body
 
 
-def tcp(family: int, ip: str, port: int) -> bytes:
+def tcp(family: int, ip: str, port: int, number: int = NUMBER) -> bytes:
     """Return a message about a TCP socket: ``struct inet_diag_msg``."""
     source = ip_address(ip).packed.ljust(16, b"\0")
     return (
         struct.pack("=IHHII", 88, 20, 2, 1, 0)
         + struct.pack("!BBBBHH16s", family, 10, 0, 0, port, 0, source)
-        + bytes(48)
+        + bytes(44)
+        + struct.pack("=I", number)
     )
 
 
@@ -53,7 +55,7 @@ def bind(stack: ExitStack, path: str) -> socket.socket:
 def test_names_and_files_are_read() -> None:
     raw = message(piece(0, b"/run/a\0"), piece(1, struct.pack("=II", 7, 1)), piece(6, b"\0"))
     raw += message(piece(0, b"\0abstract\n\0x"))
-    assert parse(raw) == ([Listener(b"/run/a", 7), Listener(b"\0abstract\n\0x", None)], True)
+    assert parse(raw) == ([Listener(b"/run/a", 7, NUMBER), Listener(b"\0abstract\n\0x", None, NUMBER)], True)
 
 
 @pytest.mark.parametrize("nameless", [b"", message(), message(piece(6, b"\0"))])
@@ -86,10 +88,10 @@ def test_tcp_sockets_are_read() -> None:
     raw = (
         tcp(socket.AF_INET, "127.0.0.1", 80)
         + tcp(socket.AF_INET6, "::1", 443)
-        + tcp(socket.AF_INET6, "::ffff:1.2.3.4", 1)
+        + tcp(socket.AF_INET6, "::ffff:1.2.3.4", 1, 9)
     )
-    found = [("127.0.0.1", 80), ("::1", 443), ("1.2.3.4", 1)]
-    assert parse_tcp(raw) == ([(ip_address(ip), port) for ip, port in found], True)
+    found = [("127.0.0.1", 80, NUMBER), ("::1", 443, NUMBER), ("1.2.3.4", 1, 9)]
+    assert parse_tcp(raw) == ([TcpListener(ip_address(ip), port, number) for ip, port, number in found], True)
     assert parse_tcp(end()) == ([], False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.mirror.unit import FeederUnit, own_service, properties
+from bridge.mirror.unit import FeederUnit, properties
 
 UNIT = FeederUnit(description="d", program="/usr/bin/python3", library="/usr/lib/python3/dist-packages")
 
@@ -36,35 +36,6 @@ def test_a_named_user_and_a_limit() -> None:
 def test_a_users_manager_fences_little() -> None:
     unit = FeederUnit(description="d", program="/p", library="/l", is_users=True)
     assert not dict(properties(unit, 7)).keys() & {"ProtectSystem", "DynamicUser", "User", "CapabilityBoundingSet"}
-
-
-@pytest.mark.parametrize(
-    ("cgroups", "unit"),
-    [
-        ("0::/system.slice/emperor-bridge.service\n", "emperor-bridge.service"),
-        ("0::/user.slice/user-0.slice/user@0.service/app.slice/a.service\n", ""),
-        ("0::/user.slice/user-0.slice/session-1.scope\n", ""),
-        ("12:pids:/x.service\n1:name=systemd:/system.slice/a.service\n0::/\n", "a.service"),
-        ("12:pids:/x.service\n", ""),
-        ("", ""),
-        ("garbage", ""),
-    ],
-)
-def test_the_service_of_a_process(cgroups: str, unit: str) -> None:
-    assert own_service(cgroups, is_users=False) == unit
-
-
-@pytest.mark.parametrize(
-    ("cgroups", "unit"),
-    [
-        ("0::/user.slice/user-9.slice/user@9.service/app.slice/a.service\n", "a.service"),
-        ("0::/user.slice/user-9.slice/user@9.service/init.scope\n", ""),
-        ("0::/user.slice/user-9.slice/user@9.service\n", ""),
-        ("0::/system.slice/a.service\n", ""),
-    ],
-)
-def test_the_service_of_a_users_own_manager(cgroups: str, unit: str) -> None:
-    assert own_service(cgroups, is_users=True) == unit
 
 
 @pytest.mark.parametrize(("path", "home"), [("/root/.pyenv/bin/python3", "read-only"), ("/usr/bin/python3.11", "yes")])

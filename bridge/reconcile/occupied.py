@@ -1,0 +1,47 @@
+"""Finds the addresses that vassals want and that somebody else has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge.host.listeners import occupied
+from bridge.host.services import sockets_of
+
+if TYPE_CHECKING:
+    from bridge.model.address import Address
+    from bridge.reconcile.actual import ActualState
+    from bridge.reconcile.desired import Desired
+
+
+def occupied_addresses(desired: Desired, actual: ActualState) -> dict[Address, str]:
+    """Return the desired addresses that cannot be listened on, each with the reason."""
+    own = {
+        installed.canonical_address
+        for installed in (*actual.installed.values(), *actual.of_others.values())
+        if installed.canonical_address and not (actual.is_asked and actual.state(installed.socket).is_down)
+    }
+    wanted = (one.canonical_address for one in desired.resolved if one.canonical_address)
+    return occupied(wanted, own, _EndingApps(desired, actual).have)
+
+
+class _EndingApps:
+    """The apps that ran always and bound their addresses themselves, and end before their sockets begin to listen."""
+
+    def __init__(self, desired: Desired, actual: ActualState) -> None:
+        self._is_users = actual.is_users
+        self._services = {
+            one.canonical_address: one.vassal.service
+            for one in desired.resolved
+            if (installed := actual.installed.get(one.vassal.label)) is not None
+            and installed.key == one.vassal.key
+            and installed.canonical_address is None
+        }
+        self._sockets: dict[str, set[int]] = {}
+
+    def have(self, wanted: Address, number: int) -> bool:
+        """Tell whether the socket with this inode number is that of the app which is to wait at this address."""
+        if (service := self._services.get(wanted)) is None:
+            return False
+        if service not in self._sockets:
+            self._sockets[service] = sockets_of(service, is_users=self._is_users)
+        return number in self._sockets[service]

@@ -1,0 +1,57 @@
+"""Which service a process is of, and which sockets a service has."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge.host import services
+from bridge.host.services import own_service, sockets_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "unit"),
+    [
+        ("0::/system.slice/emperor-bridge.service\n", "emperor-bridge.service"),
+        ("0::/user.slice/user-0.slice/user@0.service/app.slice/a.service\n", ""),
+        ("0::/user.slice/user-0.slice/session-1.scope\n", ""),
+        ("12:pids:/x.service\n1:name=systemd:/system.slice/a.service\n0::/\n", "a.service"),
+        ("12:pids:/x.service\n", ""),
+        ("", ""),
+        ("garbage", ""),
+    ],
+)
+def test_the_service_of_a_process(cgroups: str, unit: str) -> None:
+    assert own_service(cgroups, is_users=False) == unit
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "unit"),
+    [
+        ("0::/user.slice/user-9.slice/user@9.service/app.slice/a.service\n", "a.service"),
+        ("0::/user.slice/user-9.slice/user@9.service/init.scope\n", ""),
+        ("0::/user.slice/user-9.slice/user@9.service\n", ""),
+        ("0::/system.slice/a.service\n", ""),
+    ],
+)
+def test_the_service_of_a_users_own_manager(cgroups: str, unit: str) -> None:
+    assert own_service(cgroups, is_users=True) == unit
+
+
+def test_the_sockets_of_a_service_are_those_of_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_service(*pids: int) -> Callable[[str], str]:
+        return lambda path: "0::/system.slice/a.service\n" if path.split("/")[2] in map(str, pids) else "0::/\n"
+
+    with socket.socket() as one:
+        number = os.fstat(one.fileno()).st_ino
+        monkeypatch.setattr(services, "read_text", in_service(os.getpid()))
+        assert number in sockets_of("a.service", is_users=False)
+        assert sockets_of("b.service", is_users=False) == set()
+        monkeypatch.setattr(services, "read_text", in_service())
+        assert sockets_of("a.service", is_users=False) == set()
