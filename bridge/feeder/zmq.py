@@ -18,7 +18,7 @@ from bridge.feeder import zmq_curve, zmq_message
 from bridge.feeder.loop import Backoff, Loop
 from bridge.feeder.protocol import LINE_MAX, Note, Orders, Well
 from bridge.feeder.unanswered import Unanswered
-from bridge.feeder.zmq_options import IPC, EndpointError, from_values
+from bridge.feeder.zmq_options import IPC, ZmqOptionsError, from_values
 
 if TYPE_CHECKING:
     from bridge.feeder.root_side import RootSide
@@ -36,7 +36,7 @@ def open_feeder(orders: Orders, loop: Loop, root: RootSide) -> ZmqFeeder | None:
     root.hide([str(orders.options.get("curve_secret_key", ""))])
     try:
         options = from_values(orders.options)
-    except EndpointError as error:
+    except ZmqOptionsError as error:
         endpoint = orders.options.get("endpoint", "no endpoint")
         root.trouble(f"cannot listen on {endpoint}: {error}", "correct the monitor's setting")
         loop.stop()

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import zmq
 from zmq.utils import z85
 
+from bridge.feeder.zmq_options import KEY_LENGTH
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from bridge.feeder.loop import Loop
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
-KEY_LENGTH = 40
-"""Characters of a key as text (Z85)."""
 KEY_BYTES = 32
 
 

@@ -9,11 +9,12 @@ from typing import Any
 IPC, TCP = "ipc://", "tcp://"
 IPC_PATH_MAX = 107
 """Bytes of the path of a Unix socket (unix(7), less the NUL)."""
-_KEY = re.compile(r"[0-9A-Za-z.:+=^!/*?&<>()[\]{}@%$#-]{40}")
-"""A key of CURVE as text (Z85, rfc.zeromq.org/spec/32)."""
+KEY_LENGTH = 40
+"""Characters of a key of CURVE as text (Z85, rfc.zeromq.org/spec/32)."""
+_KEY = re.compile(rf"[0-9A-Za-z.:+=^!/*?&<>()[\]{{}}@%$#-]{{{KEY_LENGTH}}}")
 
 
-class EndpointError(ValueError):
+class ZmqOptionsError(ValueError):
     """The options of a zmq monitor are not understood; the text says what is wrong, without secrets."""
 
 
@@ -39,12 +40,12 @@ def from_values(values: dict[str, Any]) -> ZmqOptions:
     """Return options from their names and values.
 
     Raises:
-        EndpointError: a name is unknown, or the endpoint is none at which one can listen for good.
+        ZmqOptionsError: a name is unknown, or the endpoint is none at which one can listen for good.
     """
     try:
         options = ZmqOptions(**values)
     except TypeError:
-        raise EndpointError(f"one of these options is unknown: {', '.join(sorted(values))}") from None
+        raise ZmqOptionsError(f"one of these options is unknown: {', '.join(sorted(values))}") from None
     _check(options.endpoint)
     return options
 
@@ -53,16 +54,16 @@ def client_keys(text: str) -> list[str]:
     """Return the public keys of a file: each line begins with one, and what follows it says whose it is.
 
     Raises:
-        EndpointError: a line has none, or all are empty. No key would mean that every client may send.
+        ZmqOptionsError: a line has none, or all are empty. No key would mean that every client may send.
     """
     keys = []
     for number, line in enumerate(text.splitlines(), 1):
         if words := line.split():
             if not _KEY.fullmatch(words[0]):
-                raise EndpointError(f"line {number} does not begin with a public key of 40 characters")
+                raise ZmqOptionsError(f"line {number} does not begin with a public key of {KEY_LENGTH} characters")
             keys.append(words[0])
     if not keys:
-        raise EndpointError("it has no key")
+        raise ZmqOptionsError("it has no key")
     return keys
 
 
@@ -70,11 +71,11 @@ def _check(endpoint: str) -> None:
     if endpoint.startswith(IPC):
         path = endpoint.removeprefix(IPC)
         if path in {"", "*"} or len(path.encode("utf-8", "surrogateescape")) > IPC_PATH_MAX:
-            raise EndpointError(f"the path after ipc:// must have 1 to {IPC_PATH_MAX} bytes, and not be *")
+            raise ZmqOptionsError(f"the path after ipc:// must have 1 to {IPC_PATH_MAX} bytes, and not be *")
     elif endpoint.startswith(TCP):
         # libzmq cuts a greater port to 16 bits, and takes any free one for * and 0.
         host, _, port = endpoint.removeprefix(TCP).rpartition(":")
         if not host or not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
-            raise EndpointError("after tcp:// it needs an address and a port, such as 127.0.0.1:5252")
+            raise ZmqOptionsError("after tcp:// it needs an address and a port, such as 127.0.0.1:5252")
     else:
-        raise EndpointError("it must begin with ipc:// or tcp://")
+        raise ZmqOptionsError("it must begin with ipc:// or tcp://")

@@ -44,7 +44,7 @@ def parse_amqp(text: str, *, hostname: str, tls: bool = False) -> MonitorSpec:
         raise SpecError(str(error), _HINT) from None
     place, _, query = text.partition("?")
     netloc, _, vhost = place.partition("/")
-    redacted, has_password = without_password(netloc)
+    redacted, has_password = without_password(netloc, vhost)
     named = [part for part in query.split("&") if part.startswith(("exchange=", "queue="))]
     known = f"?{shown('&'.join(named))}" if named else ""
     warnings = []

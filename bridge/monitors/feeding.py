@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.feeder.protocol import Orders
-from bridge.feeder.zmq_options import EndpointError, client_keys
+from bridge.feeder.zmq_options import ZmqOptionsError, client_keys
 from bridge.host.files import read_regular, read_text
 from bridge.host.services import own_service
 from bridge.host.users import user_id
@@ -29,8 +29,8 @@ CLIENT_KEYS_MAX = 1 << 20
 
 
 def garbled(plan: FeederPlan) -> tuple[str, str]:
-    """Return what is told of a feeder that sends what is not one of its messages, and what to do about it."""
-    return "its process sends what is not one of its messages", f"see journalctl -u {plan.unit}"
+    """Return what is told of a feeder that sends something that is no message, and what to do about it."""
+    return "its process sends something that is no message", f"see journalctl -u {plan.unit}"
 
 
 class FeedError(Exception):
@@ -75,7 +75,7 @@ def orders_of(plan: FeederPlan, *, once: bool, has_rows: bool) -> Orders:
         what = f"the file {path} of its clients' keys"
         try:
             options["curve_client_keys"] = client_keys(_read(path, what, CLIENT_KEYS_MAX))
-        except EndpointError as error:
+        except ZmqOptionsError as error:
             raise FeedError(f"{what} cannot be used: {error}", "write one public key on each line") from None
     return Orders(scheme=plan.spec.scheme, options=options, freq=plan.freq, once=once)
 

@@ -76,7 +76,7 @@ def parse_mongodb2(text: str) -> MonitorSpec:
     login = {name: given[key] for key, name in names.items() if given.get(key)}
     uri = f"mongodb://{given.get('addr') or _ADDRESS}/{source}"
     spec = _spec("mongodb2://", uri, given.get("coll", ""), given.get("json", ""))
-    spec = replace(spec, options={**spec.options, **login}, has_password="password" in login)
+    spec = replace(spec, options={**spec.options, **login}, has_password=spec.has_password or "password" in login)
     if given.get("predigest") not in {None, "", "0"}:
         warning = SpecWarning(
             "spec-predigest",
@@ -95,7 +95,7 @@ def _parse_uri(text: str) -> MonitorSpec:
     kept = urlencode([(key, given) for key, given in words if key not in _OWN])
     name = f"{unquote(database) or _COLLECTION.partition('.')[0]}.{own.get('collection') or 'emperor.vassals'}"
     uri = f"mongodb://{hosts}/{database}{'?' if kept else ''}{kept}"
-    redacted, has_password = without_password(hosts)
+    redacted, has_password = without_password(hosts, database)
     # What is shown has no password.
     shown_spec = _spec("mongodb://", f"mongodb://{redacted}/", name, own.get("filter", ""))
     return replace(shown_spec, options={**shown_spec.options, "uri": uri}, has_password=has_password)
@@ -103,10 +103,11 @@ def _parse_uri(text: str) -> MonitorSpec:
 
 def _spec(scheme: str, uri: str, collection: str, query: str) -> MonitorSpec:
     collection, query = collection or _COLLECTION, query.strip() or _EVERYTHING
-    database, dot, name = collection.partition(".")
-    if not (database and dot and name):
+    database, dot, documents = collection.partition(".")
+    if not (database and dot and documents):
         raise SpecError("it names no collection of a database", "write DATABASE.COLLECTION")
-    address = uri.removeprefix("mongodb://").partition("/")[0]
+    address, has_password = without_password(uri.removeprefix("mongodb://").partition("/")[0], "")
     suffix = "" if query == _EVERYTHING else f",{shown(query)}"
-    options: dict[str, Any] = {"uri": uri, "database": database, "collection": name, "filter": query}
-    return MonitorSpec(scheme="mongodb", id=f"{scheme}{shown(address)},{shown(collection)}{suffix}", options=options)
+    options: dict[str, Any] = {"uri": uri, "database": database, "collection": documents, "filter": query}
+    name = f"{scheme}{shown(address)},{shown(collection)}{suffix}"
+    return MonitorSpec(scheme="mongodb", id=name, options=options, has_password=has_password)

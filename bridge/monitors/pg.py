@@ -79,7 +79,12 @@ def _redact_url(conninfo: str) -> tuple[str, bool]:
         parts = urlsplit(conninfo)
     except ValueError:
         raise SpecError("its URL is none that libpq takes", "write postgresql://USER@HOST/DATABASE") from None
-    netloc, has_password = without_password(parts.netloc)
+    # An "@" there may be that of a login whose password has a "?". Without one before, it must be written as %40.
+    query = "" if "@" in parts.netloc else parts.query
+    netloc, has_password = without_password(parts.netloc, parts.path + parts.fragment + query)
+    if not all("=" in word for word in filter(None, parts.query.split("&"))):
+        # It may be the end of a password, after a "?" in it.
+        raise SpecError("what follows the '?' of its URL is not KEY=VALUE", "write special characters as %XX")
     words = parse_qsl(parts.query, keep_blank_values=True)
     kept = [(key, given) for key, given in words if not _SECRET.search(key)]
     url = urlunsplit(parts._replace(netloc=netloc, query=urlencode(kept)))

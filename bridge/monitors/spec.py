@@ -63,14 +63,16 @@ def shown(text: str) -> str:
     return f"{text[:_SHOWN]}…{blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
-def without_password(netloc: str) -> tuple[str, bool]:
+def without_password(netloc: str, rest: str) -> tuple[str, bool]:
     """Return the ``USER:PASSWORD@HOSTS`` of a URL without the password, and whether it had one.
 
+    ``rest`` is what follows of the URL and is shown, such as its path.
+
     Raises:
-        SpecError: what should be a port is none, and may be a password up to its ``/``, ``?`` or ``#``.
+        SpecError: what should be a port is none, or an ``@`` follows: it may be a password with a ``/`` or ``#``.
     """
     login, at, hosts = netloc.rpartition("@")
-    if not all(_HOST.fullmatch(host) for host in hosts.split(",")):
+    if "@" in rest or not all(_HOST.fullmatch(host) for host in hosts.split(",")):
         raise SpecError(
             "one of its hosts is not of the form HOST or HOST:PORT",
             "write special characters of a password as %XX (in a config as %%XX), or give it by password-file",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from bridge.feeder.zmq_options import EndpointError, from_values
+from bridge.feeder.zmq_options import ZmqOptionsError, from_values
 from bridge.monitors.mirrored import MirroredMonitor
 from bridge.monitors.spec import MonitorSpec, SpecError, SpecWarning, shown
 
@@ -33,7 +33,7 @@ def parse_zmq(text: str) -> MonitorSpec:
     """
     try:
         from_values({"endpoint": text})
-    except EndpointError as error:
+    except ZmqOptionsError as error:
         raise SpecError(str(error), "write zmq://ipc:///run/NAME or zmq://tcp://127.0.0.1:PORT") from None
     if text.startswith("ipc://") and not text.startswith(("ipc:///", "ipc://@")):
         raise SpecError("the path of its endpoint is relative", "write zmq://ipc:///run/NAME")

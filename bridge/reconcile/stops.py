@@ -96,10 +96,10 @@ class LateVassals:
         again = {label: due if due > now else now + AGAIN for label, due in self._due.items()}
         of = {label: label for label in again} | {label: late for label, late in self._waiting.items() if late in again}
         found = {keys[label]: LateVassal(late, again[late]) for label, late in of.items() if label in keys}
-        for key, label in ((keys[label], label) for label in done.deferred if label in keys):
+        for label in done.deferred & keys.keys():
             # Runs for others must not put it off for ever.
-            due = before[key].due if key in before else 0.0
-            found.setdefault(key, LateVassal(label, due if due > now else now + SOON))
+            due = before[keys[label]].due if keys[label] in before else 0.0
+            found.setdefault(keys[label], LateVassal(label, due if due > now else now + SOON))
         return found
 
     def overdue(self) -> set[str]:

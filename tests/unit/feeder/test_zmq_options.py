@@ -6,7 +6,7 @@ import pytest
 from zmq.utils import z85
 
 from bridge.feeder.zmq_curve import KeyTextError, key_text, verdict
-from bridge.feeder.zmq_options import EndpointError, ZmqOptions, client_keys, from_values
+from bridge.feeder.zmq_options import ZmqOptions, ZmqOptionsError, client_keys, from_values
 
 FRIEND = bytes(range(32))
 STRANGER = bytes(32)
@@ -42,12 +42,12 @@ def test_an_endpoint_as_the_emperor_takes_it(endpoint: str, path: str) -> None:
     ],
 )
 def test_an_endpoint_that_leads_nowhere_is_refused(endpoint: str) -> None:
-    with pytest.raises(EndpointError):
+    with pytest.raises(ZmqOptionsError):
         from_values({"endpoint": endpoint})
 
 
 def test_unknown_options_are_refused_without_their_values() -> None:
-    with pytest.raises(EndpointError, match="curve_secret, endpoint") as caught:
+    with pytest.raises(ZmqOptionsError, match="curve_secret, endpoint") as caught:
         from_values({"endpoint": "tcp://a:1", "curve_secret": "sesame"})
     assert "sesame" not in str(caught.value)
 
@@ -95,5 +95,5 @@ def test_a_file_of_keys_has_one_on_each_line() -> None:
     "text", ["", "\n \n", "short", "x" * 41, f"{'k' * 40}\n{'~' * 40}", f"# a comment\n{'k' * 40}"]
 )
 def test_a_file_of_keys_with_anything_else_or_nothing_is_refused(text: str) -> None:
-    with pytest.raises(EndpointError):
+    with pytest.raises(ZmqOptionsError):
         client_keys(text)

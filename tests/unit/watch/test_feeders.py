@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -260,7 +261,7 @@ def test_a_line_without_end_ends_it(world: World, monkeypatch: pytest.MonkeyPatc
     monitor = world.configure("pg://host=db")[0]
     world.services.last.socket.sendall(b'"' * 1001)
     world.turn(2)
-    assert monitor.state().why == "its process sends what is not one of its messages"
+    assert monitor.state().why == "its process sends something that is no message"
 
 
 def test_systemd_refuses(world: World) -> None:
@@ -354,16 +355,17 @@ def test_who_has_the_mirror_keeps_it(world: World) -> None:
     assert world.feeders.due() is not None
 
 
-def test_a_full_disk_holds_it_up_and_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+
+def test_a_full_disk_holds_it_up_and_loses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STUCK", 0.05)
     world.configure("amqp://mq")
     peer = world.services.last
     peer.hear()
     with monkeypatch.context() as patch:
-        patch.setattr(change, "flush", refuse)
+        patch.setattr(change, "flush", no_room)
         peer.say(Put(row=A, id=1))
         world.turn(3)
         peer.say(Put(row=B, id=2))
@@ -378,13 +380,10 @@ def test_a_full_disk_holds_it_up_and_loses_nothing(world: World, monkeypatch: py
 def test_a_full_disk_is_told_of_though_that_cannot_be_written_either(
     world: World, monkeypatch: pytest.MonkeyPatch, spec: str
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
     (monitor,) = world.configure(spec)
     with monkeypatch.context() as patch:
-        patch.setattr(change, "flush", refuse)
-        patch.setattr(session, "write_state", refuse)
+        patch.setattr(change, "flush", no_room)
+        patch.setattr(session, "write_state", no_room)
         world.services.last.say(*([Begin(), Entry(A), End()] if "pg" in spec else [Put(row=A, id=1)]))
         world.turn(3)
         assert world.news == 1
@@ -393,15 +392,12 @@ def test_a_full_disk_is_told_of_though_that_cannot_be_written_either(
 
 
 def test_an_answer_that_found_no_room_is_asked_for_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(module, "ASK_AGAIN", 0.05)
     world.configure("pg://host=db")
     peer = world.services.last
     peer.hear()
     with monkeypatch.context() as patch:
-        patch.setattr(change, "flush", refuse)
+        patch.setattr(change, "flush", no_room)
         peer.say(Begin(), Entry(A), End())
         world.turn(3)
         assert world.names() == []
@@ -413,14 +409,11 @@ def test_an_answer_that_found_no_room_is_asked_for_again(world: World, monkeypat
 
 
 def test_a_change_that_waits_for_the_disk_outlives_its_feeder(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(module, "PAUSE_FIRST", 0.01)
     monkeypatch.setattr(module, "STUCK", 0.01)
     world.configure("amqp://mq")
     with monkeypatch.context() as patch:
-        patch.setattr(change, "flush", refuse)
+        patch.setattr(change, "flush", no_room)
         world.services.last.say(Put(row=A, id=1))
         world.services.last.socket.shutdown(socket.SHUT_RDWR)
         world.turn(2)
