@@ -68,7 +68,9 @@ def find_limits(read: Sequence[tuple[ResolvedVassal, Config]], limits: Limits) -
             "raise kernel.pid_max and kernel.threads-max, or stop idle vassals (idle, die-on-idle)",
         )
     folders = {
-        os.path.dirname(path) for resolved, _ in read for path in (resolved.vassal.config.path, str(resolved.address))
+        os.path.dirname(path)
+        for resolved, _ in read
+        for path in (resolved.vassal.config.path, *map(str, resolved.addresses))
     }
     if len(folders) > limits.watches:
         yield _near(

@@ -18,7 +18,8 @@ def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
         names = [f"--{name}" for name in (setting.name, *setting.aliases)]
         kind: dict[str, Any] = {"is_flag": True}
         if not setting.flag:
-            kind = {"metavar": setting.metavar, "type": click.IntRange(min=1) if setting.number else str}
+            of_text = click.Choice(setting.choices) if setting.choices else str
+            kind = {"metavar": setting.metavar, "type": click.IntRange(min=1) if setting.number else of_text}
         command = click.option(*names, setting.field, multiple=setting.multiple, help=setting.help, **kind)(command)
     for option in (
         click.option("--runtime", is_flag=True, help="Write units to /run, where a reboot removes them."),

@@ -49,6 +49,14 @@ class ActualState:
         return self.states.get(unit, DOWN)
 
 
+def _is_where(installed: InstalledVassal, listening: Listening) -> bool:
+    """Tell whether a socket listens where the bridge has put it, and nowhere else."""
+    wanted = list(zip(installed.addresses, installed.canonical_addresses, strict=True))
+    found = listening.addresses
+    is_all = all(not {*spellings}.isdisjoint(found) for spellings in wanted)
+    return is_all and {address for spellings in wanted for address in spellings}.issuperset(found)
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ActualReader:
     """Reads the actual state of all vassals or of some."""
@@ -126,8 +134,7 @@ class ActualReader:
         return {
             waiting[unit].label: listening
             for unit, listening in found.items()
-            if not {waiting[unit].address, waiting[unit].canonical_address}.issuperset(listening.addresses)
-            or len(listening.addresses) != 1
+            if not _is_where(waiting[unit], listening)
         }
 
     def _owns(self, installed: InstalledVassal) -> bool:

@@ -172,7 +172,7 @@ class PlanExecutor:
         longer knows the socket by the path in the unit, and closes it (core/socket.c, ``socket_deserialize_item``).
         """
         accepted = list(accepted)
-        states = self.manager.units([one.vassal.socket for one in accepted if one.address])
+        states = self.manager.units([one.vassal.socket for one in accepted if one.addresses])
         lost = silent_vassals(self.manager, accepted, states)
         if lost:
             units = [unit for one in lost for unit in (one.vassal.service, one.vassal.socket)]

@@ -90,7 +90,7 @@ class DesiredLoader:
         with guard.of(vassal):
             return self._resolve(vassal, rule, unfinished)
         mode = None if rule.is_invalid else Mode.ON_DEMAND if rule.address else Mode.ALWAYS
-        rejected = RejectedVassal(vassal=vassal, mode=mode, address=rule.address, sources=(vassal.config.path,))
+        rejected = RejectedVassal(vassal=vassal, mode=mode, addresses=rule.addresses, sources=(vassal.config.path,))
         return _Loaded(rejected, None, tuple(guard.problems.values()))
 
     def _resolve(self, vassal: Vassal, rule: RuleResult, unfinished: Collection[str]) -> _Loaded:
@@ -99,7 +99,7 @@ class DesiredLoader:
         if rule_file(self.settings, path) in unfinished:
             return _Loaded(RejectedVassal(vassal=vassal, mode=None, sources=sources))
         mode = Mode.ON_DEMAND if rule.address or rule.is_invalid else Mode.ALWAYS
-        rejected = RejectedVassal(vassal=vassal, mode=mode, address=rule.address, sources=sources)
+        rejected = RejectedVassal(vassal=vassal, mode=mode, addresses=rule.addresses, sources=sources)
         if path in unfinished and not self._changed_hands(vassal):
             return _Loaded(rejected, None, rule.diagnostics if rule.is_invalid else ())
         found = resolve(vassal, rule, self.context)

@@ -193,8 +193,8 @@ def installed_vassals(
     for label, units in grouped.items():
         marks = [mark for unit in units if (mark := files[unit].mark)]
         # An interrupted run can leave two that differ: the socket listens where its own file says.
-        addresses = sorted(marks, key=lambda mark: not mark.unit.endswith(".socket"))
-        address = next((a for mark in addresses if (a := _address(mark.address))), None)
+        by_weight = sorted(marks, key=lambda mark: not mark.unit.endswith(".socket"))
+        addresses = next((found for mark in by_weight if (found := _addresses(mark.address))), ())
         first = marks[0]
         installed[label] = InstalledVassal(
             label=label,
@@ -204,15 +204,15 @@ def installed_vassals(
             tenant=int(first.tenant) if first.tenant.isdecimal() else None,
             configuration=first.configuration,
             is_unclaimed=not first.configuration and first.format in UNCLAIMED,
-            address=address,
-            canonical_address=canonical_address(address) if address else None,
+            addresses=addresses,
+            canonical_addresses=tuple(map(canonical_address, addresses)),
             units=tuple(units),
         )
     return installed
 
 
-def _address(text: str) -> Address | None:
+def _addresses(text: str) -> tuple[Address, ...]:
     try:
-        return parse_address(text, base="/") if text else None
+        return tuple(parse_address(line, base="/") for line in text.split("\n")) if text else ()
     except AddressError:
-        return None
+        return ()

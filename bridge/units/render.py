@@ -93,13 +93,13 @@ def render(resolved: ResolvedVassal, context: RenderContext) -> dict[str, str]:
         EscapeError: a value cannot be expressed in a unit file.
         BridgeError: a template of the admin's is at fault.
     """
-    vassal, address, tenant = resolved.vassal, resolved.address, resolved.spawn.tenant
+    vassal, addresses, tenant = resolved.vassal, resolved.addresses, resolved.spawn.tenant
     mark = Mark(
         unit="",
         config=vassal.config.path,
         name=vassal.name,
         monitor=vassal.monitor,
-        address=str(address or ""),
+        address="\n".join(map(str, addresses)),
         tenant="" if tenant is None else str(tenant),
         configuration=context.configuration,
     )
@@ -114,27 +114,32 @@ def render(resolved: ResolvedVassal, context: RenderContext) -> dict[str, str]:
             directory=vassal.directory,
             slice=vassal_slice,
             brake=brake,
-            on_demand=address is not None,
+            on_demand=bool(addresses),
+            is_handed_over=resolved.is_handed_over,
             throttle=context.throttle,
             limits=context.limits,
             pause=vassal.pause,
             is_usual_pause=vassal.pause == PAUSE_PREFIX + vassal.service,
         ),
     }
-    if address is not None:
+    if addresses:
         texts[vassal.socket] = _fill(
             context.templates,
             "vassal.socket.j2",
             description=f"Socket of uWSGI vassal {shown}",
-            address=str(address),
+            addresses=[str(address) for address in addresses],
+            # For templates of an admin's.
+            address=str(addresses[0]),
             slice=vassal_slice,
             brake=brake,
             access=resolved.access,
             backlog=resolved.backlog,
-            unix=isinstance(address, UnixAddress),
+            options=resolved.options,
+            unix=any(isinstance(address, UnixAddress) for address in addresses),
+            tcp=any(isinstance(address, InetAddress) for address in addresses),
             is_tenants=tenant is not None,
             starter=starter_of(vassal.socket),
-            wildcard=not (isinstance(address, InetAddress) and not address.ip.is_unspecified),
+            wildcard=not any(isinstance(one, InetAddress) and not one.ip.is_unspecified for one in addresses),
         )
     return {unit: marked(text, replace(mark, unit=unit)) for unit, text in texts.items()}
 

@@ -61,6 +61,11 @@ class RuleResult:
     """Whether the admin's own setting names the socket's folder."""
 
     @property
+    def addresses(self) -> tuple[Address, ...]:
+        """The address, if there is one."""
+        return (self.address,) if self.address else ()
+
+    @property
     def is_invalid(self) -> bool:
         """Whether the rule gave something nobody can listen on, so that the vassal's mode is not known."""
         return any(d.severity is Severity.ERROR for d in self.diagnostics)

@@ -80,18 +80,18 @@ def make_resolved(
 ) -> ResolvedVassal:
     """Return a vassal that waits at ``address``, or runs always if that is empty."""
     vassal = make_vassal(name, folder=folder)
-    parsed = parse_address(address, base=folder) if address else None
+    parsed = (parse_address(address, base=folder),) if address else ()
     return ResolvedVassal(
         vassal=vassal,
-        address=parsed,
-        canonical_address=parsed,
+        addresses=parsed,
+        canonical_addresses=parsed,
         access=access or SocketAccess(),
         spawn=SpawnSpec(argv=("/usr/bin/uwsgi", CONFIG_OPTIONS["." + name.rpartition(".")[2]], name)),
     )
 
 
 def refuse(resolved: ResolvedVassal) -> RejectedVassal:
-    return RejectedVassal(vassal=resolved.vassal, mode=resolved.mode, address=resolved.address)
+    return RejectedVassal(vassal=resolved.vassal, mode=resolved.mode, addresses=resolved.addresses)
 
 
 def make_desired(

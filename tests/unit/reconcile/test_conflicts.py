@@ -94,7 +94,7 @@ def test_only_those_that_collide_are_refused() -> None:
 
 
 def test_addresses_are_compared_by_what_they_are_on_this_machine() -> None:
-    through_link = replace(make_resolved("b.ini", "/var/run/a"), canonical_address=A.canonical_address)
+    through_link = replace(make_resolved("b.ini", "/var/run/a"), canonical_addresses=A.canonical_addresses)
     assert accepted(make_desired(A, through_link), NOTHING) == []
 
 
@@ -208,8 +208,7 @@ def test_nobody_takes_the_address_of_a_masked_vassals_socket() -> None:
 
 
 def test_an_occupied_address_refuses() -> None:
-    assert A.canonical_address is not None
-    occupied = {A.canonical_address: "/run/a exists and is not a socket"}
+    occupied = {A.canonical_addresses[0]: "/run/a exists and is not a socket"}
     conflicts = find_conflicts(make_desired(A, B), NOTHING, occupied)
     (problem,) = conflicts.diagnostics
     assert (problem.vassal, problem.code) == ("a.ini", "address-occupied")

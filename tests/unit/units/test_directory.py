@@ -55,9 +55,9 @@ def test_what_was_written_is_ours(directory: UnitDirectory) -> None:
     assert set(ownership(directory).values()) == {Ownership.OURS}
     (installed,) = installed_vassals(files, as_is).values()
     assert (installed.label, installed.name, installed.config) == (r"a\x20b", "a b.ini", "/v/a b.ini")
-    assert (installed.address, installed.canonical_address, installed.monitor) == (
-        VASSAL.address,
-        VASSAL.address,
+    assert (installed.addresses, installed.canonical_addresses, installed.monitor) == (
+        VASSAL.addresses,
+        VASSAL.addresses,
         "dir:///v",
     )
     assert set(installed.units) == {SERVICE, SOCKET} == {installed.service, installed.socket}

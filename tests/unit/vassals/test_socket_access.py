@@ -31,7 +31,7 @@ WRONG = ["www-data : www-data", "www-data:www-data:x", "-1:0", "no-such", "www-d
 
 def access(value: str, spawn: SpawnSpec = ROOT, address: str = UNIX) -> SocketAccess | Diagnostic:
     config = Config("v.ini", (Option("chown-socket", value, "v.ini", 7),))
-    found, problems = find_access(config, make_vassal(), spawn, parse_address(address, base="/"))
+    found, problems = find_access(config, make_vassal(), spawn, [parse_address(address, base="/")])
     return problems[0] if problems else found
 
 
