@@ -97,9 +97,11 @@ def test_sockets_that_exclude_each_other_or_are_too_many() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["cron = 1 -1 -1 -1 -1 x", "mule = x.py", "spooler = /s", "attach-daemon = x", "smart-attach-daemon = p x"]
-    + ["http = :80", "https = :443,c,k", "fastrouter = /run/f", "subscribe-to = /run/f:x", "emperor = /v"]
-    + ["http-subscription-server = :1", "udp = :2", "legion-cron = l 1 -1 -1 -1 -1 x", "worker-exec = x"],
+    [
+        *("cron = 1 -1 -1 -1 -1 x", "mule = x.py", "spooler = /s", "attach-daemon = x", "smart-attach-daemon = p x"),
+        *("http = :80", "https = :443,c,k", "fastrouter = /run/f", "subscribe-to = /run/f:x", "emperor = /v"),
+        *("http-subscription-server = :1", "udp = :2", "legion-cron = l 1 -1 -1 -1 -1 x", "worker-exec = x"),
+    ],
 )
 def test_what_must_run_runs_always(line: str) -> None:
     found = decide(config("socket = /run/a", line))
