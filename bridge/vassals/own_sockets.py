@@ -27,7 +27,7 @@ from bridge.units.quoting import value
 from bridge.uwsgi.socket_options import ALL, DATAGRAM, REQUESTS, SHARED, SSL, sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.address import Address
@@ -42,6 +42,8 @@ _HELD = REQUESTS | SSL | SHARED
 _ANY = "0.0.0.0"  # noqa: S104 - the wildcard has to be named to be recognised
 _NOT_INHERITED = frozenset({"zerg", "zerg-node", "abstract-socket", "edit-and-reload"})
 """Options with which a reloaded uWSGI finds its sockets elsewhere, or under other names."""
+_MOVES = frozenset({"unshare", "unshare2", "setns", "pivot-root", "pivot_root"})
+"""Options that a uWSGI of root's obeys before it binds its sockets (core/utils.c, ``uwsgi_as_root``)."""
 
 
 class Obstacle(NamedTuple):
@@ -67,20 +69,35 @@ def own_sockets(config: Config, canonical_address: Callable[[Address], Address])
     if (obstacle := _general_obstacle(config)) is not None:
         return OwnSockets(obstacle=obstacle)
     found: dict[Address, None] = {}
+    chroot = config.last("chroot")
     for option in sockets(config):
         if option.key not in _HELD:
             continue
         address = _held_address(option, canonical_address)
         if not isinstance(address, Obstacle):
-            other = next((one for one in found if one != address and overlaps(one, address)), None)
-            if other is not None:
-                address = Obstacle(option, f"overlaps with {other}", "write one of the two")
-            elif len(found) == OWN_MAX:
-                address = Obstacle(option, f"comes after {OWN_MAX} others", "write fewer sockets")
+            obstacle = _obstacle_beside(option, address, found)
+            if obstacle is None and chroot is not None and isinstance(address, UnixAddress):
+                obstacle = Obstacle(chroot, f"has uWSGI bind {address} below it", "listen on a port, or remove chroot")
+            address = obstacle or address
         if isinstance(address, Obstacle):
             return OwnSockets(tuple(found), address)
         found[address] = None
     return OwnSockets(tuple(found))
+
+
+def _obstacle_beside(option: Option, address: Address, found: Collection[Address]) -> Obstacle | None:
+    """Return what is in the way of handing over an address beside those before it."""
+    other = next((one for one in found if one != address and overlaps(one, address)), None)
+    if other is not None:
+        return Obstacle(option, f"overlaps with {other}", "write one of the two")
+    # Of a path and an abstract name, uWSGI compares what follows the first character.
+    name = None if isinstance(address, InetAddress) else str(address)[1:]
+    twin = next((one for one in found if one != address and str(one)[1:] == name), None)
+    if twin is not None:
+        return Obstacle(option, f"is the same to uWSGI as {twin}", "choose another name")
+    if len(found) == OWN_MAX:
+        return Obstacle(option, f"comes after {OWN_MAX} others", "write fewer sockets")
+    return None
 
 
 def find_binder(
@@ -112,6 +129,9 @@ def _general_obstacle(config: Config) -> Obstacle | None:
     elsewhere = next(config.all(*_NOT_INHERITED), None)
     if elsewhere is not None:
         return Obstacle(elsewhere, "makes uWSGI look for its sockets elsewhere", f"remove {elsewhere.key}")
+    moves = next(config.all(*_MOVES), None)
+    if moves is not None:
+        return Obstacle(moves, "has uWSGI bind its sockets in a place of its own", f"remove {moves.key}")
     return None
 
 
@@ -131,6 +151,9 @@ def _held_address(option: Option, canonical_address: Callable[[Address], Address
         # core/socket.c of systemd resolves this one link.
         instead = canonical_address(address)
         return Obstacle(option, "is in /var/run, and systemd listens in /run", f"write {option.key} = {instead}")
+    if option.key in SHARED and isinstance(address, InetAddress) and address.ip.version == 6:
+        # uwsgi_getsockname() takes it for IPv4.
+        return Obstacle(option, "is IPv6, and a reloaded uWSGI does not find that", "write a socket of its own instead")
     if _compared(text) != kernel_name(address):
         return Obstacle(option, f"is not as the kernel writes it: {address}", f"write {option.key} = {address}")
     return address

@@ -74,6 +74,7 @@ def test_what_is_handed_over(line: str, address: str) -> None:
         ("socket = [::ffff:10.0.0.1]:80", "write socket = 10.0.0.1:80"),
         ("socket = [fe80::1%eth0]:80", "write a plain address, such as IP:PORT"),
         ("socket = web:http", "write a plain address, such as IP:PORT"),
+        ("shared-socket = [::1]:9000", "write a socket of its own instead"),
     ],
 )
 def test_what_is_not_found_among_the_descriptors(line: str, hint: str) -> None:
@@ -81,6 +82,23 @@ def test_what_is_not_found_among_the_descriptors(line: str, hint: str) -> None:
     assert own.obstacle is not None
     assert own.obstacle.hint == hint
     assert decide(config(line)).reason.startswith(line)
+
+
+@pytest.mark.parametrize("line", ["unshare = net", "setns = /run/ns", "pivot-root = /a /b", "zerg = /z"])
+def test_sockets_in_another_place(line: str) -> None:
+    assert decide(config("socket = :9302", line)).reason.startswith(line)
+
+
+def test_paths_below_another_root() -> None:
+    found = decide(config("chroot = /srv", "socket = :9302", "socket = /run/a"))
+    assert found.reason == "chroot = /srv has uWSGI bind /run/a below it"
+    assert waits(decide(config("chroot = /srv", "socket = :9302", "socket = @a"))) == (Way.OWN, ["0.0.0.0:9302", "@a"])
+
+
+def test_a_path_and_an_abstract_name_that_uwsgi_takes_for_the_same() -> None:
+    found = decide(config("socket = /run/a", "http-socket = @run/a"))
+    assert found.reason == "http-socket = @run/a is the same to uWSGI as /run/a"
+    assert waits(decide(config("socket = 10.0.0.1:80", "socket = 20.0.0.1:80")))[0] is Way.OWN
 
 
 def test_all_sockets_of_a_config_in_their_order() -> None:
