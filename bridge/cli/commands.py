@@ -21,9 +21,10 @@ from bridge.config.load import load_invocation
 from bridge.diagnostics import BridgeError, Diagnostic, bounded, count, errors, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bridge.config.load import Invocation
+    from bridge.reconcile.run import PlannedRun
 
 _EPILOG_SYNC = """\b
 Examples:
@@ -85,7 +86,8 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
 @cli.command()
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each problem.")
-def check(*, as_json: bool, **given: Any) -> None:
+@click.option("--sockets", is_flag=True, help="Show how each vassal gets its sockets, and why it runs always.")
+def check(*, as_json: bool, sockets: bool, **given: Any) -> None:
     """Report what is wrong with the vassals and rules; change nothing."""
     from bridge.check.mirrors import check_monitors
     from bridge.check.run import check_vassals, find_hidden_conflicts
@@ -114,12 +116,28 @@ def check(*, as_json: bool, **given: Any) -> None:
         *check_monitors(reconciler.monitors, invocation.configuration, user_manager=paths.user_manager),
     )
     diagnostics = (*invocation.notices, *planned.diagnostics, *hazards)
-    if as_json:
+    if sockets:
+        _print_sockets(planned, diagnostics, as_json=as_json)
+    elif as_json:
         output.print_json(output.diagnostics_json(diagnostics))
     else:
         for diagnostic in diagnostics:
             output.print_line(str(diagnostic))
     _exit_on_errors(diagnostics)
+
+
+def _print_sockets(planned: PlannedRun, diagnostics: Iterable[Diagnostic], *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from bridge.check.socket_table import socket_table
+    from bridge.cli import output
+
+    rows = socket_table(planned.desired.resolved)
+    if as_json:
+        output.print_json([asdict(row) for row in rows])
+    else:
+        output.print_diagnostics(diagnostics)
+        output.print_sockets(rows)
 
 
 @cli.command()

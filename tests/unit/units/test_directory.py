@@ -158,3 +158,12 @@ def test_removes_files(directory: UnitDirectory) -> None:
     directory.write(texts_of(VASSAL))
     directory.remove([SERVICE, "vassal-gone.service"])
     assert list(directory.files()) == [SOCKET]
+
+
+def test_several_addresses_are_read_back(directory: UnitDirectory) -> None:
+    vassal = make_resolved("own.ini", "/run/a b", ":80", "@c")
+    directory.write(texts_of(vassal))
+    (installed,) = installed_vassals(directory.files(), as_is).values()
+    assert installed.addresses == vassal.addresses
+    assert installed.address == vassal.addresses[0]
+    assert installed.primary_unit == vassal.vassal.socket
