@@ -41,7 +41,7 @@ def lint(resolved: ResolvedVassal, config: Config, spellings: Spellings) -> Iter
     if resolved.addresses:
         yield from _other_sockets(resolved, config)
     yield from _user(resolved, config, spellings)
-    yield from _daemonize(resolved.vassal, config)
+    yield from _daemonize(resolved, config)
     if config.flag("lazy") and (lazy := config.last("lazy")):
         # core/master_utils.c, ``grace_them_all``; under an Emperor, the first reload ends this mode.
         yield _warn(
@@ -128,7 +128,7 @@ def find_pidfile_clashes(configs: Iterable[tuple[ResolvedVassal, Config]]) -> It
     """Yield a warning for each vassal that writes the same pidfile as another."""
     writers: dict[str, list[tuple[Vassal, Option]]] = {}
     for resolved, config in configs:
-        for option in config.all(*_PIDFILES):
+        for option in () if resolved.is_handed_over else config.all(*_PIDFILES):
             # uWSGI changes its directory before it writes pidfile2 and safe-pidfile2 (core/uwsgi.c, ``uwsgi_start``).
             folder = config.last("chdir") if option.key.endswith("2") else None
             base = os.path.join(resolved.vassal.directory, folder.value if folder else "")
@@ -254,27 +254,28 @@ def _user(resolved: ResolvedVassal, config: Config, spellings: Spellings) -> Ite
             )
 
 
-def _daemonize(vassal: Vassal, config: Config) -> Iterator[Diagnostic]:
-    option = find_daemonize(config)
-    if option is None:
-        return
-    written = printable(option.value)
-    yield _warn(
-        vassal,
-        option,
-        "daemonize",
-        f"{option.key} only makes uWSGI log to {written}, as under an Emperor: uWSGI stays in its service, "
-        "and logs its first start as a reload",
-        f"write logto = {written}, which does the same, or remove it to log to the journal",
-    )
-    for pidfile in config.all(*_PIDFILES):
+def _daemonize(resolved: ResolvedVassal, config: Config) -> Iterator[Diagnostic]:
+    vassal, option = resolved.vassal, find_daemonize(config)
+    if option is not None:
+        written = printable(option.value)
         yield _warn(
             vassal,
-            pidfile,
+            option,
             "daemonize",
-            f"with {option.key}, uWSGI does not write {pidfile.key} {printable(pidfile.value)}",
-            f"write logto instead of {option.key}; systemctl show -P MainPID prints the process",
+            f"{option.key} only makes uWSGI log to {written}, as under an Emperor: uWSGI stays in its service, "
+            "and logs its first start as a reload",
+            f"write logto = {written}, which does the same, or remove it to log to the journal",
         )
+    for pidfile in config.all(*_PIDFILES):
+        shown = f"{pidfile.key} {printable(pidfile.value)}"
+        if resolved.is_handed_over:
+            message = f"uWSGI does not write {shown}: it gets its sockets as after a reload"
+            hint = "remove it: systemctl show -P MainPID prints the process"
+            yield _warn(vassal, pidfile, "pidfile-unwritten", message, hint)
+        elif option is not None:
+            message = f"with {option.key}, uWSGI does not write {shown}"
+            hint = f"write logto instead of {option.key}; systemctl show -P MainPID prints the process"
+            yield _warn(vassal, pidfile, "daemonize", message, hint)
 
 
 def _warn(vassal: Vassal, option: Option, code: str, message: str, hint: str) -> Diagnostic:
