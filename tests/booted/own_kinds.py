@@ -128,6 +128,22 @@ KINDS = (
     ),
     kind("shared", "shared-socket = 127.0.0.1:9807", "http-socket = =0", on=("http 127.0.0.1:9807",)),
     kind(
+        "undeferred",
+        *(
+            "undeferred-shared-socket = SOCK",
+            "uwsgi-socket = =0",
+            "http-socket = @own-undeferred",
+            "chmod-socket = 600",
+        ),
+        on=("uwsgi SOCK", "http @own-undeferred"),
+        access="600 root:root",
+    ),
+    kind(
+        "nph",
+        *("scgi-nph-socket = SOCK", "fastcgi-nph-socket = 127.0.0.1:9812", "add-header = X-Own: 1"),
+        on=("scgi SOCK", "fastcgi 127.0.0.1:9812"),
+    ),
+    kind(
         "xml",
         text=xml("socket = SOCK", "http-socket = 127.0.0.1:9808"),
         ending="xml",
