@@ -72,6 +72,9 @@ def find_access(
             access = _owned(access, chown.value, spawn, is_limited=is_limited)
         except _OwnerError as error:
             problems.append(_bad(vassal, chown, str(error), error.hint))
+    if is_own and not spawn.user and access.user and not access.group:
+        # systemd would take the group of the user.
+        access = replace(access, group="root")
     return access, problems
 
 
@@ -99,10 +102,14 @@ def _as_bound(config: Config, spawn: SpawnSpec) -> SocketAccess:
     umask = config.last("umask")
     mask = int(umask.value, 8) if umask and _MASK.fullmatch(umask.value) else _UMASK
     user, group = spawn.user, spawn.group
-    if not user and not any(config.flag(option) for option in _LATE) and config.last(*_CHOWN) is None:
-        uid, gid = config.last("uid"), config.last("gid")
-        user = uid.value if uid and user_id(uid.value) is not None else ""
-        group = gid.value if gid and group_id(gid.value) is not None else ""
+    if not user:
+        immediate = config.last("immediate-uid") is not None
+        is_late = any(config.flag(option) for option in _LATE) or config.last(*_CHOWN) is not None
+        if immediate or not is_late:
+            uid = config.last("immediate-uid") or config.last("uid")
+            gid = config.last("immediate-gid") or config.last("gid")
+            user = uid.value if uid and user_id(uid.value) is not None else ""
+            group = gid.value if gid and group_id(gid.value) is not None else ""
     return SocketAccess(mode=f"{0o777 & ~mask:04o}", user=user, group=group)
 
 

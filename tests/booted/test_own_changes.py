@@ -217,3 +217,22 @@ def test_sites_answer_while_a_config_with_own_sockets_reloads_by_systemctl(machi
         machine.run("systemctl", "reload", "vassal-a.service")
         machine.wait_journal(r"gracefully \(RE\)spawned", unit="vassal-a.service", since_cursor=cursor)
     assert bridge.app("uwsgi", unix("a"))["ppid"] == first["ppid"]
+
+
+def test_a_reload_before_the_sync_is_mended(machine: Machine, bridge: Bridge) -> None:
+    """A uWSGI that reloads with other sockets in its config binds them itself."""
+    bridge.options += MODE
+    bridge.vassal("a.ini", own(f"socket = {unix('a')}", "socket = 127.0.0.1:9845"))
+    bridge.sync()
+    first = bridge.app("uwsgi", unix("a"))["ppid"]
+    cursor = machine.journal_cursor()
+    addresses = (unix("b"), "127.0.0.1:9845", "127.0.0.1:9846")
+    bridge.vassal("a.ini", own(*(f"socket = {address}" for address in addresses)))
+    machine.run("systemctl", "reload", "vassal-a.service")
+    machine.wait_journal("bound to TCP address 127.0.0.1:9846", unit="vassal-a.service", since_cursor=cursor)
+    bridge.sync()
+    for _ in range(2):
+        for address in addresses:
+            assert bridge.app("uwsgi", address)["ppid"] != first
+        bridge.wait("a", "dead")
+    assert refuses(machine, unix("a"))
