@@ -18,6 +18,7 @@ from bridge.uwsgi.reader import ProcessView, read
 from bridge.vassals.reloaded import as_reloaded, find_daemonize, find_first_start, find_lost
 from bridge.vassals.socket_access import find_access, socket_options
 from bridge.vassals.spawn import spawn_spec
+from bridge.vassals.waiting import Waiting
 
 if TYPE_CHECKING:
     from bridge.model.vassal import SocketAccess, Vassal
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from bridge.vassals.on_demand import RuleResult
     from bridge.vassals.spawn import SpawnDefaults
     from bridge.vassals.tenant import TenantBoundary
-    from bridge.vassals.waiting import Waiting, WaitingRules
+    from bridge.vassals.waiting import WaitingRules
 
 _BACKLOG = re.compile(r"[1-9][0-9]{0,6}")
 
@@ -119,9 +120,13 @@ def _read(
         count = len(waiting.addresses)
         handed = as_reloaded(spawn, config, sockets=count)
         lost = find_lost(config, read_as_started(vassal, handed, context), handed, sockets=count)
-        if lost is None:
+        if lost is not None:
+            waiting = context.waiting.without_effect(lost, vassal, rule)
+        elif rule.address is None and (refusal := _find_refused_access(config, vassal, handed, waiting, context)):
+            # No rule asks for it, so the vassal is not refused: it runs always, and binds with its own rights.
+            waiting = Waiting(reason=refusal.message)
+        else:
             return config, handed, waiting
-        waiting = context.waiting.without_effect(lost, vassal, rule)
     if not find_daemonize(config):
         return config, spawn, waiting
     spawn = as_reloaded(spawn, config)
@@ -146,6 +151,14 @@ def read_as_started(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -
         program=defaults.binary,
     )
     return read(vassal.config.path, view)
+
+
+def _find_refused_access(
+    config: Config, vassal: Vassal, spawn: SpawnSpec, waiting: Waiting, context: ResolveContext
+) -> Diagnostic | None:
+    """Find why a tenant may not give his own sockets to the user or group in his config."""
+    access, _ = find_access(config, vassal, spawn, waiting.addresses, is_own=True)
+    return _find_access_problem(config, vassal, access, context)
 
 
 def _find_access_problem(

@@ -14,6 +14,7 @@ from bridge.vassals.environment import Environments
 from bridge.vassals.on_demand import RuleResult
 from bridge.vassals.resolve import ResolveContext, resolve
 from bridge.vassals.spawn import SpawnDefaults
+from bridge.vassals.tenant import TenantBoundary
 from bridge.vassals.waiting import WaitingRules
 from tests.unit.build import as_is, make_vassal
 
@@ -265,3 +266,18 @@ def test_no_file_of_roots_is_read_to_find_more(tmp_path: Path) -> None:
     found = resolve(vassal, RuleResult(), run_of(defaults))
     assert [problem.code for problem in found.problems] == ["tyrant-root"]
     assert (found.config, found.draft) == (None, None)
+
+
+def test_a_tenants_own_socket_that_he_may_not_give_away_is_his_to_bind(tmp_path: Path) -> None:
+    (tmp_path / "app.ini").write_text("[uwsgi]\nsocket = @a\nchown-socket = daemon:root\n", "utf-8")
+    vassal = make_vassal(folder=str(tmp_path), owner=Owner(1, 1))
+    defaults = SpawnDefaults(settings=Settings(emperor_tyrant=True), program="/usr/bin/uwsgi")
+    waiting = WaitingRules(as_is, TenantBoundary(), OwnSocketsMode.ALL)
+    context = ResolveContext(defaults, Environments(None, user_manager=False), waiting)
+    found = resolve(vassal, RuleResult(), context)
+    assert found.resolved is not None
+    assert found.resolved.addresses == ()
+    assert "not one of the tenant's" in found.resolved.why_always
+    assert AS_RELOADED not in found.resolved.spawn.environment
+    asked = resolve(vassal, RuleResult(address=parse_address("@a", base="/")), context)
+    assert [problem.code for problem in asked.problems] == ["socket-access"]
