@@ -179,45 +179,37 @@ KINDS = (
     ),
     kind("chownuser", "socket = SOCK", "chown-socket = daemon", access="755 daemon:root"),
     kind("useronly", "socket = SOCK", "uid = 33", "chmod-socket = 664", access="664 www-data:root", says={"uid": 33}),
-    kind(
-        "immediate",
-        *("socket = SOCK", "immediate-gid = www-data", "immediate-uid = www-data"),
-        access="755 www-data:www-data",
-        says={"uid": 33},
-    ),
+    kind("immediate", "socket = SOCK", "immediate-uid = www-data", access="755 www-data:root", says={"uid": 33}),
     kind("cheap", "socket = SOCK", "cheap = true"),
     kind("stats", "stats = /run/own/stats", "http-socket = SOCK", "no-defer-accept = true", on=("http SOCK",)),
     kind("rootmaster", "socket = SOCK", "master-as-root = true", "uid = www-data", "memory-report = true"),
 )
 
-SET = (
-    *("--emperor-wrapper", "/srv/own/wrapper", "--vassals-set", "env=CASE_SET=1"),
-    *("--vassals-include-before", "/srv/own/before.ini"),
+TYRANT = (
+    *("--emperor-tyrant", "--tenant-socket-directory", RUN, "--emperor-wrapper", "/srv/own/wrapper"),
+    *("--vassals-set", "env=CASE_SET=1", "--vassals-include-before", "/srv/own/before.ini"),
 )
-SET_FILES = {
+TYRANT_FILES = {
     "/srv/own/wrapper": '#!/bin/sh\nexport CASE_WRAPPED=1\nexec uwsgi "$@"\n',
-    "/srv/own/before.ini": "[uwsgi]\nhttp-socket = 127.0.0.1:9810\nchmod-socket = 640\n",
+    "/srv/own/before.ini": "[uwsgi]\nhttp-socket = %(before)\nchmod-socket = 640\n",
 }
-SET_KINDS = (
-    kind(
-        "wrapped",
-        "socket = SOCK",
-        on=("http 127.0.0.1:9810", "uwsgi SOCK"),
-        access="640 root:root",
-        says={"CASE_SET": "1", "CASE_WRAPPED": "1"},
-    ),
-)
-TYRANT = ("--emperor-tyrant", "--tenant-socket-directory", RUN)
+_SAYS = {"CASE_SET": "1", "CASE_WRAPPED": "1"}
 TENANT_KINDS = (
     kind(
-        "alices", "http-socket = SOCK", on=("http SOCK",), owner="alice", access="755 alice:alice", says={"uid": 4001}
+        "alices",
+        *("before = 127.0.0.1:9810", "fastcgi-socket = SOCK"),
+        on=("http 127.0.0.1:9810", "fastcgi SOCK"),
+        owner="alice",
+        access="640 alice:alice",
+        says={"uid": 4001, **_SAYS},
     ),
     kind(
         "bobs",
-        *("socket = 127.0.0.1:9811", "http-socket = /run/vassals/4002/b.sock", "logto = /srv/own/logs/bobs.log"),
-        on=("uwsgi 127.0.0.1:9811", "http /run/vassals/4002/b.sock"),
+        *("before = @own-bob", "socket = 127.0.0.1:9811", "http-socket = /run/vassals/4002/b.sock"),
+        *("logto = /srv/own/logs/bobs.log", "chmod-socket = 777"),
+        on=("http @own-bob", "uwsgi 127.0.0.1:9811", "http /run/vassals/4002/b.sock"),
         owner="bob",
-        access="755 bob:bob",
-        says={"uid": 4002},
+        access="777 bob:bob",
+        says={"uid": 4002, **_SAYS},
     ),
 )

@@ -17,11 +17,9 @@ from .own_kinds import (
     LOGS,
     MAKE_CERTIFICATE,
     RUN,
-    SET,
-    SET_FILES,
-    SET_KINDS,
     TENANT_KINDS,
     TYRANT,
+    TYRANT_FILES,
     Kind,
 )
 from .process import Lines, kill
@@ -30,7 +28,7 @@ from .suite import PYTHON
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from subprocess import Popen
 
     from .bridge import Bridge
@@ -39,7 +37,10 @@ if TYPE_CHECKING:
 ROUNDS = times(5) if FACTOR > 1 else 2
 """How often each vassal is woken and left until it is idle; one with more sockets is woken by each."""
 LEAST = 20
-FLEETS = {"plain": ((), {}, KINDS), "set": (SET, SET_FILES, SET_KINDS), "tyrant": (TYRANT, {}, TENANT_KINDS)}
+FLEETS: dict[str, tuple[Sequence[str], Mapping[str, str], Sequence[Kind]]] = {
+    "plain": ((), {}, KINDS),
+    "tyrant": (TYRANT, TYRANT_FILES, TENANT_KINDS),
+}
 Answer = dict[str, Any]
 
 
@@ -117,10 +118,6 @@ class Fleet:
         return said
 
 
-def pids(said: dict[str, Answer]) -> dict[str, int]:
-    return {name: one["pid"] for name, one in said.items()}
-
-
 def masters(said: dict[str, Answer]) -> dict[str, str]:
     """Return the main process of each, as systemd should know it."""
     return {name: str(one["master"] or one["pid"]) for name, one in said.items()}
@@ -147,31 +144,31 @@ def begin(fleet: Fleet) -> None:
     assert {path: text.rpartition(" ")[0] for path, text in found.items()} == expected
 
 
-def wake(fleet: Fleet) -> None:
-    """Have each woken by its first socket, and then answer at all others."""
-    said = fleet.ask(0, fleet.kinds)
+def wake_and_reload(fleet: Fleet) -> None:
+    """Have each woken by its first socket, answer at all others, and reload, while it is asked all the time."""
+    kinds = [kind for kind in fleet.kinds if kind.has_master]
+    crowd, lines = fleet.start_asker([kind.asked[0] for kind in kinds], "--renewed", "--path=/slow")
+    before = masters(fleet.ask(0, fleet.kinds))
     fleet.wait("running", fleet.kinds)
-    assert fleet.show("MainPID", fleet.kinds) == masters(said)
+    assert fleet.show("MainPID", fleet.kinds) == before
     for number in range(1, max(len(kind.asked) for kind in fleet.kinds)):
         more = [kind for kind in fleet.kinds if number < len(kind.asked)]
         again = masters(fleet.ask(number, more))
-        assert again == {name: master for name, master in masters(said).items() if name in again}
-
-
-def reload_and_crash(fleet: Fleet) -> None:
-    """Have all reload while they are asked, and then die with connections in their queues."""
-    kinds = [kind for kind in fleet.kinds if kind.has_master]
-    before = masters(fleet.ask(0, kinds))
-    crowd, lines = fleet.start_asker([kind.asked[-1] for kind in kinds], "--renewed", "--path=/slow")
+        assert again == {name: master for name, master in before.items() if name in again}
     fleet.machine.run("touch", *(kind.config for kind in kinds))
     fleet.bridge.sync()
     # All of them are answers of the app: nobody has been turned away.
-    after = {name: all_[-1] for name, all_ in fleet.answers(lines, kinds).items()}
-    assert masters(after) == before
+    after = masters({name: all_[-1] for name, all_ in fleet.answers(lines, kinds).items()})
+    assert after == {name: master for name, master in before.items() if name in after}
+    crash(fleet, kinds, crowd, after)
+
+
+def crash(fleet: Fleet, kinds: Sequence[Kind], crowd: Popen[bytes], before: dict[str, str]) -> None:
+    """Have all die with connections in their queues, as long as a crowd keeps them busy."""
     units = [f"vassal-{kind.name}.service" for kind in kinds]
     fleet.machine.run("systemctl", "kill", "--signal=STOP", *units)
     kill(crowd)
-    _, lines = fleet.start_asker([kind.asked[0] for kind in kinds])
+    _, lines = fleet.start_asker([kind.asked[-1] for kind in kinds])
     fleet.machine.run("systemctl", "kill", "--signal=KILL", *units)
     revived = {name: all_[0] for name, all_ in fleet.answers(lines, kinds).items()}
     assert not set(masters(revived).values()) & set(before.values())
@@ -190,8 +187,7 @@ def test_all_its_life_it_has_its_own_sockets(machine: Machine, bridge: Bridge, n
             machine.run("chmod", "+x", path)
     begin(fleet)
     files_before = access(fleet)
-    wake(fleet)
-    reload_and_crash(fleet)
+    wake_and_reload(fleet)
     idle = [kind for kind in kinds if kind.has_master]
     for number in range(ROUNDS):
         fleet.wait("dead", idle)
