@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, printable
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

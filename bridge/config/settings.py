@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from bridge.config.monitor_tables import TABLE, MonitorTable, read_tables
 from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,8 +11,9 @@ import signal
 import stat
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

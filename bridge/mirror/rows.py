@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.host.users import user_id
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

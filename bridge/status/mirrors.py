@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bridge.monitors.mirrored import MirroredMonitor
 from bridge.monitors.row_problems import shown_time, unreachable
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

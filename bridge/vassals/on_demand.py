@@ -10,7 +10,7 @@ import os
 import re
 import shlex
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from bridge.host.process import CommandError, output_of
 from bridge.host.users import find_login, user_name
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit_names import EscapeError
+from bridge.records import dataclass
 from bridge.units.quoting import value
 from bridge.vassals.address_hints import MistakeFinder
 from bridge.vassals.guard import Guard

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic, printable
 from bridge.host.users import missing_owner
 from bridge.model.vassal import SpawnSpec, option_for
+from bridge.records import dataclass
 from bridge.vassals.tenant import start_check
 
 if TYPE_CHECKING:

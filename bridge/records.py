@@ -1,0 +1,139 @@
+"""Frozen dataclasses that cost little until the first one is made.
+
+``dataclasses.dataclass`` compiles six methods for each class. A short command imports some eighty such classes and uses
+a third of them, and that took a third of its time. Here the constructor is compiled at its first call, and shorter.
+The classes share the other methods.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, Field, FrozenInstanceError, field, make_dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, dataclass_transform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+_FIELDS = "__record_fields__"
+_NOT_COPIED = frozenset({"__dict__", "__weakref__"})
+
+
+@dataclass_transform(field_specifiers=(field,))
+def dataclass(
+    *,
+    frozen: Literal[True],  # noqa: ARG001 - for type checkers, as the next
+    slots: Literal[True],  # noqa: ARG001
+    kw_only: bool = False,
+    eq: bool = True,
+    repr: bool = True,  # noqa: A002 - as in dataclasses
+) -> Callable[[type[T]], type[T]]:
+    """Return a decorator that does what ``dataclasses.dataclass`` does with these arguments.
+
+    It knows no ``ClassVar`` and no ``InitVar``.
+    """
+
+    def decorate(cls: type[T]) -> type[T]:
+        own = {name: _field(vars(cls).get(name, MISSING), kw_only=kw_only) for name in cls.__annotations__}
+        inherited = {name: one for base in cls.__mro__[:0:-1] for name, one in vars(base).get(_FIELDS, {}).items()}
+        fields = inherited | own
+        members: dict[str, Any] = {
+            **{name: value for name, value in vars(cls).items() if name not in own and name not in _NOT_COPIED},
+            "__slots__": tuple(name for name in own if name not in inherited),
+            "__init__": _first_init,
+            "__setattr__": _refuse,
+            "__delattr__": _refuse,
+            "__getstate__": _state,
+            "__setstate__": _set_state,
+            "__dataclass_fields__": _StandardFields(),
+            _FIELDS: fields,
+        }
+        if eq:
+            members |= _equality(attrgetter(*(name for name, one in fields.items() if one.compare)))
+        if repr and "__repr__" not in members:
+            members["__repr__"] = _repr
+        # Only a new class can have slots.
+        metaclass: Any = type(cls)
+        new: type[T] = metaclass(cls.__name__, cls.__bases__, members)
+        new.__qualname__ = cls.__qualname__
+        return new
+
+    return decorate
+
+
+class _StandardFields:
+    """The fields as the functions of ``dataclasses`` look for them: made when one of these does."""
+
+    def __get__(self, _: object, cls: type) -> dict[str, Field[Any]]:
+        fields = [(name, object, one) for name, one in vars(cls)[_FIELDS].items()]
+        made = make_dataclass(cls.__name__, fields, init=False, repr=False, eq=False)
+        found: dict[str, Field[Any]] = vars(made)["__dataclass_fields__"]
+        type.__setattr__(cls, "__dataclass_fields__", found)
+        return found
+
+
+def _field(default: Any, *, kw_only: bool) -> Field[Any]:
+    one: Field[Any] = default if isinstance(default, Field) else field(default=default)
+    one.kw_only = kw_only
+    return one
+
+
+def _first_init(self: Any, *args: Any, **given: Any) -> None:
+    """Compile the constructor of a class, and call it."""
+    cls: Any = next(one for one in type(self).__mro__ if _FIELDS in vars(one))
+    cls.__init__ = init = _compiled_init(cls)
+    init(self, *args, **given)
+
+
+def _compiled_init(cls: Any) -> Callable[..., None]:
+    fields: dict[str, Field[Any]] = vars(cls)[_FIELDS]
+    known: dict[str, Any] = {"_missing": MISSING}
+    parameters, lines = [], []
+    for name, one in sorted(fields.items(), key=lambda item: bool(item[1].kw_only)):
+        parameter, value = name, name
+        if one.default is not MISSING:
+            known[f"_default_{name}"] = one.default
+            parameter = f"{name}=_default_{name}"
+        elif one.default_factory is not MISSING:
+            known[f"_make_{name}"] = one.default_factory
+            parameter = f"{name}=_missing"
+            value = f"_make_{name}() if {name} is _missing else {name}"
+        if one.kw_only and "*" not in parameters:
+            parameters.append("*")
+        parameters.append(parameter)
+        # A slot's own method is the quickest way to set what cannot be assigned.
+        known[f"_set_{name}"] = getattr(cls, name).__set__
+        lines.append(f" _set_{name}(_self, {value})\n")
+    if hasattr(cls, "__post_init__"):
+        lines.append(" _self.__post_init__()\n")
+    exec(f"def __init__(_self, {', '.join(parameters)}):\n{''.join(lines)}", known)  # noqa: S102 - our own names
+    made: Callable[..., None] = known["__init__"]
+    made.__qualname__ = f"{cls.__qualname__}.__init__"
+    return made
+
+
+def _equality(values: Callable[[Any], Any]) -> dict[str, Callable[..., Any]]:
+    def equal(self: Any, other: object) -> bool:
+        return values(self) == values(other) if type(other) is type(self) else NotImplemented
+
+    return {"__eq__": equal, "__hash__": lambda self: hash(values(self))}
+
+
+def _repr(self: Any) -> str:
+    fields = getattr(self, _FIELDS).items()
+    shown = ", ".join(f"{name}={getattr(self, name)!r}" for name, one in fields if one.repr)
+    return f"{type(self).__qualname__}({shown})"
+
+
+def _refuse(_: object, name: str, *_value: object) -> None:
+    raise FrozenInstanceError(f"{name} cannot be changed")
+
+
+def _state(self: Any) -> list[object]:
+    return [getattr(self, name) for name in getattr(self, _FIELDS)]
+
+
+def _set_state(self: Any, state: list[object]) -> None:
+    for name, value in zip(getattr(self, _FIELDS), state, strict=True):
+        object.__setattr__(self, name, value)
