@@ -6,7 +6,7 @@ systemd's own quoting. The mark is put in front here, so that no template of an 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from traceback import extract_tb
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from bridge.model.unit_names import (
     slice_of,
     starter_of,
 )
+from bridge.records import dataclass
 from bridge.units.marker import marked
 from bridge.units.quoting import argument, value, word
 

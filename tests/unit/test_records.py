@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from copy import copy, deepcopy
 from functools import partial
 from time import process_time
@@ -11,6 +12,10 @@ from typing import Any
 import pytest
 
 from bridge import records
+from tests.unit.build import ROOT
+
+STANDARD = re.compile(r"^from dataclasses import .*\bdataclass\b", re.MULTILINE)
+FROZEN = re.compile(r"^@dataclass\(frozen=True,.*slots=True", re.MULTILINE)
 
 
 def classes(dataclass: Any) -> tuple[Any, Any, Any]:
@@ -122,3 +127,11 @@ def test_a_definition_is_cheap() -> None:
         return process_time() - began
 
     assert min(cost(records.dataclass) for _ in range(5)) < min(cost(dataclasses.dataclass) for _ in range(5)) / 2
+
+
+def test_no_command_imports_a_costly_one() -> None:
+    # The feeder is a process of its own, which starts once.
+    modules = (path for path in (ROOT / "bridge").rglob("*.py") if "feeder" not in path.parts)
+    texts = {path: path.read_text() for path in modules}
+    costly = [path for path, text in texts.items() if STANDARD.search(text) and FROZEN.search(text)]
+    assert costly == []
