@@ -62,6 +62,11 @@ def dataclass(
     return decorate
 
 
+def names(cls: type) -> tuple[str, ...]:
+    """Return the names of a class's fields, as ``dataclasses.fields`` has them."""
+    return tuple(vars(cls)[_FIELDS])
+
+
 class _StandardFields:
     """The fields as the functions of ``dataclasses`` look for them: made when one of these does."""
 

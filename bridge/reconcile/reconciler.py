@@ -143,7 +143,9 @@ class Reconciler:
             problems = (*executor.check(done.unmoved, down=done.meant_down), *unkillable(done, self._late.killed))
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)
-        self._planner.save_templates()
+        # A run with nothing to do has no planner, and need not import it.
+        if "_planner" in vars(self):
+            self._planner.save_templates()
         settle(self.monitors, done, self._paths.mirrors)
         return done, problems
 
