@@ -7,7 +7,6 @@ systemd's own quoting. The mark is put in front here, so that no template of an 
 from __future__ import annotations
 
 from dataclasses import replace
-from traceback import extract_tb
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic, printable
@@ -202,6 +201,8 @@ def _fill(templates: Environment, template: str, /, **values: object) -> str:
         )
         raise BridgeError(problem) from error
     except Exception as error:
+        from traceback import extract_tb
+
         # A template is a program of the admin's: it can raise anything, and may not even be there or readable.
         # Jinja's traceback tells the template's own lines.
         frames = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == path]
