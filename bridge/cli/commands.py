@@ -43,8 +43,7 @@ def cli() -> None:
     """
 
 
-@cli.command(epilog=_EPILOG_SYNC)
-@settings_options
+@cli.command(epilog=_EPILOG_SYNC, params=settings_options())
 @click.option("--dry-run", is_flag=True, help="Show what sync would do, with a diff of the units, and change nothing.")
 @click.option(
     "--allow-mass-removal", is_flag=True, help="Remove vassals even if more than half of at least ten are gone at once."
@@ -82,8 +81,7 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
     _exit_on_errors(done.diagnostics)
 
 
-@cli.command()
-@settings_options
+@cli.command(params=settings_options())
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each problem.")
 def check(*, as_json: bool, **given: Any) -> None:
     """Report what is wrong with the vassals and rules; change nothing."""
@@ -122,8 +120,7 @@ def check(*, as_json: bool, **given: Any) -> None:
     _exit_on_errors(diagnostics)
 
 
-@cli.command()
-@settings_options
+@cli.command(params=settings_options())
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each vassal.")
 @click.option("--follow", is_flag=True, help="Go on to show every change, until interrupted.")
 def status(*, as_json: bool, follow: bool, **given: Any) -> None:
@@ -157,8 +154,7 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
         output.print_diagnostics(d for d in report.diagnostics if d.key is None and d.path not in mirrored)
 
 
-@cli.command(short_help="Print the units of one vassal.")
-@settings_options
+@cli.command(short_help="Print the units of one vassal.", params=settings_options())
 @click.argument("vassal")
 def render(*, vassal: str, **given: Any) -> None:
     """Print the units of one VASSAL, named by its config, its name or its unit."""
@@ -173,8 +169,7 @@ def render(*, vassal: str, **given: Any) -> None:
     _exit_on_errors(diagnostics)
 
 
-@cli.command(short_help="Remove everything the bridge made.")
-@settings_options
+@cli.command(short_help="Remove everything the bridge made.", params=settings_options())
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 def remove(*, yes: bool, **given: Any) -> None:
     """Stop all vassals and remove every unit that the bridge made, and nothing else."""
@@ -211,8 +206,7 @@ def _confirm_removal(number: int) -> None:
     click.confirm(f"Stop and remove {count(number, 'vassal')}?", abort=True)
 
 
-@cli.command()
-@settings_options
+@cli.command(params=settings_options())
 @click.argument("vassal")
 def retry(*, vassal: str, **given: Any) -> None:
     """Start at once a VASSAL that failed, or that asked not to be started again."""
