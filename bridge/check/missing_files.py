@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bridge.check.needed_files import find_needs
 from bridge.diagnostics import Severity, printable
 from bridge.host.as_user import Identity, look
-from bridge.host.users import group_id, groups_of, primary_group, user_id, user_name
+from bridge.host.users import groups_of, kept_group_id, kept_user_id, primary_group, user_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,10 +48,10 @@ def _identity(resolved: ResolvedVassal, config: Config, need: Need, *, user_mana
     if not user and not need.is_early:
         by_key = {key: option.value for key in ("uid", "gid") if (option := config.last(key))}
         user, group = by_key.get("uid", ""), by_key.get("gid", group)
-    uid = user_id(user) if user else 0
+    uid = kept_user_id(user) if user else 0
     if uid is None:
         return None
-    gid = group_id(group) if group else primary_group(uid)
+    gid = kept_group_id(group) if group else primary_group(uid)
     groups = () if spawn.drops_groups else tuple(sorted(groups_of(uid)))
     return None if gid is None else Identity(uid, gid, groups)
 
