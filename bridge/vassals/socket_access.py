@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import printable
-from bridge.host.users import group_id, user_id
+from bridge.host.users import kept_group_id, kept_user_id
 from bridge.model.address import UnixAddress
 from bridge.model.vassal import SocketAccess
 
@@ -75,7 +75,7 @@ def _owned(access: SocketAccess, text: str, spawn: SpawnSpec, *, is_limited: boo
     """
     user, colon, group = text.partition(":")
     owner, owner_id = _name(user, "user", text)
-    if is_limited and owner_id != user_id(spawn.user):
+    if is_limited and owner_id != kept_user_id(spawn.user):
         given = printable(user) or "root"
         message = f"= {printable(text)} gives the socket to {given}, and uWSGI, which runs as {spawn.user}, may not"
         raise _OwnerError(message, f"write {spawn.user}:{printable(group) or 'GROUP'}")
@@ -99,7 +99,7 @@ def _name(name: str, kind: str, text: str) -> tuple[str, int]:
         if number >= 2**32 or number in _NO_IDS:
             raise _OwnerError(f"names a number that no {kind} has: {name[:20]}", "write USER:GROUP")
         return str(number), number
-    found = None if name.isdecimal() or "\0" in name else user_id(name) if kind == "user" else group_id(name)
+    found = None if name.isdecimal() or "\0" in name else kept_user_id(name) if kind == "user" else kept_group_id(name)
     if found is None:
         stripped = ":".join(part.strip() for part in text.split(":"))
         hint = "make it, or name another" if stripped == text else f"write {printable(stripped)}, without blanks"
