@@ -30,6 +30,8 @@ _VARIABLE = r"\$(?:\{(\w+)\}|\((\w+)\)|(\w+))"
 _FIRST = re.compile(_VARIABLE)
 _STEP = re.compile(f"(?<=/){_VARIABLE}")
 _MOST_MISTAKES = 8
+_PLAIN = re.compile(r"[/@:\[0-9][A-Za-z0-9/@:.\[\]_-]*")
+"""Addresses as nearly all are: nothing below finds a mistake in them."""
 
 
 class Mistake(NamedTuple):
@@ -54,6 +56,8 @@ class MistakeFinder:
 
     def find(self, text: str) -> Mistake | None:
         """Return the first mistake in an address, with the address that is meant once all mistakes are mended."""
+        if _PLAIN.fullmatch(text):
+            return None
         first = self._one(text)
         if first is None:
             return None
