@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 _MAX_DEPTH = 8
 _MAX_ARGUMENTS = 64
+_HIDDEN = LOOPS | TESTS.keys() | ENDS
+"""Options that are not in the result."""
+_REMEMBERED = frozenset({"env", "unenv", "blacklist", "whitelist", "end-blacklist", "end-whitelist"})
+"""Options on which later ones depend."""
 _OF_FILES = frozenset(key for key, kind in TESTS.items() if kind in {"exists", "file", "dir"})
 """Conditions that ask the kernel about a file."""
 
@@ -74,7 +78,12 @@ class Process:
     def add(self, options: Iterable[Option]) -> None:
         """Take the options of a config, in order."""
         for option in options:
-            self._take(option)
+            # Nearly all options neither do anything at once nor stand where something is decided about them.
+            is_plain = option.key not in IMMEDIATE and self._logic is None and not (self._lists or self._custom)
+            if is_plain and self.budget.admits(option):
+                self._enter(_Entry(option))
+            else:
+                self._take(option)
 
     def finish(self) -> list[Option]:
         """Expand the placeholders, apply the remaining options, and return all of them without conditions and loops.
@@ -93,8 +102,7 @@ class Process:
                 self._manage(entry.option)
             if entry.shown and "@(" in entry.option.value:
                 self.unread.append(entry.option)
-        hidden = LOOPS | TESTS.keys() | ENDS
-        return [e.option for e in self._entries if e.shown and e.option.key not in hidden]
+        return [e.option for e in self._entries if e.shown and e.option.key not in _HIDDEN]
 
     def _expand(self, entry: _Entry, symbol: str, lookup: Callable[[str], str | None] | None) -> None:
         option = entry.option
@@ -133,13 +141,16 @@ class Process:
             option = replace(option, condition=self._logic)
         self.budget.option(option)
         entry = _Entry(option, done=placeholder)
-        self._entries.append(entry)
-        if option.value or not option.trusted:
-            # On the command line, an option without argument has no value for placeholders.
-            self._first.setdefault(option.key, entry)
+        self._enter(entry)
         if not placeholder and (option.key in IMMEDIATE or option.key in self._custom):
             entry.done = True
             self._manage(option)
+
+    def _enter(self, entry: _Entry) -> None:
+        self._entries.append(entry)
+        if entry.option.value or not entry.option.trusted:
+            # On the command line, an option without argument has no value for placeholders.
+            self._first.setdefault(entry.option.key, entry)
 
     def _manage(self, option: Option) -> None:
         """Apply an option as ``uwsgi_manage_opt`` does, as far as it adds options or decides about others."""
@@ -156,7 +167,7 @@ class Process:
             self._declare(option)
         elif option.key in self._custom:
             self._run_custom(option)
-        else:
+        elif option.key in _REMEMBERED:
             self._remember(option)
         self._depth -= 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.records import dataclass
@@ -66,15 +67,25 @@ class Config:
     """Further files that it depends on: those of ``@(file)``, and those that its conditions test."""
     remarks: tuple[Remark, ...] = ()
     """Why files have no options that are meant to have some."""
+    _latest: dict[str, Option] = field(default_factory=dict, compare=False, repr=False)
+    """The last option of each name. A config is asked for dozens of names, most of which it does not have."""
+
+    def __post_init__(self) -> None:
+        self._latest.update({option.key: option for option in self.options})
 
     def all(self, *keys: str) -> Iterator[Option]:
         """Yield the options with one of these names, in order."""
+        if self._latest.keys().isdisjoint(keys):
+            return iter(())
         wanted = frozenset(keys)
         return (option for option in self.options if option.key in wanted)
 
     def last(self, *keys: str) -> Option | None:
         """Return the last option with one of these names: the one in force, if uWSGI keeps one value."""
-        return next((option for option in reversed(self.options) if option.key in keys), None)
+        found = [option for key in keys if (option := self._latest.get(key))]
+        if len(found) > 1:
+            return next(option for option in reversed(self.options) if option.key in keys)
+        return found[0] if found else None
 
     def flag(self, *keys: str) -> bool:
         """Return whether a boolean option is on; ``keys`` are its names."""
