@@ -32,9 +32,10 @@ def make_canonical_address() -> Callable[[Address], Address]:
         if not (isinstance(address, UnixAddress) and address.path.startswith("/")):
             return address
         folder, name = os.path.split(address.path)
-        if folder not in known:
-            known[folder] = real_path(folder)
-        return UnixAddress(f"{known[folder].rstrip('/')}/{name}")
+        if (real := known.get(folder)) is None:
+            real = known[folder] = real_path(folder)
+        path = f"{real.rstrip('/')}/{name}"
+        return address if path == address.path else UnixAddress(path)
 
     return canonical_address
 

@@ -27,6 +27,8 @@ _HIDDEN = LOOPS | TESTS.keys() | ENDS
 """Options that are not in the result."""
 _REMEMBERED = frozenset({"env", "unenv", "blacklist", "whitelist", "end-blacklist", "end-whitelist"})
 """Options on which later ones depend."""
+_APPLIED = _HIDDEN | SETS | INCLUDES | UNREADABLE | _REMEMBERED | {"declare-option"}
+"""Options that do something once they are applied; so do those that are declared."""
 _OF_FILES = frozenset(key for key, kind in TESTS.items() if kind in {"exists", "file", "dir"})
 """Conditions that ask the kernel about a file."""
 
@@ -99,7 +101,8 @@ class Process:
         for entry in self._entries:
             if not entry.done:
                 entry.done = True
-                self._manage(entry.option)
+                if entry.option.key in _APPLIED or entry.option.key in self._custom:
+                    self._manage(entry.option)
             if entry.shown and "@(" in entry.option.value:
                 self.unread.append(entry.option)
         return [e.option for e in self._entries if e.shown and e.option.key not in _HIDDEN]

@@ -165,7 +165,6 @@ class _Reading:
             raise ConfigError("its magic variables have a NUL byte", source.path)
         first = self._first
 
-        @functools.cache
         def values() -> Mapping[str, str]:
             described = magic_variables.Source(
                 filename=source.path,
