@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING
 
 from bridge.model.unit import Mark
@@ -34,9 +35,9 @@ def read_mark(unit: str, text: str) -> Mark | None:
         return None
     facts: dict[str, str] = {}
     for line in lines[lines.index(f"[{_SECTION}]") + 1 :]:
-        key, equals, quoted = line.partition("=")
+        key, equals, written = line.partition("=")
         try:
-            fact = json.loads(quoted) if equals else None
+            fact = json.loads(written) if equals else None
         except ValueError:
             break
         if not isinstance(fact, str):
@@ -63,7 +64,7 @@ def marked(text: str, mark: Mark) -> str:
         "Format": FORMAT,
     }
     comment = _comment(mark.unit)
-    written = "".join(f"{comment}{key}={json.dumps(fact)}\n" for key, fact in facts.items() if fact)
+    written = "".join(f"{comment}{key}={quoted(fact)}\n" for key, fact in facts.items() if fact)
     instead = "" if comment else f" Use a drop-in instead: systemctl edit '{mark.unit}'"
     return f"# Made by emperor-bridge; edits are overwritten.{instead}\n{comment}[{_SECTION}]\n{written}\n{text}"
 

@@ -1,12 +1,12 @@
 """Render vassals as unit files.
 
-Pure: data in, texts out. Templates get finished values, and filters (``value``, ``argument``, ``word``) that write
-systemd's own quoting. The mark is put in front here, so that no template of an admin's can forget it.
+Pure: data in, texts out. Templates get finished values, and filters (``value``, ``argument``, ``arguments``, ``word``)
+that write systemd's own quoting. The mark is put in front here, so that no template of an admin's can forget it.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic, printable
@@ -25,7 +25,7 @@ from bridge.model.unit_names import (
 )
 from bridge.records import dataclass
 from bridge.units.marker import marked
-from bridge.units.quoting import argument, value, word
+from bridge.units.quoting import argument, arguments, value, word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,8 +94,8 @@ def render(resolved: ResolvedVassal, context: RenderContext) -> dict[str, str]:
         BridgeError: a template of the admin's is at fault.
     """
     vassal, address, tenant = resolved.vassal, resolved.address, resolved.spawn.tenant
-    mark = Mark(
-        unit="",
+    mark = partial(
+        Mark,
         config=vassal.config.path,
         name=vassal.name,
         monitor=vassal.monitor,
@@ -136,7 +136,7 @@ def render(resolved: ResolvedVassal, context: RenderContext) -> dict[str, str]:
             starter=starter_of(vassal.socket),
             wildcard=not (isinstance(address, InetAddress) and not address.ip.is_unspecified),
         )
-    return {unit: marked(text, replace(mark, unit=unit)) for unit, text in texts.items()}
+    return {unit: marked(text, mark(unit)) for unit, text in texts.items()}
 
 
 def render_common(context: RenderContext) -> dict[str, str]:
@@ -177,7 +177,7 @@ def make_templates(folders: Sequence[str], cache: BytecodeCache | None = None) -
         auto_reload=False,
         bytecode_cache=cache,
     )
-    environment.filters |= {"value": value, "word": word, "argument": argument, "shell": quote}
+    environment.filters |= {"value": value, "word": word, "argument": argument, "arguments": arguments, "shell": quote}
     return environment
 
 
