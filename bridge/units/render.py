@@ -188,6 +188,9 @@ def _fill(templates: Environment, template: str, /, **values: object) -> str:
     try:
         found = templates.get_template(template)
         path = found.filename or template
+        if not isinstance(found.globals, dict):
+            # Jinja copies them for each text, and takes much longer to copy a chain of mappings.
+            found.globals = dict(found.globals)
         return found.render(**values)
     except EscapeError:
         raise
