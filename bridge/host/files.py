@@ -7,7 +7,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from bridge.host.found_file import FoundFile
+from bridge.host.found_file import CHUNK, FoundFile
 from bridge.host.links import link_owners
 
 if TYPE_CHECKING:
@@ -115,10 +115,13 @@ def _check_link(path: str, opened: os.stat_result) -> None:
 
 
 def _read_bounded(fd: int, max_bytes: int) -> bytes:
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
         raise FileError("it is not a regular file")
     raw = b""
-    while chunk := os.read(fd, max_bytes + 1 - len(raw)):
+    # Python makes room for all that it is to read. Files of /proc and /sys have no size.
+    room = max(status.st_size + 1, CHUNK)
+    while chunk := os.read(fd, min(room, max_bytes + 1 - len(raw))):
         raw += chunk
         if len(raw) > max_bytes:
             raise FileError(f"it is larger than {max_bytes} bytes")

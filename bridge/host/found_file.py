@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+CHUNK = 1 << 16
+"""Bytes that are read at once where a size is not known."""
 _PATH_MAX = 4096
 _MAX_STEPS = 256
 """Steps of one path: the targets of forty links can have tens of thousands."""
@@ -83,7 +85,7 @@ class FoundFile:
             # Python makes room for all that it is to read, and a file has seldom more than its status says.
             pieces = [os.read(fd, min(self.status.st_size, max_bytes) + 1)]
             left = max_bytes - len(pieces[0])
-            while left >= 0 and (piece := os.read(fd, left + 1)):
+            while left >= 0 and (piece := os.read(fd, min(left + 1, CHUNK))):
                 pieces.append(piece)
                 left -= len(piece)
         finally:

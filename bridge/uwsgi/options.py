@@ -82,6 +82,8 @@ class Config:
 
     def last(self, *keys: str) -> Option | None:
         """Return the last option with one of these names: the one in force, if uWSGI keeps one value."""
+        if len(keys) == 1:
+            return self._latest.get(keys[0])
         found = [option for key in keys if (option := self._latest.get(key))]
         if len(found) > 1:
             return next(option for option in reversed(self.options) if option.key in keys)

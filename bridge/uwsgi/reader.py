@@ -153,6 +153,8 @@ class _Reading:
         process.add(self._parsed(file, kind, self._config))
         process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in self._view.after)
         options = tuple(process.finish())
+        # It keeps this reader alive.
+        self._first = None
         return Config(path, options, tuple(process.unread), tuple(self._asked), tuple(self._remarks))
 
     def _parsed(self, file: _File, kind: str, source: _Section) -> list[Option]:
