@@ -75,10 +75,13 @@ class Config:
 
     def all(self, *keys: str) -> Iterator[Option]:
         """Yield the options with one of these names, in order."""
-        if self._latest.keys().isdisjoint(keys):
+        return self.of(frozenset(keys))
+
+    def of(self, keys: frozenset[str]) -> Iterator[Option]:
+        """Yield the options with one of many names, in order."""
+        if keys.isdisjoint(self._latest):
             return iter(())
-        wanted = frozenset(keys)
-        return (option for option in self.options if option.key in wanted)
+        return (option for option in self.options if option.key in keys)
 
     def last(self, *keys: str) -> Option | None:
         """Return the last option with one of these names: the one in force, if uWSGI keeps one value."""

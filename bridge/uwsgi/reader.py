@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from bridge.host.found_file import FoundFile, NotAFileError
+from bridge.host.links import make_real_path
 from bridge.records import dataclass
 from bridge.uwsgi import magic_variables
 from bridge.uwsgi.budget import LOOKUP, Budget
@@ -97,8 +98,8 @@ def _parser(kind: str) -> Parser:
 
 class _File(NamedTuple):
     data: bytes
-    real: str
-    """Its path without symlinks."""
+    real: str | None
+    """Its path without symlinks, if the file itself has a magic variable."""
 
 
 class _Section(NamedTuple):
@@ -159,18 +160,18 @@ class _Reading:
 
     def _parsed(self, file: _File, kind: str, source: _Section) -> list[Option]:
         absolute = os.path.join(self._cwd, source.path)
-        try:
-            status = os.lstat(absolute)
-        except OSError as error:
-            raise ConfigError(f"cannot be read: {error.strerror}", source.path) from None
         if "\0" in source.section:
             raise ConfigError("its magic variables have a NUL byte", source.path)
         first = self._first
 
         def values() -> Mapping[str, str]:
+            try:
+                status = os.lstat(absolute)
+            except OSError as error:
+                raise ConfigError(f"cannot be read: {error.strerror}", source.path) from None
             described = magic_variables.Source(
                 filename=source.path,
-                real=absolute if stat.S_ISLNK(status.st_mode) else file.real,
+                real=absolute if stat.S_ISLNK(status.st_mode) else file.real or make_real_path()(absolute),
                 section="" if source.section == "uwsgi" else source.section,
                 inode=status.st_ino,
             )
@@ -272,7 +273,7 @@ class _Reading:
         if len(data) > self._left:
             raise NotAFileError(errno.EFBIG, "it is too long")
         self._left -= len(data)
-        return _File(data, found.real)
+        return _File(data, found.real if b"%" in data else None)
 
 
 def _unreadable(what: str, error: OSError | ValueError, path: str, line: int | None) -> ConfigError:
