@@ -33,9 +33,11 @@ def find_missing_files(
             if (identity := _identity(resolved, config, need, user_manager=user_manager)) is not None:
                 asked.setdefault(identity, []).append((resolved, need))
     for identity, needs in asked.items():
-        found = look([need.places for _, need in needs], identity, timeout=PATIENCE)
-        for (resolved, need), error in zip(needs, found or (), strict=False):
-            if error:
+        # Many vassals need the same, such as a plugin.
+        groups = list(dict.fromkeys(need.places for _, need in needs))
+        errors = dict(zip(groups, look(groups, identity, timeout=PATIENCE) or (), strict=False))
+        for resolved, need in needs:
+            if error := errors.get(need.places):
                 yield _problem(resolved, need, error, identity)
 
 

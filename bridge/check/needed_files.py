@@ -35,6 +35,12 @@ _LOGS = frozenset(
     {"logto", "logto2", "daemonize", "daemonize2", "pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2"}
 )
 _LATE_LOGS = frozenset({"logto2", "pidfile2", "safe-pidfile2"})
+_NAMED = (
+    frozenset({"chdir", "chdir2", "chroot", "https2"})
+    | (_FILES | _FOLDERS | _EITHER | _MAPS | _HOMES | _PYTHON_PATHS | _MODULES)
+    | (_PLUGINS | _PLUGIN_DIRS | _CERTIFICATES | _LOGS)
+)
+"""All options that name a file or a folder; most do not."""
 _UNRESOLVED = re.compile(r"\$\(|%\(|@\(|://")
 """What only uWSGI can resolve, or no file at all."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -84,7 +90,9 @@ class _Finder:
         """Yield what the config needs."""
         chroot = self._config.last("chroot")
         for option in self._config.options:
-            if not option.value or _UNRESOLVED.search(option.value) or "\0" in option.value:
+            if option.key not in _NAMED or not option.value:
+                continue
+            if _UNRESOLVED.search(option.value) or "\0" in option.value:
                 continue
             if chroot is not None and option.key not in _CERTIFICATES | _PLUGINS | _PLUGIN_DIRS | {"chroot"}:
                 # The other files are below that folder.
