@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import time
 from dataclasses import replace
 from functools import partial
@@ -18,7 +17,6 @@ from bridge.config.settings import RuleKind
 from bridge.diagnostics import BridgeError, Diagnostic, Severity, printable
 from bridge.host.files import FileError, ForeignFileError
 from bridge.host.links import link_targets
-from bridge.host.process import CommandError, output_of
 from bridge.host.users import find_login, user_name
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit_names import EscapeError
@@ -27,7 +25,6 @@ from bridge.units.quoting import value
 from bridge.vassals.address_hints import MistakeFinder
 from bridge.vassals.guard import Guard
 from bridge.vassals.patience import Patience
-from bridge.vassals.shell_syntax import shell_hint
 from bridge.vassals.tenant import read_rule
 
 if TYPE_CHECKING:
@@ -79,6 +76,8 @@ def rule_in_force(settings: Settings) -> Callable[[Vassal], RuleResult]:
     if rule.kind is RuleKind.DIRECTORY:
         return partial(_by_directory, rule.value)
     if rule.kind is RuleKind.EXEC:
+        from bridge.vassals.shell_syntax import shell_hint
+
         patience = _PATIENCE if settings.emperor_tyrant else None
         return partial(_by_exec, _split(rule.value), shell_hint(rule.value), patience)
     return _no_rule
@@ -159,6 +158,10 @@ def _by_directory(directory: str, vassal: Vassal) -> RuleResult:
 
 
 def _by_exec(command: tuple[str, ...], hint: str, patience: Patience | None, vassal: Vassal) -> RuleResult:
+    import shlex
+
+    from bridge.host.process import CommandError, output_of
+
     limit = EXEC_TIMEOUT if patience is None else min(EXEC_TIMEOUT, patience.limit(vassal.config.owner.uid))
     if not limit:
         return _reject(
@@ -245,6 +248,8 @@ def _reject(vassal: Vassal, message: str, hint: str, at: tuple[str | None, int |
 
 
 def _split(command: str) -> tuple[str, ...]:
+    import shlex
+
     try:
         words = shlex.split(command)
     except ValueError as error:
