@@ -42,8 +42,9 @@ def read_regular(path: str, *, max_bytes: int) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
-            _check_link(path, os.fstat(fd))
-            return _read_bounded(fd, max_bytes)
+            status = os.fstat(fd)
+            _check_link(path, status)
+            return _read_bounded(fd, status, max_bytes)
         finally:
             os.close(fd)
     except (FileNotFoundError, FileError):
@@ -114,8 +115,7 @@ def _check_link(path: str, opened: os.stat_result) -> None:
         raise FileError("it is a symlink to a file that not everybody may read")
 
 
-def _read_bounded(fd: int, max_bytes: int) -> bytes:
-    status = os.fstat(fd)
+def _read_bounded(fd: int, status: os.stat_result, max_bytes: int) -> bytes:
     if not stat.S_ISREG(status.st_mode):
         raise FileError("it is not a regular file")
     raw = b""
