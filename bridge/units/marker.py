@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+from json import JSONDecoder
 from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ is stopped for it; a test compares it with the golden files."""
 UNCLAIMED = frozenset({"", "2"})
 """The formats of units that name no bridge.toml, whichever they were made under."""
 
+_decoded = JSONDecoder().raw_decode
 _SECTION = "X-EmperorBridge"
 _LINES = 12
 """The lines at the beginning of a file in which the mark stands."""
@@ -30,17 +31,18 @@ def read_mark(unit: str, text: str) -> Mark | None:
 
     A marked file that was copied to another name is not the bridge's either.
     """
-    lines = [line.removeprefix(_comment(unit)) for line in text.split("\n", _LINES)[1:_LINES]]
+    comment = _comment(unit)
+    lines = [line.removeprefix(comment) for line in text.split("\n", _LINES)[1:_LINES]]
     if f"[{_SECTION}]" not in lines:
         return None
     facts: dict[str, str] = {}
     for line in lines[lines.index(f"[{_SECTION}]") + 1 :]:
         key, equals, written = line.partition("=")
         try:
-            fact = json.loads(written) if equals else None
+            fact, end = _decoded(written) if equals else (None, 0)
         except ValueError:
             break
-        if not isinstance(fact, str):
+        if not isinstance(fact, str) or end != len(written):
             break
         facts[key.lower()] = fact
     if facts.get("unit") != unit:
