@@ -44,7 +44,7 @@ class _Entry:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Process:
-    """The start of one uWSGI process: ``start``, ``add`` the options of its config, ``finish``."""
+    """The start of one uWSGI process: ``environment``, ``config``, ``add`` the options of its config, ``finish``."""
 
     around: Surroundings
     budget: Budget = field(default_factory=Budget)
@@ -60,11 +60,6 @@ class Process:
     _in_body: bool = False
     _depth: int = 0
 
-    def start(self, option: str, path: str) -> None:
-        """Take what precedes the options of the config, if the command line is ``--ini path`` or the like."""
-        self.environment()
-        self.config(option, path)
-
     def environment(self) -> None:
         """Take options from the environment (core/utils.c, ``parse_sys_envs``)."""
         for name, value in self.around.environ.items():
@@ -73,9 +68,7 @@ class Process:
 
     def config(self, option: str, path: str) -> None:
         """Take the option ``--ini path`` itself, before the config's (core/uwsgi.c, ``uwsgi_commandline_config``)."""
-        entry = _Entry(Option(option, path, path, 1), done=True, shown=False)
-        self._entries.append(entry)
-        self._first.setdefault(option, entry)
+        self._enter(_Entry(Option(option, path, path, 1), done=True, shown=False))
 
     def add(self, options: Iterable[Option]) -> None:
         """Take the options of a config, in order."""
@@ -143,8 +136,7 @@ class Process:
         if self._in_body and self._logic is not None and self._logic.key in TESTS:
             option = replace(option, condition=self._logic)
         self.budget.option(option)
-        entry = _Entry(option, done=placeholder)
-        self._enter(entry)
+        self._enter(entry := _Entry(option, done=placeholder))
         if not placeholder and (option.key in IMMEDIATE or option.key in self._custom):
             entry.done = True
             self._manage(option)
