@@ -1,8 +1,8 @@
-"""Frozen dataclasses that cost little until the first one is made.
+"""Dataclasses that cost little until they are used.
 
 ``dataclasses.dataclass`` compiles six methods for each class. A short command imports some eighty such classes and uses
-a third of them, and that took a third of its time. Here the constructor is compiled at its first call, and shorter.
-The classes share the other methods.
+a third of them, and that took a third of its time. Here the constructor is compiled once a few have been made, and
+shorter. The classes share the other methods.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _FIELDS = "__record_fields__"
+_MADE = "__records_made__"
+_FEW = 3
+"""Records of a class that are made without a compiled constructor: of many classes a command makes one or two."""
 _NOT_COPIED = frozenset({"__dict__", "__weakref__"})
 
 
 @dataclass_transform(field_specifiers=(field,))
 def dataclass(
     *,
-    frozen: Literal[True],  # noqa: ARG001 - for type checkers, as the next
-    slots: Literal[True],  # noqa: ARG001
+    slots: Literal[True],  # noqa: ARG001 - for readers: there are no others
+    frozen: bool = False,
     kw_only: bool = False,
     eq: bool = True,
     repr: bool = True,  # noqa: A002 - as in dataclasses
@@ -42,15 +45,16 @@ def dataclass(
             **{name: value for name, value in vars(cls).items() if name not in own and name not in _NOT_COPIED},
             "__slots__": tuple(name for name in own if name not in inherited),
             "__init__": _first_init,
-            "__setattr__": _refuse,
-            "__delattr__": _refuse,
             "__getstate__": _state,
             "__setstate__": _set_state,
             "__dataclass_fields__": _StandardFields(),
             _FIELDS: fields,
+            _MADE: 0,
         }
+        if frozen:
+            members |= {"__setattr__": _refuse, "__delattr__": _refuse}
         if eq:
-            members |= _equality(attrgetter(*(name for name, one in fields.items() if one.compare)))
+            members |= _equality(attrgetter(*(name for name, one in fields.items() if one.compare)), frozen=frozen)
         if repr and "__repr__" not in members:
             members["__repr__"] = _repr
         # Only a new class can have slots.
@@ -85,10 +89,33 @@ def _field(default: Any, *, kw_only: bool) -> Field[Any]:
 
 
 def _first_init(self: Any, *args: Any, **given: Any) -> None:
-    """Compile the constructor of a class, and call it."""
+    """Set the fields of one of the first records of a class; for more, or for an error, compile the constructor."""
     cls: Any = next(one for one in type(self).__mro__ if _FIELDS in vars(one))
-    cls.__init__ = init = _compiled_init(cls)
-    init(self, *args, **given)
+    made = vars(cls)[_MADE]
+    values = _bound(vars(cls)[_FIELDS], args, given) if made < _FEW else None
+    if values is None:
+        cls.__init__ = init = _compiled_init(cls)
+        init(self, *args, **given)
+        return
+    setattr(cls, _MADE, made + 1)
+    for name, value in values.items():
+        object.__setattr__(self, name, value)
+    if hasattr(cls, "__post_init__"):
+        self.__post_init__()
+
+
+def _bound(fields: dict[str, Field[Any]], args: tuple[Any, ...], given: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the value of each field by the arguments; None if they are not what the constructor takes."""
+    positional = [name for name, one in fields.items() if not one.kw_only]
+    values = dict(zip(positional, args, strict=False)) | given
+    if len(args) > len(positional) or len(values) < len(args) + len(given) or given.keys() - fields.keys():
+        return None
+    for name, one in fields.items():
+        if name not in values:
+            if one.default is MISSING and one.default_factory is MISSING:
+                return None
+            values[name] = one.default if one.default_factory is MISSING else one.default_factory()
+    return values
 
 
 def _compiled_init(cls: Any) -> Callable[..., None]:
@@ -107,9 +134,12 @@ def _compiled_init(cls: Any) -> Callable[..., None]:
         if one.kw_only and "*" not in parameters:
             parameters.append("*")
         parameters.append(parameter)
-        # A slot's own method is the quickest way to set what cannot be assigned.
-        known[f"_set_{name}"] = getattr(cls, name).__set__
-        lines.append(f" _set_{name}(_self, {value})\n")
+        if cls.__setattr__ is _refuse:
+            # A slot's own method is the quickest way to set what cannot be assigned.
+            known[f"_set_{name}"] = getattr(cls, name).__set__
+            lines.append(f" _set_{name}(_self, {value})\n")
+        else:
+            lines.append(f" _self.{name} = {value}\n")
     if hasattr(cls, "__post_init__"):
         lines.append(" _self.__post_init__()\n")
     exec(f"def __init__(_self, {', '.join(parameters)}):\n{''.join(lines)}", known)  # noqa: S102 - our own names
@@ -118,11 +148,12 @@ def _compiled_init(cls: Any) -> Callable[..., None]:
     return made
 
 
-def _equality(values: Callable[[Any], Any]) -> dict[str, Callable[..., Any]]:
+def _equality(values: Callable[[Any], Any], *, frozen: bool) -> dict[str, Callable[..., Any] | None]:
     def equal(self: Any, other: object) -> bool:
         return values(self) == values(other) if type(other) is type(self) else NotImplemented
 
-    return {"__eq__": equal, "__hash__": lambda self: hash(values(self))}
+    # What can change has no hash.
+    return {"__eq__": equal, "__hash__": (lambda self: hash(values(self))) if frozen else None}
 
 
 def _repr(self: Any) -> str:
