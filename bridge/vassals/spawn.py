@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic, printable
+from bridge.host.programs import find_program
 from bridge.host.users import missing_owner
 from bridge.model.vassal import SpawnSpec, option_for
 from bridge.vassals.tenant import start_check
@@ -106,7 +106,7 @@ def spawn_defaults(settings: Settings, *, user_manager: bool) -> SpawnDefaults:
         if hook:
             _find(hook, "hook-missing", "set vassals-start-hook and vassals-stop-hook to programs, without arguments")
     program = _find(settings.emperor_wrapper, "uwsgi-missing", "correct emperor-wrapper") or find_binary(settings)
-    return SpawnDefaults(settings=settings, program=program, setpriv=shutil.which("setpriv") or "/usr/bin/setpriv")
+    return SpawnDefaults(settings=settings, program=program, setpriv=find_program("setpriv") or "/usr/bin/setpriv")
 
 
 def spawn_spec(vassal: Vassal, defaults: SpawnDefaults) -> SpawnSpec | Diagnostic:
@@ -180,7 +180,7 @@ def _find(program: str, code: str, hint: str) -> str:
 def _path(program: str) -> str:
     if "/" in program:
         return os.path.abspath(program)
-    return shutil.which(program) or ""
+    return find_program(program)
 
 
 def _written(options: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
