@@ -39,7 +39,7 @@ def read_mark(unit: str, text: str) -> Mark | None:
     for line in lines[lines.index(f"[{_SECTION}]") + 1 :]:
         key, equals, written = line.partition("=")
         try:
-            fact, end = _decoded(written) if equals else (None, 0)
+            fact, end = _decoded(written := written.strip(" \t\r")) if equals else (None, 0)
         except ValueError:
             break
         if not isinstance(fact, str) or end != len(written):
