@@ -132,7 +132,7 @@ class _Finder:
             yield Need(option, tuple(Place(os.path.join(base, path), is_folder) for base in bases))
 
     def _plugins(self, option: Option) -> Iterator[Need]:
-        folders = [o.value for o in self._config.options if o.key in _PLUGIN_DIRS]
+        folders = [o.value for o in self._config.of(_PLUGIN_DIRS)]
         folders += [self._plugin_folder] if self._plugin_folder else []
         for given in option.value.split(","):
             name = given.strip().rpartition(":")[2].partition("|")[0]
@@ -150,7 +150,7 @@ class _Finder:
         )
         if not self._folders or is_elsewhere or not _NAME.fullmatch(name):
             return
-        paths = [one.value for one in self._config.options if one.key in _PYTHON_PATHS]
+        paths = [one.value for one in self._config.of(_PYTHON_PATHS)]
         if any(map(_UNRESOLVED.search, paths)):
             return
         own = [*self._folders, *(os.path.join(base, path) for path in paths for base in (self._start, *self._folders))]
