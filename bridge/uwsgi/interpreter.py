@@ -87,10 +87,10 @@ class Process:
         ``main`` expands in this order: ``$(NAME)``, ``@(file)``, ``%(name)``. Options that ``inherit`` brings come
         later, so their placeholders stay.
         """
+        waiting = [entry for entry in self._entries if "(" in entry.option.value and not entry.done]
         for symbol, lookup in (("$", self._variable), ("@", None), ("%", self._value)):
-            opening = symbol + "("
-            for entry in self._entries:
-                if not entry.done and opening in entry.option.value:
+            for entry in waiting:
+                if f"{symbol}(" in entry.option.value:
                     self._expand(entry, symbol, lookup)
         for entry in self._entries:
             if not entry.done:
