@@ -44,8 +44,7 @@ def cli() -> None:
     """
 
 
-@cli.command(epilog=_EPILOG_SYNC)
-@settings_options
+@cli.command(epilog=_EPILOG_SYNC, params=settings_options())
 @click.option("--dry-run", is_flag=True, help="Show what sync would do, with a diff of the units, and change nothing.")
 @click.option(
     "--allow-mass-removal", is_flag=True, help="Remove vassals even if more than half of at least ten are gone at once."
@@ -83,8 +82,7 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
     _exit_on_errors(done.diagnostics)
 
 
-@cli.command()
-@settings_options
+@cli.command(params=settings_options())
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each problem.")
 @click.option("--sockets", is_flag=True, help="Show how each vassal gets its sockets, and why it runs always.")
 def check(*, as_json: bool, sockets: bool, **given: Any) -> None:
@@ -140,8 +138,7 @@ def _print_sockets(planned: PlannedRun, diagnostics: Iterable[Diagnostic], *, as
         output.print_sockets(rows)
 
 
-@cli.command()
-@settings_options
+@cli.command(params=settings_options())
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each vassal.")
 @click.option("--follow", is_flag=True, help="Go on to show every change, until interrupted.")
 def status(*, as_json: bool, follow: bool, **given: Any) -> None:
@@ -175,8 +172,7 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
         output.print_diagnostics(d for d in report.diagnostics if d.key is None and d.path not in mirrored)
 
 
-@cli.command(short_help="Print the units of one vassal.")
-@settings_options
+@cli.command(short_help="Print the units of one vassal.", params=settings_options())
 @click.argument("vassal")
 def render(*, vassal: str, **given: Any) -> None:
     """Print the units of one VASSAL, named by its config, its name or its unit."""
@@ -191,8 +187,7 @@ def render(*, vassal: str, **given: Any) -> None:
     _exit_on_errors(diagnostics)
 
 
-@cli.command(short_help="Remove everything the bridge made.")
-@settings_options
+@cli.command(short_help="Remove everything the bridge made.", params=settings_options())
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 def remove(*, yes: bool, **given: Any) -> None:
     """Stop all vassals and remove every unit that the bridge made, and nothing else."""
@@ -229,8 +224,7 @@ def _confirm_removal(number: int) -> None:
     click.confirm(f"Stop and remove {count(number, 'vassal')}?", abort=True)
 
 
-@cli.command()
-@settings_options
+@cli.command(params=settings_options())
 @click.argument("vassal")
 def retry(*, vassal: str, **given: Any) -> None:
     """Start at once a VASSAL that failed, or that asked not to be started again."""

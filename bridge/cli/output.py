@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import count, errors, printable
+from bridge.records import names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -66,7 +67,7 @@ def changes_json(changes: Iterable[Change]) -> list[dict[str, object]]:
 
 def row_json(row: Row) -> dict[str, object]:
     """Return a vassal in the form of ``status --json``."""
-    return {name: getattr(row, name) for name in row.__dataclass_fields__}
+    return {name: getattr(row, name) for name in names(type(row))}
 
 
 def print_changes(changes: Sequence[Change], *, planned: bool) -> None:

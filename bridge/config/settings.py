@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from bridge.config.monitor_tables import TABLE, MonitorTable, read_tables
 from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.records import dataclass, names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -192,7 +193,7 @@ class Settings:
 
 def merge(layers: Sequence[Mapping[str, Any]]) -> Settings:
     """Merge layers of values by name; an earlier layer overrides later ones."""
-    known = {field.name for field in fields(Settings)}
+    known = names(Settings)
     merged: dict[str, Any] = {}
     for layer in layers:
         # Whoever names sources names all of them: the tables go with the specs beside them.

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+
+from bridge.records import dataclass
 
 SUN_PATH_MAX = 107
 """Bytes that fit in ``sun_path`` beside its terminating NUL (unix(7))."""

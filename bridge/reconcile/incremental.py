@@ -108,7 +108,8 @@ def cache_file(paths: Paths, settings: Settings) -> CacheFile:
     common = [f"{paths.unit_directory}/{unit}" for unit in COMMON]
     templates = [entry for folder in paths.templates for entry in _entries(folder)]
     defaults = spawn_defaults(settings, user_manager=paths.user_manager)
-    facts = (__version__, FORMAT, paths.unit_directory, defaults, fingerprint.digest((*_USERS, *common, *templates)))
+    spawn = (defaults.settings, defaults.program, defaults.setpriv)
+    facts = (__version__, FORMAT, paths.unit_directory, spawn, fingerprint.digest((*_USERS, *common, *templates)))
     # Hashed, for the settings may hold secrets (``env``).
     basis = blake2b(repr(facts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     return CacheFile(paths.cache, basis)

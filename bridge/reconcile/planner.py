@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bridge.config.settings import OwnSocketsMode
 from bridge.host.listeners import make_canonical_address
+from bridge.host.users import forget_users
 from bridge.model.unit_names import TARGET, EscapeError, boot_target
 from bridge.reconcile.actual import ActualReader
 from bridge.reconcile.conflicts import find_conflicts, refuse_foreign_common
@@ -133,6 +134,7 @@ class Planner:
         Raises:
             BridgeError: the settings name a program, user or group that is not there.
         """
+        forget_users()
         is_user = self.paths.user_manager
         defaults = spawn_defaults(self.settings, user_manager=is_user)
         environments = Environments(manager, user_manager=is_user)

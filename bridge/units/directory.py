@@ -60,10 +60,10 @@ class UnitDirectory:
 
     def elsewhere(self, only: Collection[str] | None = None) -> dict[str, str]:
         """Return the paths of files of such names, or of ``only`` these, in the manager's other directories."""
-        own = os.path.realpath(self._directory)
+        own = _folder(self._directory)
         found: dict[str, str] = {}
         for directory in self._paths.unit_path:
-            if os.path.realpath(directory) != own:
+            if (place := _folder(directory)) is not None and place != own:
                 for name in self._names(directory) if only is None else _there(directory, only):
                     if is_bridge_name(name):
                         found.setdefault(name, f"{directory}/{name}")
@@ -175,6 +175,18 @@ class UnitDirectory:
         mark = read_mark(name, text)
         ownership = Ownership.OURS if mark else Ownership.FOREIGN if text else Ownership.MASKED
         return UnitFile(path=path, ownership=ownership, text=text, mark=mark)
+
+
+def _folder(path: str) -> tuple[int, int] | None:
+    """Return what tells a folder from all others, under whichever path; None if it is not there."""
+    try:
+        info = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        # To list it will say why.
+        return (0, 0)
+    return info.st_dev, info.st_ino
 
 
 def _there(directory: str, names: Iterable[str]) -> list[str]:

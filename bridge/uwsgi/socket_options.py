@@ -55,7 +55,7 @@ def sockets(config: Config) -> Iterator[Option]:
     References to existing sockets are left out: ``=N`` (a shared socket) and ``fd://N``. So are values with an
     ``@(file)`` that was not read; they are in the config's ``unread``.
     """
-    for option in config.all(*ALL):
+    for option in config.of(ALL):
         for written in _addresses(option):
             # generate_socket_name() skips blanks before a name, but not behind it.
             address = written.lstrip(_SPACE)

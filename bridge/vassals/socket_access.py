@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import printable
-from bridge.host.users import group_id, user_id
+from bridge.host.users import kept_group_id, kept_user_id
 from bridge.model.address import UnixAddress
 from bridge.model.vassal import SocketAccess, SocketOptions
 
@@ -108,8 +108,8 @@ def _as_bound(config: Config, spawn: SpawnSpec) -> SocketAccess:
         if immediate or not is_late:
             uid = config.last("immediate-uid") or config.last("uid")
             gid = config.last("immediate-gid") or config.last("gid")
-            user = uid.value if uid and user_id(uid.value) is not None else ""
-            group = gid.value if gid and group_id(gid.value) is not None else ""
+            user = uid.value if uid and kept_user_id(uid.value) is not None else ""
+            group = gid.value if gid and kept_group_id(gid.value) is not None else ""
     return SocketAccess(mode=f"{0o777 & ~mask:04o}", user=user, group=group)
 
 
@@ -128,7 +128,7 @@ def _owned(access: SocketAccess, text: str, spawn: SpawnSpec, *, is_limited: boo
     """
     user, colon, group = text.partition(":")
     owner, owner_id = _name(user, "user", text)
-    if is_limited and owner_id != user_id(spawn.user):
+    if is_limited and owner_id != kept_user_id(spawn.user):
         given = printable(user) or "root"
         message = f"= {printable(text)} gives the socket to {given}, and uWSGI, which runs as {spawn.user}, may not"
         raise _OwnerError(message, f"write {spawn.user}:{printable(group) or 'GROUP'}")
@@ -152,7 +152,7 @@ def _name(name: str, kind: str, text: str) -> tuple[str, int]:
         if number >= 2**32 or number in _NO_IDS:
             raise _OwnerError(f"names a number that no {kind} has: {name[:20]}", "write USER:GROUP")
         return str(number), number
-    found = None if name.isdecimal() or "\0" in name else user_id(name) if kind == "user" else group_id(name)
+    found = None if name.isdecimal() or "\0" in name else kept_user_id(name) if kind == "user" else kept_group_id(name)
     if found is None:
         stripped = ":".join(part.strip() for part in text.split(":"))
         hint = "make it, or name another" if stripped == text else f"write {printable(stripped)}, without blanks"

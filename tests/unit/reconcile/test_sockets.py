@@ -95,7 +95,7 @@ def test_what_is_in_another_network_namespace_is_not_looked_for(apart: dict[str,
 def test_what_the_kernel_does_not_show_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     actual = actual_of("@none", "127.0.0.1:1", "[::1]:1")
     manager: Any = Manager()
-    monkeypatch.setattr(listeners, "shown_listeners", lambda: None)
+    monkeypatch.setattr(listeners, "shown_listeners", lambda _among: None)
     assert lost(actual) == {"1", "2"}
     monkeypatch.setattr(listeners, "_shown_tcp", lambda: None)
     assert lost(actual) == set()
