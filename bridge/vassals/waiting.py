@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bridge.config.settings import OwnSocketsMode
 from bridge.diagnostics import Diagnostic, printable
-from bridge.model.address import any_overlap
+from bridge.model.address import InetAddress, overlaps
 from bridge.model.vassal import Way
 from bridge.records import dataclass
 from bridge.uwsgi.jobs import find_what_must_run
@@ -81,7 +81,7 @@ class WaitingRules:
         elif binder is not None:
             own = own_sockets(config, self.canonical_address)
             addresses = own.addresses
-            if (obstacle := _why_not(own, binder, address)) is not None:
+            if (obstacle := _why_not(own, binder, address, self.canonical_address)) is not None:
                 problems.append(_conflict(vassal, binder, address, obstacle))
         way = Way.OWN if binder is not None else Way.BOTH if _binds(config) else Way.FD_0
         every = dict.fromkeys((address, *addresses))
@@ -112,14 +112,27 @@ def _binds(config: Config) -> bool:
     return any(option.key in REQUESTS | SSL | SHARED for option in sockets(config))
 
 
-def _why_not(own: OwnSockets, binder: Option, address: Address) -> tuple[str, str] | None:
+def _why_not(
+    own: OwnSockets, binder: Option, address: Address, canonical_address: Callable[[Address], Address]
+) -> tuple[str, str] | None:
     """Return why the sockets of a config that binds the rule's address cannot be handed over, and what to do."""
     if own.obstacle is not None:
         option, message, hint = own.obstacle
         return f"{written(option)} {message}", hint
-    if not any_overlap(own.addresses, [address]):
+    wanted = canonical_address(address)
+    held = [one for one in own.addresses if overlaps(canonical_address(one), wanted)]
+    if not held:
         return f"{binder.key} is not a socket that can be handed over", "give the rule another address"
+    if not any(_covers(one, wanted) for one in held):
+        return f"it is only a part of {address}", f"give the rule {held[0]}"
     return None
+
+
+def _covers(own: Address, wanted: Address) -> bool:
+    """Tell whether who comes to an address reaches a socket that overlaps with it."""
+    if not (isinstance(own, InetAddress) and isinstance(wanted, InetAddress)):
+        return True
+    return own.ip == wanted.ip or (own.ip.is_unspecified and own.ip.version >= wanted.ip.version)
 
 
 def _conflict(vassal: Vassal, binder: Option, address: Address, obstacle: Sequence[str]) -> Diagnostic:

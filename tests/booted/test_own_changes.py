@@ -124,7 +124,7 @@ def test_the_setting_comes_and_goes(machine: Machine, bridge: Bridge) -> None:
 def test_a_rule_for_an_own_socket_is_served_on_all_of_them(machine: Machine, bridge: Bridge) -> None:
     lone = ("if-not-env = UWSGI_EMPEROR_FD", f"socket = {unix('lone')}", "end-if =")
     bridge.vassal("own.ini", own(f"http-socket = {unix('own')}", "socket = :9837"), address=unix("own"))
-    bridge.vassal("lone.ini", own(*lone), address=unix("lone"))
+    bridge.vassal("lone.ini", own(*lone), address=f"/var{unix('lone')}")
     bridge.vassal("both.ini", own("http-socket = 127.0.0.1:9838"), address=unix("both"))
     bridge.vassal("jobs.ini", own("socket = 127.0.0.1:9839", "mule = true"), address="127.0.0.1:9839")
     bridge.vassal("reload.ini", own(f"socket = {unix('reload')}", "if-reload =", "processes = 2", "endif ="),

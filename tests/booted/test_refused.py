@@ -44,6 +44,7 @@ def test_own_sockets_that_cannot_be_handed_over_are_refused_with_the_line(bridge
         "relative": ("fastcgi-socket = relative.sock", f"{VASSALS}/relative.sock"),
         "linked": ("socket = /var/run/linked.sock", "/run/linked.sock"),
         "router": ("http = 127.0.0.1:9303", "127.0.0.1:9303"),
+        "local": ("uwsgi-socket = 127.0.0.1:9302", ":9302"),
         "zero": ("socket = 127.0.0.1:09304", "127.0.0.1:9304"),
     }
     for name, (option, address) in own.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.config.settings import OwnSocketsMode
-from bridge.model.address import UnixAddress, parse_address
+from bridge.model.address import Address, UnixAddress, parse_address
 from bridge.model.vassal import VassalRow, Way
 from bridge.uwsgi.options import Config, Option
 from bridge.vassals.on_demand import RuleResult
@@ -184,6 +184,36 @@ def test_a_conflict_that_cannot_be_served_names_the_line(lines: list[str], said:
     assert said in problem.message
     assert problem.hint.startswith(hint)
     assert found.addresses == (UnixAddress("/run/a"),)
+
+
+@pytest.mark.parametrize(
+    ("line", "rule", "served"),
+    [
+        ("socket = :80", "127.0.0.1:80", True),
+        ("socket = [::]:80", "127.0.0.1:80", True),
+        ("socket = [::]:80", ":80", True),
+        ("socket = 127.0.0.1:80", ":80", False),
+        ("socket = :80", "[::]:80", False),
+        ("socket = [::1]:80", "[::]:80", False),
+    ],
+)
+def test_a_rule_for_more_than_the_config_binds(line: str, rule: str, served: bool) -> None:
+    found = decide(config(line), rule=rule)
+    assert found.way is Way.OWN
+    if served:
+        assert not found.problems
+    else:
+        assert "it is only a part of " in found.problems[0].message
+        assert found.problems[0].hint.startswith("give the rule ")
+
+
+def test_a_rule_that_names_the_own_path_by_a_link() -> None:
+    def canonical(address: Address) -> Address:
+        return parse_address(str(address).replace("/var/run", "/run"), base="/")
+
+    result = RuleResult(address=parse_address("/var/run/a", base="/"))
+    found = WaitingRules(canonical).decide(config("socket = /run/a"), make_vassal(), result)
+    assert waits(found) == (Way.OWN, ["/run/a"])
 
 
 def test_an_option_that_only_uwsgi_can_decide_about() -> None:
