@@ -11,7 +11,7 @@ MARKED = $(if $(MARK),-m $(MARK))
 # Two processes, each with a machine of its own: most of the time a test waits.
 PARALLEL = --numprocesses=2 --dist=loadfile
 
-.PHONY: demo demo-pg test unit beside bench soak fuzz packages servers emperors clean
+.PHONY: demo demo-pg test unit unit-lowest unit-debian beside bench soak fuzz packages servers emperors clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
@@ -46,6 +46,14 @@ fuzz: packages $(VENV)/ready-fuzz
 unit: $(VENV)/ready
 	$(RUN) -m pytest tests/unit
 
+# The same with the lowest versions that pyproject.toml allows; and with Debian's own libraries and Python.
+UNIT = -m pytest tests/unit --ignore=tests/unit/test_gate.py $(PARALLEL)
+unit-lowest: packages $(VENV)-lowest/ready
+	$(VENV)-lowest/bin/python $(UNIT)
+
+unit-debian: packages $(VENV)-debian/ready
+	$(VENV)-debian/bin/python $(UNIT)
+
 # The part of "test" that has the real Emperor beside the bridge: minutes.
 beside: packages servers emperors $(VENV)/ready
 	$(RUN) -m pytest tests/booted/test_beside.py tests/booted/test_beside_monitors.py
@@ -78,5 +86,20 @@ $(VENV)/ready-fuzz: $(VENV)/ready
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test,fuzz]'
 	touch $@
 
+$(VENV)-lowest/ready: pyproject.toml
+	$(PYTHON) -m venv --clear $(@D)
+	$(PYTHON) -m tests.requirements lowest >$(@D)/requirements.txt
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(@D)/requirements.txt
+	touch $@
+
+# What pip would bring of Debian's libraries would stand before them.
+$(VENV)-debian/ready: pyproject.toml packaging/runtime-packages.txt
+	@sh packaging/install-packages runtime-packages.txt
+	/usr/bin/python3 -m venv --clear --system-site-packages $(@D)
+	$(PYTHON) -m tests.requirements debian >$(@D)/requirements.txt
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(@D)/requirements.txt
+	! $(@D)/bin/python -m pip freeze --local | grep -iE '^(click|defusedxml|jeepney|jinja2|pyyaml|rich)='
+	touch $@
+
 clean:
-	rm -rf $(VENV) .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .bench
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-debian .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .bench
