@@ -11,7 +11,7 @@ MARKED = $(if $(MARK),-m $(MARK))
 # Two processes, each with a machine of its own: most of the time a test waits.
 PARALLEL = --numprocesses=2 --dist=loadfile
 
-.PHONY: demo demo-pg test unit beside bench soak fuzz packages servers emperors clean
+.PHONY: demo demo-pg test unit beside bench soak fuzz install packages servers emperors clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
@@ -55,6 +55,12 @@ beside: packages servers emperors $(VENV)/ready
 bench: packages servers $(VENV)/ready-bench
 	@sh packaging/install-packages bench-packages.txt
 	$(RUN) -m tests.bench --sizes "$(SIZES)" --measures "$(MEASURES)" $(if $(ROUNDS),--rounds $(ROUNDS))
+
+# What every distribution's package has; nothing is compiled, enabled or started. For a machine without a package, the
+# README has the venv.
+PREFIX ?= /usr
+install:
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh packaging/install
 
 packages:
 	@sh packaging/install-packages
