@@ -11,7 +11,7 @@ MARKED = $(if $(MARK),-m $(MARK))
 # Two processes, each with a machine of its own: most of the time a test waits.
 PARALLEL = --numprocesses=2 --dist=loadfile
 
-.PHONY: demo demo-pg test unit beside bench soak fuzz install packages servers emperors clean
+.PHONY: demo demo-pg test unit beside bench soak fuzz install deb package-tests packages servers emperors clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
@@ -62,6 +62,16 @@ PREFIX ?= /usr
 install:
 	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh packaging/install
 
+# The Debian packages, into .deb/SUITE; without SUITE, for this machine's own. They are built in a tree of that suite.
+BUILT_FOR = $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME))
+deb: packages $(VENV)/ready
+	@sh packaging/install-packages suite-packages.txt
+	SUITE=$(BUILT_FOR) $(RUN) -m tests.packages.build
+
+# Builds them twice, has Debian's tools look at them, and tries them in a booted machine.
+package-tests: deb
+	SUITE=$(BUILT_FOR) PACKAGES=.deb/$(BUILT_FOR) $(RUN) -m pytest tests/packages $(MARKED)
+
 packages:
 	@sh packaging/install-packages
 
@@ -85,4 +95,4 @@ $(VENV)/ready-fuzz: $(VENV)/ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .bench
+	rm -rf $(VENV) .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .bench .deb
