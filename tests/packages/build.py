@@ -7,12 +7,15 @@ import os
 import re
 import shutil
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.booted.process import CommandError, MachineError, execute
 from tests.booted.suite import CHECKOUT, SUITE
 
 from .tree import RECIPES, SHARED, Opened, opened
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEB = CHECKOUT / ".deb"
 BUILD = "packaging/debian/build"

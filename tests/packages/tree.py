@@ -1,7 +1,7 @@
 """The tree of a Debian suite that packages are built, checked and tried in.
 
-It has neither emperor-bridge nor what only emperor-bridge depends on. What the packages depend on lies in apt's cache, so
-that a machine without a network installs it as an admin does.
+It has neither emperor-bridge nor what only emperor-bridge depends on. What the packages depend on lies in apt's cache,
+so that a machine without a network installs it as an admin does.
 """
 
 from __future__ import annotations
