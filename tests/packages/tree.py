@@ -30,6 +30,8 @@ OWN = frozenset({"python3-cysystemd", "python3-inotify-simple"})
 HARNESS = "jeepney"
 """What the tests' own tools in the machine need from PyPI."""
 SHARED = "/srv/shared"
+BASE = "/srv/base"
+"""Where commands find the tree as it was made."""
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 # In a mount namespace of its own: an overlay of the tree, which stays as it was.
@@ -40,6 +42,8 @@ root=$directory/root
 mount -t overlay overlay "$root" -o "lowerdir=$tree,upperdir=$directory/upper,workdir=$directory/work"
 mkdir -p "$root$SHARED"
 mount --bind "$directory/shared" "$root$SHARED"
+mkdir -p "$root$BASE"
+mount --bind "$tree" "$root$BASE"
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount --rbind /sys "$root/sys"
@@ -84,7 +88,7 @@ class Opened:
     def run(self, *argv: str, network: bool = False, check: bool = True, timeout: float = 900) -> Result:
         """Run a command to its end, as root, without a network unless it says so."""
         unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *([] if network else ["--net"])]
-        enter = ["env", f"PATH={PATH}", f"SHARED={SHARED}", *unshare, "sh", "-euc", ENTER, "sh"]
+        enter = ["env", f"PATH={PATH}", f"SHARED={SHARED}", f"BASE={BASE}", *unshare, "sh", "-euc", ENTER, "sh"]
         result = execute([*enter, str(self.directory), str(self.tree), *argv], timeout=timeout)
         if check and result.returncode:
             raise CommandError(argv, result)
