@@ -11,7 +11,8 @@ MARKED = $(if $(MARK),-m $(MARK))
 # Two processes, each with a machine of its own: most of the time a test waits.
 PARALLEL = --numprocesses=2 --dist=loadfile
 
-.PHONY: demo demo-pg test unit unit-lowest unit-debian beside bench soak fuzz packages servers emperors clean
+.PHONY: demo demo-pg test unit unit-lowest unit-debian unit-pythons beside bench soak fuzz install deb rpm arch
+.PHONY: package-tests packages servers emperors clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
@@ -64,6 +65,22 @@ bench: packages servers $(VENV)/ready-bench
 	@sh packaging/install-packages bench-packages.txt
 	$(RUN) -m tests.bench --sizes "$(SIZES)" --measures "$(MEASURES)" $(if $(ROUNDS),--rounds $(ROUNDS))
 
+# What every distribution's package has; nothing is compiled, enabled or started. For a machine without a package, the
+# README has the venv.
+PREFIX ?= /usr
+install:
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh packaging/install
+
+# The Debian packages, into .deb/SUITE; without SUITE, for this machine's own. They are built in a tree of that suite.
+BUILT_FOR = $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME))
+deb: packages $(VENV)/ready
+	@sh packaging/install-packages suite-packages.txt
+	SUITE=$(BUILT_FOR) $(RUN) -m tests.packages.build
+
+# Builds them twice, has Debian's tools look at them, and tries them in a booted machine.
+package-tests: deb
+	SUITE=$(BUILT_FOR) PACKAGES=.deb/$(BUILT_FOR) $(RUN) -m pytest tests/packages $(MARKED)
+
 packages:
 	@sh packaging/install-packages
 
@@ -102,4 +119,4 @@ $(VENV)-debian/ready: pyproject.toml packaging/runtime-packages.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-lowest $(VENV)-debian .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .bench
+	rm -rf $(VENV) $(VENV)-* .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .bench .deb .rpm .arch
