@@ -11,8 +11,8 @@ MARKED = $(if $(MARK),-m $(MARK))
 # Two processes, each with a machine of its own: most of the time a test waits.
 PARALLEL = --numprocesses=2 --dist=loadfile
 
-.PHONY: demo demo-pg test unit unit-lowest unit-debian unit-pythons beside bench soak fuzz install deb rpm arch
-.PHONY: package-tests packages servers emperors clean
+.PHONY: demo demo-pg test unit unit-lowest unit-debian unit-pythons unit-312 beside bench soak fuzz
+.PHONY: install deb rpm arch package-tests packages servers emperors clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
@@ -54,6 +54,17 @@ unit-lowest: packages $(VENV)-lowest/ready
 
 unit-debian: packages $(VENV)-debian/ready
 	$(VENV)-debian/bin/python $(UNIT)
+
+# And with each newer Python: those of Debian 13 and testing in trees of them; 3.12, of which Debian has none, if it is here.
+PYTHON_312 ?= $(firstword $(wildcard /usr/bin/python3.12 /usr/local/bin/python3.12 $(HOME)/.pyenv/versions/3.12.*/bin/python3.12))
+unit-pythons: packages servers $(VENV)/ready
+	@sh packaging/install-packages suite-packages.txt
+	SUITE=trixie $(RUN) -m pytest tests/booted/test_unit.py
+	SUITE=testing $(RUN) -m pytest tests/booted/test_unit.py
+	$(if $(PYTHON_312),$(MAKE) unit-312,@echo "There is no python3.12 here: not tested with it.")
+
+unit-312: packages $(VENV)-312/ready
+	$(VENV)-312/bin/python $(UNIT)
 
 # The part of "test" that has the real Emperor beside the bridge: minutes.
 beside: packages servers emperors $(VENV)/ready
@@ -106,6 +117,12 @@ $(VENV)/ready-fuzz: $(VENV)/ready
 $(VENV)-lowest/ready: pyproject.toml
 	$(PYTHON) -m venv --clear $(@D)
 	$(PYTHON) -m tests.requirements lowest >$(@D)/requirements.txt
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(@D)/requirements.txt
+	touch $@
+
+$(VENV)-312/ready: pyproject.toml
+	$(PYTHON_312) -m venv --clear $(@D)
+	$(PYTHON) -m tests.requirements newest >$(@D)/requirements.txt
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(@D)/requirements.txt
 	touch $@
 
