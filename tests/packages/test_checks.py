@@ -27,9 +27,9 @@ def test_a_second_build_is_the_same(looked_at: Opened, built: Path) -> None:
     assert hashes(again) == hashes(built)
 
 
-def test_lintian_finds_nothing(looked_at: Opened) -> None:
+def test_lintian_has_no_error_and_no_warning(looked_at: Opened) -> None:
     # Without --fail-on: that counts what a screen of lintian's own masks, too.
-    script = f"lintian --allow-root --pedantic --display-info {SHARED}/built/*.changes"
+    script = f"lintian --allow-root --pedantic {SHARED}/built/*.changes"
     result = looked_at.run("sh", "-c", script, check=False)
     assert (result.returncode, result.stdout) == (0, "")
 
