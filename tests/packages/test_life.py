@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def sites(package: Package) -> Iterator[Package]:
     yield package
     package.machine.write(TOML, CONFIGURED)
     package.machine.run("sh", "-c", "if command -v emperor-bridge; then emperor-bridge remove --yes; fi")
-    package.apt("purge", NAME)
+    package.machine.run("dpkg", "--purge", NAME)
     package.machine.remove(VASSALS, "/etc/emperor-bridge")
 
 
@@ -172,3 +173,14 @@ def test_the_path_unit_waits_for_folders_that_are_not_there(sites: Package) -> N
     finally:
         machine.run("systemctl", "disable", "--now", PATH_UNIT)
         machine.remove("/etc/uwsgi-emperor")
+
+
+def test_the_packages_own_tests_pass(package: Package) -> None:
+    package.install()
+    try:
+        argv = ("autopkgtest", *package.debs, package.source, "--", "null")
+        result = package.machine.run(*argv, check=False, timeout=300)
+        assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+        assert re.search(r"^sites +PASS$", result.stdout + result.stderr, re.MULTILINE)
+    finally:
+        package.machine.run("dpkg", "--purge", NAME)
