@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 SUITE ?=
 # make test MARK=core: only the tests with this pytest mark.
 MARK ?=
-MARKED = $(if $(MARK),-m $(MARK))
+MARKED = $(if $(MARK),-m "$(MARK)")
 # Two processes, each with a machine of its own: most of the time a test waits.
 PARALLEL = --numprocesses=2 --dist=loadfile
 

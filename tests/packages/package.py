@@ -48,6 +48,8 @@ class Package:
     """All that are built, in the machine."""
     older: str = ""
     """An earlier version of emperor-bridge."""
+    source: str = ""
+    """The source package of emperor-bridge."""
 
     @property
     def newer(self) -> str:
@@ -61,11 +63,12 @@ class Package:
 
     def bring(self, built: Path) -> None:
         """Copy the packages into the machine."""
-        found = sorted(path for path in built.glob("*.deb") if "dbgsym" not in path.name)
+        found = sorted(path for path in built.iterdir() if "dbgsym" not in path.name)
         with tempfile.TemporaryDirectory() as name:
-            older = make_older(next(path for path in found if path.name.startswith(NAME)), Path(name))
+            older = make_older(next(built.glob(f"{NAME}_*.deb")), Path(name))
             self.machine.write_many({f"{DEBS}/{path.name}": path.read_bytes() for path in [*found, older]})
-        self.debs = [f"{DEBS}/{path.name}" for path in found]
+        self.debs = [f"{DEBS}/{path.name}" for path in found if path.suffix == ".deb"]
+        self.source = next(f"{DEBS}/{path.name}" for path in built.glob(f"{NAME}_*.dsc"))
         self.older = f"{DEBS}/{older.name}"
 
     def apt(self, command: str, *arguments: str) -> str:

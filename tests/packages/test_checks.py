@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .tree import Opened
 
-DEBCONF = "/var/cache/debconf/tmp.ci"
+DEBCONF = "^/var/cache/debconf/tmp.ci"
 """apt-extracttemplates makes this folder, whatever is installed."""
 
 
@@ -27,9 +27,9 @@ def test_a_second_build_is_the_same(looked_at: Opened, built: Path) -> None:
     assert hashes(again) == hashes(built)
 
 
-def test_lintian_finds_nothing(looked_at: Opened) -> None:
+def test_lintian_has_no_error_and_no_warning(looked_at: Opened) -> None:
     # Without --fail-on: that counts what a screen of lintian's own masks, too.
-    script = f"lintian --allow-root --pedantic --display-info {SHARED}/built/*.changes"
+    script = f"lintian --allow-root --pedantic {SHARED}/built/*.changes"
     result = looked_at.run("sh", "-c", script, check=False)
     assert (result.returncode, result.stdout) == (0, "")
 
@@ -43,7 +43,7 @@ def test_every_override_has_a_reason() -> None:
 
 @pytest.mark.long
 def test_piuparts_installs_and_purges_them(looked_at: Opened) -> None:
-    command = f"piuparts --existing-chroot={BASE} --distribution={SUITE} --ignore={DEBCONF}"
+    command = f"piuparts --existing-chroot={BASE} --distribution={SUITE} --ignore-regex={DEBCONF}"
     script = f"exec {command} $(ls {SHARED}/built/*.deb | grep -v dbgsym)"
     result = looked_at.run("sh", "-c", script, network=True, check=False)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr

@@ -55,9 +55,10 @@ exec chroot "$root" env --ignore-environment "PATH=$PATH" LANG=C.UTF-8 HOME=/roo
 
 def dependencies() -> list[str]:
     """Return the packages of Debian's that emperor-bridge depends on, as its recipe says."""
-    paragraph = (RECIPES / "emperor-bridge/control").read_text().split("\nPackage:")[1]
-    depends = re.split(r"\n(?=\S)", paragraph.partition("\nDepends:")[2])[0]
-    return sorted(set(re.findall(r"[a-z][a-z0-9+.-]+(?=[\s,]|$)", re.sub(r"\([^)]*\)|\$\{[^}]*\}", "", depends))) - OWN)
+    field = re.split(r"\nDepends:", (RECIPES / "emperor-bridge/control").read_text())[1]
+    alternatives = re.split(r"\n(?=\S)", field)[0].split(",")
+    first = {found[1] for one in alternatives if (found := re.match(r"\s*([a-z0-9.+-]+)", one))}
+    return sorted(first - OWN)
 
 
 def tree() -> Path:
