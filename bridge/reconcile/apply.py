@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of
+from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of, socket_of
 from bridge.progress import no_progress, stage
 from bridge.reconcile.outcome import OutcomeCheck, silent_vassals
 from bridge.reconcile.reloads import Reloads
@@ -31,6 +32,8 @@ SHARE = 2000
 """Sockets that are started as one job."""
 SERVICE_PATIENCE = 10.0
 """Seconds to wait for always-on vassals, so as to report those that fail; a slow one goes on starting."""
+TRIGGER_WINDOW = 0.5
+"""Seconds after which a socket that started its service too often may do so again: TriggerLimitIntervalSec= of it."""
 BRIEF_PATIENCE = 1.5
 """The same for the daemon: other vassals change meanwhile, and it learns of a failure by the unit's events."""
 
@@ -138,6 +141,10 @@ class PlanExecutor:
             self.manager.reset_failed(services)
             pauses = [pause_of(service) for service in services]
             self.manager.stop(pauses, timeout=SERVICE_PATIENCE, progress=stage(self.progress, "ending pauses"))
+            results = self.manager.properties([socket_of(service) for service in services], "Socket", "Result")
+            if "trigger-limit-hit" in results.values():
+                # systemd still counts the starts that failed, also of a socket that is started anew.
+                time.sleep(TRIGGER_WINDOW)
 
     def check(self, accepted: Iterable[ResolvedVassal], *, down: Collection[str] = ()) -> list[Diagnostic]:
         """Check the outcome: see :class:`bridge.reconcile.outcome.OutcomeCheck`."""

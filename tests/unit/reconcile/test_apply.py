@@ -9,7 +9,7 @@ import pytest
 from bridge.diagnostics import BridgeError
 from bridge.model.unit import UnitState
 from bridge.model.unit_names import TARGET
-from bridge.reconcile.apply import SHARE
+from bridge.reconcile.apply import SHARE, TRIGGER_WINDOW
 from bridge.reconcile.reloads import Reloads
 from bridge.state.lock import Pending
 from bridge.systemd.object_paths import object_path
@@ -307,4 +307,18 @@ def test_a_retry_resets_a_failure_before_it_ends_the_pause() -> None:
     world = synced(ON_DEMAND)
     world.states |= {"vassal-a.service": FAILED, "pause-vassal-a.service": RUNNING}
     world.executor().retry(["vassal-a.service"])
-    assert world.calls == [("reset-failed", ("vassal-a.service",)), ("stop", ("pause-vassal-a.service",))]
+    assert world.calls == [
+        *(("reset-failed", ("vassal-a.service",)), ("stop", ("pause-vassal-a.service",))),
+        ("properties", ("Socket.Result", "vassal-a.socket")),
+    ]
+
+
+@pytest.mark.parametrize(("result", "waits"), [("trigger-limit-hit", [TRIGGER_WINDOW]), ("success", []), (None, [])])
+def test_a_retry_waits_until_a_socket_may_start_its_service_again(
+    monkeypatch: pytest.MonkeyPatch, result: str | None, waits: list[float]
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("bridge.reconcile.apply.time.sleep", slept.append)
+    manager = AnsweringManager({}, answers={} if result is None else {"Socket.Result": result})
+    replace(World().executor(), manager=manager).retry(["vassal-a.service"])
+    assert slept == waits
