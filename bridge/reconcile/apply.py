@@ -139,6 +139,17 @@ class PlanExecutor:
             pauses = [pause_of(service) for service in services]
             self.manager.stop(pauses, timeout=SERVICE_PATIENCE, progress=stage(self.progress, "ending pauses"))
 
+    def start(self, units: Collection[str]) -> None:
+        """Start units that are written: sockets at once, and services without waiting for them (``Manager.join``).
+
+        Raises:
+            BridgeError: systemd refuses.
+        """
+        if sockets := [unit for unit in units if unit.endswith(".socket")]:
+            self._start(sockets)
+        if services := [unit for unit in units if unit.endswith(".service")]:
+            self.manager.launch(services)
+
     def check(self, accepted: Iterable[ResolvedVassal], *, down: Collection[str] = ()) -> list[Diagnostic]:
         """Check the outcome: see :class:`bridge.reconcile.outcome.OutcomeCheck`."""
         return OutcomeCheck(self.manager, self.reason).check(accepted, down)

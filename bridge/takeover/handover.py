@@ -1,0 +1,215 @@
+"""The switch from the Emperor to systemd: what is started when, so that no address is without a server for long.
+
+At a unix path systemd replaces the file of a socket, also while the Emperor still listens on it. So a vassal that only
+waits is handed over before the Emperor is stopped: no connection is refused or lost. Any other vassal is started as
+soon as its own processes have ended, whatever the others do; at a TCP port and an abstract name, once the Emperor has
+let go of it too. If the Emperor's unit is down, all are started.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from bridge.host.files import remove_if_there, write_all
+from bridge.host.listeners import heard, make_canonical_address, occupied
+from bridge.host.services import has_ended, processes_of
+from bridge.model.address import UnixAddress
+from bridge.model.unit import DOWN
+from bridge.model.unit_names import TARGET, label_of
+from bridge.progress import no_progress
+from bridge.reconcile.steps import Plan
+from bridge.takeover.gap import Gap, GapWatch
+from bridge.takeover.holders import Holders, assign
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from bridge.config.paths import Paths
+    from bridge.model.address import Address
+    from bridge.model.vassal import ResolvedVassal
+    from bridge.reconcile.apply import PlanExecutor
+    from bridge.reconcile.run import PlannedRun
+    from bridge.state.lock import Pending
+    from bridge.systemd.protocol import Manager
+    from bridge.takeover.emperor import Emperor
+
+PATIENCE = 90.0
+"""Seconds after which an Emperor that does not end is killed with all its vassals; systemd's own limit is the same."""
+KILL_PATIENCE = 10.0
+SERVED_WITHIN = 10.0
+"""Seconds for which vassals that run always may take until they listen."""
+_STEP = 0.02
+"""Seconds between two looks at the Emperor's processes."""
+_DROP_IN = "emperor-bridge-take-over.conf"
+
+
+@dataclass(kw_only=True, slots=True, eq=False, repr=False)
+class Handover:
+    """One switch from an Emperor to systemd."""
+
+    manager: Manager
+    emperor: Emperor
+    paths: Paths
+    boot_link: str
+    """The link that starts the vassals at boot: it is not made here."""
+    switching: Callable[[], None]
+    """Called once all units are written, and before anything is started or stopped."""
+    gap: Gap = field(default_factory=Gap)
+    served: frozenset[str] = frozenset()
+    """The labels of the vassals that the Emperor served."""
+
+    def carry_out(self, executor: PlanExecutor, planned: PlannedRun, left: Pending) -> Pending:
+        """Carry out a plan: write all units, then switch.
+
+        Raises:
+            BridgeError: systemd or the file system refuses; what was done so far stays.
+        """
+        plan, files = planned.plan, planned.actual.files
+        links = {path: target for path, target in plan.link.items() if path != self.boot_link}
+        quiet = replace(plan, start=(), reload=(), retry=(), link=links)
+        left = executor.apply(quiet, files, planned.unmoved, left)
+        self.switching()
+        self._keep_folders()
+        self._switch(executor, planned)
+        rest = Plan(start=tuple(u for u in plan.start if u == TARGET), reload=plan.reload, retry=plan.retry)
+        return executor.apply(rest, files, planned.unmoved, left)
+
+    def look(self, vassals: Collection[ResolvedVassal]) -> Holders:
+        """Return whose the processes of the Emperor's service are."""
+        canonical_address = make_canonical_address()
+        numbers: dict[Address, set[int]] = {}
+        for one in heard():
+            numbers.setdefault(canonical_address(one.address), set()).add(one.number)
+        at = {v.vassal.label: numbers[v.canonical_address] for v in vassals if v.canonical_address in numbers}
+        processes = processes_of(self.emperor.unit, is_users=self.paths.user_manager)
+        found = assign(processes, vassals, at)
+        self.served |= found.of.keys() | {label for label, those in at.items() if not found.sockets.isdisjoint(those)}
+        return found
+
+    def is_down(self) -> bool:
+        """Tell whether nothing of the Emperor's service runs."""
+        return self.manager.units([self.emperor.unit]).get(self.emperor.unit, DOWN).is_down
+
+    def wait_until_down(self) -> None:
+        """Stop the Emperor and wait for its end; kill it in the end.
+
+        Raises:
+            BridgeError: systemd refuses.
+        """
+        self.manager.stop(self.emperor.units, timeout=PATIENCE, progress=no_progress)
+        if not self.is_down():
+            self.manager.kill([self.emperor.unit])
+            self.manager.stop(self.emperor.units, timeout=KILL_PATIENCE, progress=no_progress)
+
+    def forget(self) -> None:
+        """Remove the drop-in, and that the Emperor's unit failed, if it did."""
+        if os.path.lexists(path := self._drop_in):
+            remove_if_there(path)
+            with suppress(OSError):
+                os.rmdir(os.path.dirname(path))
+            self.manager.daemon_reload()
+        self.manager.reset_failed([self.emperor.unit])
+
+    def _switch(self, executor: PlanExecutor, planned: PlannedRun) -> None:
+        accepted = {one.vassal.label: one for one in planned.conflicts.accepted}
+        starts = {label_of(unit): unit for unit in planned.plan.start if unit != TARGET}
+        found = self.look(accepted.values())
+        watch = GapWatch(_addresses(found, [one for label, one in accepted.items() if label in self.served]))
+        try:
+            waiting = [label for label in starts if _only_waits(accepted.get(label), found)]
+            executor.start([starts.pop(label) for label in waiting])
+            self.manager.stop(self.emperor.units, timeout=0.0, progress=no_progress)
+            # From here on the Emperor starts no vassal. One that was woken a moment ago is seen now.
+            found = self.look(accepted.values())
+            watch.retire(found.own_sockets.difference(*found.held.values()))
+            rest = _Rest(units=starts, vassals=accepted, found=found)
+            deadline = time.monotonic() + PATIENCE
+            while rest.units:
+                if time.monotonic() > deadline:
+                    self.wait_until_down()
+                freed, numbers = rest.take_freed(is_down=self.is_down())
+                watch.retire(numbers)
+                executor.start(freed)
+                time.sleep(0 if freed else _STEP)
+            self.manager.join(timeout=SERVED_WITHIN, progress=no_progress)
+            watch.wait(SERVED_WITHIN)
+        finally:
+            self.gap = watch.close()
+        self.wait_until_down()
+
+    def _keep_folders(self) -> None:
+        """Have systemd keep what it would remove with the Emperor: folders in which vassals have their sockets.
+
+        Debian's uwsgi-emperor.service has ``RuntimeDirectory=uwsgi`` (systemd.exec(5)).
+        """
+        unit = self.emperor.unit
+        folders = self.manager.properties([unit], "Service", "RuntimeDirectory").get(unit)
+        if not folders or self.manager.properties([unit], "Service", "RuntimeDirectoryPreserve").get(unit) == "yes":
+            return
+        folder, name = os.path.split(self._drop_in)
+        os.makedirs(folder, exist_ok=True)
+        write_all(
+            folder, {name: "# Made by emperor-bridge for a take-over.\n[Service]\nRuntimeDirectoryPreserve=yes\n"}
+        )
+        self.manager.daemon_reload()
+
+    @property
+    def _drop_in(self) -> str:
+        return f"{self.paths.runtime_units}/{self.emperor.unit}.d/{_DROP_IN}"
+
+
+@dataclass(kw_only=True, slots=True, eq=False, repr=False)
+class _Rest:
+    """The vassals that are still to be started."""
+
+    units: dict[str, str]
+    """What to start, by label."""
+    vassals: Mapping[str, ResolvedVassal]
+    found: Holders
+    _ended: set[str] = field(default_factory=set)
+    """The labels of those of which nothing runs under the Emperor any more."""
+
+    def take_freed(self, *, is_down: bool) -> tuple[list[str], set[int]]:
+        """Return the units that can be started now, and the sockets at which the Emperor's apps serve no more.
+
+        ``is_down`` tells that nothing of the Emperor is left.
+        """
+        ended = {
+            label
+            for label in self.units.keys() - self._ended
+            if is_down or all(map(has_ended, self.found.awaited(label)))
+        }
+        self._ended |= ended
+        wanted = {label: self._port(label) for label in self._ended}
+        busy = {} if is_down else occupied(filter(None, wanted.values()), ())
+        freed = [label for label, address in wanted.items() if address not in busy]
+        self._ended.difference_update(freed)
+        return [self.units.pop(label) for label in freed], {
+            n for label in ended for n in self.found.held.get(label, ())
+        }
+
+    def _port(self, label: str) -> Address | None:
+        """Return where a vassal is to wait if nobody else may listen there at the time."""
+        address = self.vassals[label].canonical_address if label in self.vassals else None
+        return None if isinstance(address, UnixAddress) else address
+
+
+def _only_waits(resolved: ResolvedVassal | None, found: Holders) -> bool:
+    """Tell whether a vassal waits at a unix path, and nothing of it runs."""
+    is_there = resolved is not None and resolved.vassal.label not in found.of
+    return is_there and resolved is not None and isinstance(resolved.canonical_address, UnixAddress)
+
+
+def _addresses(found: Holders, served: Iterable[ResolvedVassal]) -> set[Address]:
+    """Return where vassals are served under the Emperor: where they wait, and what those that run always have bound."""
+    served = list(served)
+    canonical_address = make_canonical_address()
+    waiting = {one.canonical_address for one in served}
+    always = (one.vassal.label for one in served if one.address is None)
+    bound = {number for label in always for number in found.held.get(label, ())} - found.own_sockets
+    listening = ((canonical_address(one.address), one.number) for one in heard())
+    return {address for address, number in listening if address in waiting or number in bound}
