@@ -32,13 +32,13 @@ Examples:
 
 @click.command("take-over", epilog=_EPILOG, short_help="Take over all vassals from a running Emperor.")
 @settings_options
-@click.argument("emperor", required=False)
+@click.argument("unit", required=False)
 @click.option("--dry-run", is_flag=True, help="Show what would be done, with a diff of the units, and change nothing.")
 @click.option("--back", is_flag=True, help="Go back: remove the vassals' units and start the Emperor again.")
 @click.option("--force", is_flag=True, help="Go on even if some vassals are refused, or do not come up.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def take_over(*, emperor: str | None, dry_run: bool, back: bool, force: bool, as_json: bool, **given: Any) -> None:
-    """Take over all vassals from a running Emperor, named by its unit or a process of it, or else found.
+def take_over(*, unit: str | None, dry_run: bool, back: bool, force: bool, as_json: bool, **given: Any) -> None:
+    """Take over all vassals from a running Emperor, named by its UNIT or the id of its process, or else found.
 
     Everything is checked and written first. Then the Emperor is stopped, and each vassal is started as soon as nothing
     of it runs any more; one that only waits at a unix socket even before that. If a vassal that the Emperor served does
@@ -48,11 +48,11 @@ def take_over(*, emperor: str | None, dry_run: bool, back: bool, force: bool, as
     from bridge.lifecycle.journal import tell_run
     from bridge.takeover.run import Outcome
 
-    if back and (dry_run or force or emperor):
-        raise click.UsageError("--back takes no other option and no EMPEROR")
+    if back and (dry_run or force or unit):
+        raise click.UsageError("--back takes no other option and no UNIT")
     invocation = load_invocation(given)
     output.print_found_ini(invocation.found_ini)
-    result = _run(invocation, emperor, dry_run=dry_run, back=back, force=force)
+    result = _run(invocation, unit, dry_run=dry_run, back=back, force=force)
     is_undone = result.outcome is Outcome.REFUSED or (result.outcome is Outcome.BACK and not back)
     changes = () if is_undone else result.planned.changes
     if not dry_run:
@@ -75,7 +75,7 @@ def take_over(*, emperor: str | None, dry_run: bool, back: bool, force: bool, as
         sys.exit(1)
 
 
-def _run(invocation: Invocation, emperor: str | None, *, dry_run: bool, back: bool, force: bool) -> TakeOverResult:
+def _run(invocation: Invocation, unit: str | None, *, dry_run: bool, back: bool, force: bool) -> TakeOverResult:
     from bridge.cli.shown_warnings import ShownWarnings
     from bridge.cli.sync import asked
     from bridge.takeover.run import TakeOverRun
@@ -86,14 +86,14 @@ def _run(invocation: Invocation, emperor: str | None, *, dry_run: bool, back: bo
     ):
         run = TakeOverRun(invocation.paths, manager, reconciler)
         if dry_run:
-            return run.plan(emperor)
+            return run.plan(unit)
         with reconciler.hold(print_waiting):
             _guard_signals()
             if back:
                 result = run.back()
                 ShownWarnings(invocation.paths.last_run).forget()
                 return result
-            return run.take_over(emperor, is_forced=force)
+            return run.take_over(unit, is_forced=force)
 
 
 def _guard_signals() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.host import services
+from bridge.host.files import read_text as read_text_of_file
 from bridge.host.services import command_line, has_ended, own_service, processes_of, sockets_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def test_the_service_of_a_users_own_manager(cgroups: str, unit: str) -> None:
 
 
 def test_the_sockets_of_a_service_are_those_of_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = services.read_text
+    read = read_text_of_file
 
     def in_service(*pids: int) -> Callable[[str], str]:
         def read_text(path: str) -> str:
@@ -67,7 +68,7 @@ def test_the_sockets_of_a_service_are_those_of_its_processes(monkeypatch: pytest
 
 
 def test_a_process_is_told_by_its_parent_its_words_and_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = services.read_text
+    read = read_text_of_file
     argv = [sys.executable, "-c", "print(); input()", "a b", ""]
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PATH": "/bin", "ONE": "x=y\n"}
