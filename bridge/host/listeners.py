@@ -119,6 +119,12 @@ def all_heard() -> list[Heard] | None:
     return None if unix is None or tcp is None else [*(Heard(_unix_address(one), one.number) for one in unix), *tcp]
 
 
+def queued_at(numbers: Collection[int]) -> int:
+    """Return how many connections wait to be accepted at those of the sockets with these inode numbers that listen."""
+    found = (*listeners(), *(shown_tcp_listeners() or ()))
+    return sum(one.queued for one in found if one.number in numbers)
+
+
 def listening() -> Iterator[Address]:
     """Yield the address of every listening socket of this network namespace."""
     return (one.address for one in heard())

@@ -2,8 +2,9 @@
 
 At a unix path systemd replaces the file of a socket, also while the Emperor still listens on it. So a vassal that only
 waits is handed over before the Emperor is stopped: no connection is refused or lost. Any other vassal is started as
-soon as its own processes have ended, whatever the others do; at a TCP port and an abstract name, once the Emperor has
-let go of it too. If the Emperor's unit is down, all are started.
+soon as its own processes have ended, whatever the others do. The Emperor keeps its TCP sockets open until the last app
+has ended. Once it was told to stop it does not look at them any more, so they are made to listen no more. Some
+hundredths of a second pass until systemd listens there, and a connection that comes in that time is refused.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bridge.host.files import remove_if_there, write_all
-from bridge.host.listeners import heard, make_canonical_address, occupied
+from bridge.host.files import TEMPORARY_PREFIX, remove_if_there, write_all
+from bridge.host.listeners import heard, make_canonical_address, occupied, queued_at
+from bridge.host.release import stop_listening
 from bridge.host.services import has_ended, processes_of
 from bridge.model.address import UnixAddress
 from bridge.model.unit import DOWN
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from bridge.config.paths import Paths
     from bridge.model.address import Address
+    from bridge.model.unit import UnitState
     from bridge.model.vassal import ResolvedVassal
     from bridge.reconcile.apply import PlanExecutor
     from bridge.reconcile.run import PlannedRun
@@ -42,6 +45,8 @@ PATIENCE = 90.0
 KILL_PATIENCE = 10.0
 SERVED_WITHIN = 10.0
 """Seconds for which vassals that run always may take until they listen."""
+QUEUE_PATIENCE = 3.0
+"""Seconds for which connections that wait for the Emperor's apps may delay the stop."""
 _STEP = 0.02
 """Seconds between two looks at the Emperor's processes."""
 _DROP_IN = "emperor-bridge-take-over.conf"
@@ -92,7 +97,7 @@ class Handover:
 
     def is_down(self) -> bool:
         """Tell whether nothing of the Emperor's service runs."""
-        return self.manager.units([self.emperor.unit]).get(self.emperor.unit, DOWN).is_down
+        return self._state().is_down
 
     def wait_until_down(self) -> None:
         """Stop the Emperor and wait for its end; kill it in the end.
@@ -107,10 +112,13 @@ class Handover:
 
     def forget(self) -> None:
         """Remove the drop-in, and that the Emperor's unit failed, if it did."""
-        if os.path.lexists(path := self._drop_in):
-            remove_if_there(path)
+        folder, name = os.path.split(self._drop_in)
+        if os.path.isdir(folder):
+            # A run that was killed can have left either, or the empty folder.
+            for file in (name, f"{TEMPORARY_PREFIX}0"):
+                remove_if_there(f"{folder}/{file}")
             with suppress(OSError):
-                os.rmdir(os.path.dirname(path))
+                os.rmdir(folder)
             self.manager.daemon_reload()
         self.manager.reset_failed([self.emperor.unit])
 
@@ -122,6 +130,7 @@ class Handover:
         try:
             waiting = [label for label in starts if _only_waits(accepted.get(label), found)]
             executor.start([starts.pop(label) for label in waiting])
+            _let_queues_run_empty(found.sockets)
             self.manager.stop(self.emperor.units, timeout=0.0, progress=no_progress)
             # From here on the Emperor starts no vassal. One that was woken a moment ago is seen now.
             found = self.look(accepted.values())
@@ -131,15 +140,22 @@ class Handover:
             while rest.units:
                 if time.monotonic() > deadline:
                     self.wait_until_down()
-                freed, numbers = rest.take_freed(is_down=self.is_down())
+                state = self._state()
+                freed, numbers = rest.take_freed(is_down=state.is_down)
                 watch.retire(numbers)
                 executor.start(freed)
-                time.sleep(0 if freed else _STEP)
+                if state.active == "deactivating":
+                    rest.release()
+                if not freed:
+                    time.sleep(_STEP)
             self.manager.join(timeout=SERVED_WITHIN, progress=no_progress)
             watch.wait(SERVED_WITHIN)
         finally:
             self.gap = watch.close()
         self.wait_until_down()
+
+    def _state(self) -> UnitState:
+        return self.manager.units([self.emperor.unit]).get(self.emperor.unit, DOWN)
 
     def _keep_folders(self) -> None:
         """Have systemd keep what it would remove with the Emperor: folders in which vassals have their sockets.
@@ -192,6 +208,16 @@ class _Rest:
             n for label in ended for n in self.found.held.get(label, ())
         }
 
+    def release(self) -> None:
+        """Have the Emperor listen no more where vassals of which nothing runs wait to be started.
+
+        It has been told to stop. Before that it would take the end of listening for a connection.
+        """
+        ports = {port for label in self._ended if (port := self._port(label))}
+        numbers = {one.number for one in heard() if one.address in ports} & self.found.own_sockets
+        if numbers:
+            stop_listening(self.found.own, numbers)
+
     def _port(self, label: str) -> Address | None:
         """Return where a vassal is to wait if nobody else may listen there at the time."""
         address = self.vassals[label].canonical_address if label in self.vassals else None
@@ -202,6 +228,17 @@ def _only_waits(resolved: ResolvedVassal | None, found: Holders) -> bool:
     """Tell whether a vassal waits at a unix path, and nothing of it runs."""
     is_there = resolved is not None and resolved.vassal.label not in found.of
     return is_there and resolved is not None and isinstance(resolved.canonical_address, UnixAddress)
+
+
+def _let_queues_run_empty(sockets: Collection[int]) -> None:
+    """Wait until no connection waits for an app of the Emperor's, such as for one that was woken a moment ago.
+
+    What waits when the Emperor stops is lost. Where apps are asked all the time, no queue is empty for long.
+    """
+    deadline, empty = time.monotonic() + QUEUE_PATIENCE, 0
+    while empty < 3 and time.monotonic() < deadline:
+        empty = 0 if queued_at(sockets) else empty + 1
+        time.sleep(_STEP)
 
 
 def _addresses(found: Holders, served: Iterable[ResolvedVassal]) -> set[Address]:

@@ -36,8 +36,10 @@ class Holders:
     """The inode numbers of all sockets that they have open."""
     held: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Those that the processes of each vassal have open, by label."""
+    own: frozenset[int] = frozenset()
+    """The Emperor's own processes."""
     own_sockets: frozenset[int] = frozenset()
-    """Those that the Emperor's own processes have open: at these, vassals wait for their first connection."""
+    """The sockets that these have open: at these, vassals wait for their first connection."""
 
     def awaited(self, label: str) -> frozenset[int]:
         """Return the processes that must have ended before a vassal is started."""
@@ -74,6 +76,7 @@ def assign(
         strangers=tuple(sorted({config for found in strangers for config in found})),
         sockets=frozenset().union(*(process.sockets for process in processes)),
         held={label: frozenset(n for pid in pids for n in by_pid[pid].sockets) for label, pids in of.items()},
+        own=frozenset(own),
         own_sockets=frozenset(number for pid in own for number in by_pid[pid].sockets),
     )
 

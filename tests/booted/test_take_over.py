@@ -55,6 +55,7 @@ WantedBy=multi-user.target
 RUN = "/run/the-emperor"
 NOTE = "/var/lib/emperor-bridge/take-over"
 NUMBER = min(200, soak.times(40))
+FEW = 12
 KILLS = soak.times(5)
 STOP_TIME = 2.0
 """Seconds that an idle app of these takes to end, on a slow machine."""
@@ -204,13 +205,23 @@ def unserved(requests: list[tuple[float, float, str | None]]) -> float:
     return longest
 
 
-@pytest.fixture
-def fleet(bridge: Bridge) -> Fleet:
+def make_fleet(bridge: Bridge, number: int) -> Fleet:
+    """Return so many vassals under the Emperor."""
     bridge.options = ["--emperor-ini", INI]
     made = Fleet(bridge)
-    made.make(NUMBER)
+    made.make(number)
     made.start()
     return made
+
+
+@pytest.fixture
+def fleet(bridge: Bridge) -> Fleet:
+    return make_fleet(bridge, NUMBER)
+
+
+@pytest.fixture
+def few(bridge: Bridge) -> Fleet:
+    return make_fleet(bridge, FEW)
 
 
 @pytest.mark.soak
@@ -253,39 +264,39 @@ def test_there_and_back_while_the_sites_are_asked(fleet: Fleet, counts: Counter[
 
 
 @pytest.mark.soak
-def test_killed_anywhere_the_next_run_finishes_it(fleet: Fleet, counts: Counter[str]) -> None:
+def test_killed_anywhere_the_next_run_finishes_it(few: Fleet, counts: Counter[str]) -> None:
     chance = random.Random(soak.seed(12))  # noqa: S311 - not for secrets
-    bridge, machine = fleet.bridge, fleet.machine
+    bridge, machine = few.bridge, few.machine
     run = partial(machine.run, PYTHON, "-c", KILLED, check=False, timeout=120.0)
     command = bridge.command("take-over")[1:]
     calls = int(run("0", *command).stdout.rpartition("calls: ")[2])
     ways = ["--back", "", "sync", "back", ""]
     for number in range(KILLS):
         way = ways[number % len(ways)]
-        if fleet.is_enabled():
+        if few.is_enabled():
             point = chance.randint(1, calls)
             result = run(str(point), *command)
             assert result.returncode in {-9, 0}, result.stderr
         if way == "back":
             # The way back is killed too.
             if not is_noted(machine):
-                fleet.take_over()
+                few.take_over()
             run(str(chance.randint(1, 60)), *command, "--back")
         if way == "sync" and is_noted(machine) and is_unfinished(machine):
             assert "[take-over-unfinished]" in bridge.run("sync", status=1).stderr
         if way == "--back" and is_noted(machine):
-            fleet.take_over("--back")
-            fleet.no_bridge_is_left()
-            fleet.listens()
+            few.take_over("--back")
+            few.no_bridge_is_left()
+            few.listens()
         elif not is_noted(machine) or is_unfinished(machine):
-            assert fleet.take_over()["outcome"] == "done"
-            fleet.no_emperor_is_left()
-        fleet.all_answer()
+            assert few.take_over()["outcome"] == "done"
+            few.no_emperor_is_left()
+        few.all_answer()
         counts["kills of take-over"] += 1
         if is_noted(machine):
-            fleet.take_over("--back")
-        fleet.no_bridge_is_left()
-        fleet.listens()
+            few.take_over("--back")
+        few.no_bridge_is_left()
+        few.listens()
 
 
 def is_noted(machine: Machine) -> bool:
@@ -297,13 +308,13 @@ def is_unfinished(machine: Machine) -> bool:
     return noted["step"] != "done"
 
 
-def test_what_cannot_come_up_leads_back_to_the_emperor(fleet: Fleet) -> None:
-    name, address = next(iter(fleet.ports.items()))
-    thief = fleet.machine.popen(PYTHON, "-c", THIEF, address)
+def test_what_cannot_come_up_leads_back_to_the_emperor(few: Fleet) -> None:
+    name, address = next(iter(few.ports.items()))
+    thief = few.machine.popen(PYTHON, "-c", THIEF, address)
     try:
         lines = Lines(thief.stdout)
         assert lines.next(time.monotonic() + 30) == "ready"
-        said = fleet.take_over(status=1)
+        said = few.take_over(status=1)
         assert lines.next(time.monotonic() + 30) == "got it"
     finally:
         kill(thief)
@@ -311,16 +322,16 @@ def test_what_cannot_come_up_leads_back_to_the_emperor(fleet: Fleet) -> None:
     assert [(d["code"], d["vassal"]) for d in said["diagnostics"] if d["code"] == "not-listening"] == [
         ("not-listening", f"{name}.ini")
     ]
-    fleet.no_bridge_is_left()
-    fleet.listens()
-    fleet.all_answer()
+    few.no_bridge_is_left()
+    few.listens()
+    few.all_answer()
 
 
-def test_a_vassal_that_is_refused_keeps_the_emperor_in_charge(fleet: Fleet) -> None:
-    fleet.bridge.vassal("bad.ini", address="/run/../nothing/\x01:99999")
-    pid = fleet.machine.show(UNIT, "MainPID")
-    said = fleet.take_over(status=1)
+def test_a_vassal_that_is_refused_keeps_the_emperor_in_charge(few: Fleet) -> None:
+    few.bridge.vassal("bad.ini", address="/run/../nothing/\x01:99999")
+    pid = few.machine.show(UNIT, "MainPID")
+    said = few.take_over(status=1)
     assert said["outcome"] == "refused"
     assert said["changes"] == []
-    assert fleet.machine.show(UNIT, "MainPID") == pid
-    fleet.no_bridge_is_left()
+    assert few.machine.show(UNIT, "MainPID") == pid
+    few.no_bridge_is_left()
