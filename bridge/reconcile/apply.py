@@ -145,8 +145,9 @@ class PlanExecutor:
         Raises:
             BridgeError: systemd refuses.
         """
-        if sockets := [unit for unit in units if unit.endswith(".socket")]:
-            self._start(sockets)
+        sockets = [unit for unit in units if unit.endswith(".socket")]
+        for at in range(0, len(sockets), SHARE):
+            self._start(sockets[at : at + SHARE])
         if services := [unit for unit in units if unit.endswith(".service")]:
             self.manager.launch(services)
 

@@ -7,6 +7,7 @@ may have been started beside it, the vassals' units are removed, and it is enabl
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ from bridge.takeover.handover import Handover
 from bridge.units.directory import UnitDirectory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bridge.config.paths import Paths
     from bridge.reconcile.reconciler import Reconciler
     from bridge.reconcile.run import PlannedRun
@@ -97,6 +100,10 @@ class TakeOverRun:
         Raises:
             BridgeError: nothing was changed; or it was, and the note has it for the next run.
         """
+        with _file_errors():
+            return self._take_over(named, is_forced=is_forced)
+
+    def _take_over(self, named: str | None, *, is_forced: bool) -> TakeOverResult:
         result = self.plan(named)
         if errors(result.diagnostics) and not is_forced:
             return TakeOverResult(
@@ -138,7 +145,8 @@ class TakeOverRun:
             problem = Diagnostic(code="emperor-unknown", message="there was no take-over, so there is no way back")
             raise BridgeError(problem)
         removal = self._reconciler.plan_removal(self._manager)
-        problems = self._return(noted)
+        with _file_errors():
+            problems = self._return(noted)
         outcome = Outcome.DONE if problems else Outcome.BACK
         return TakeOverResult(outcome=outcome, units=tuple(noted.units), planned=removal, problems=problems)
 
@@ -203,11 +211,25 @@ class TakeOverRun:
 _SILENT = "take-over-silent"
 
 
+@contextmanager
+def _file_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        problem = Diagnostic(
+            code="unit-directory",
+            path=error.filename,
+            message=f"a take-over cannot change this: {error.strerror}",
+            hint="mend this and run the command again; it takes up where it stopped",
+        )
+        raise BridgeError(problem) from error
+
+
 def _silent(address: str) -> Diagnostic:
     return Diagnostic(
         code="take-over-silent",
         message=f"nobody listens on {address}, where a vassal of the Emperor's did",
-        hint="see: emperor-bridge status",
+        hint="emperor-bridge take-over --force, if that is as it should be",
     )
 
 

@@ -109,7 +109,8 @@ class Fleet:
                 address = self.ports[f"v{at}"] = f"127.0.0.1:{7000 + at}"
             else:
                 address = self.always[f"v{at}"] = path if at % 8 == 3 else f"127.0.0.1:{7000 + at}"
-            own = [f"socket = {address}", "vacuum = true"] if kind == 3 else []
+            # Without vacuum the Emperor leaves the files of unix sockets behind.
+            own = [f"socket = {address}", f"vacuum = {'true' if at % 16 == 3 else 'false'}"] if kind == 3 else []
             files |= {f"{VASSALS}/v{at}.ini": config(*own)}
             files |= {f"{VASSALS}/v{at}.ini.socket": f"{address}\n"} if kind < 3 else {}
         self.machine.write_many(files)
