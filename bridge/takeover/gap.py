@@ -1,6 +1,6 @@
 """Measures the gap of a take-over: for how long nobody served an address.
 
-It asks the kernel which sockets listen (sock_diag(7)), some hundred times a second, and connects to none. A connection
+It asks the kernel which sockets listen (sock_diag(7)), dozens of times a second, and connects to none. A connection
 would wake every vassal that waits, and each running app would get one that says nothing. A socket of the Emperor's does
 not count any more once the app behind it has ended, though the Emperor still has it: whoever connects then is not
 answered. So a gap is never shorter than what clients see. It is up to two samples longer.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from bridge.model.address import Address
 
-STEP = 0.005
+STEP = 0.02
 """Seconds between two samples."""
 
 
