@@ -178,7 +178,7 @@ class TakeOverRun:
         )
 
     def _finish(self, noted: TakeOver, handover: Handover) -> None:
-        """Have the vassals start at boot, and the Emperor no more."""
+        """Have the vassals start at boot, and then the Emperor no more."""
         handover.forget()
         UnitDirectory(self._paths).link({self._boot_link: f"../{TARGET}"})
         self._files.set_enabled([unit for unit in noted.units if noted.enabled.get(unit)], is_enabled=False)
@@ -193,9 +193,10 @@ class TakeOverRun:
             if not removal.plan.is_empty:
                 # Where systemd has listened meanwhile, an Emperor that still runs would not be heard.
                 handover.wait_until_down()
+        # At each moment one of both starts at boot.
+        self._files.set_enabled([unit for unit in noted.units if noted.enabled.get(unit)], is_enabled=True)
         self._reconciler.apply(self._manager, removal)
         handover.forget()
-        self._files.set_enabled([unit for unit in noted.units if noted.enabled.get(unit)], is_enabled=True)
         self._manager.start(handover.emperor.units, timeout=START_PATIENCE, progress=no_progress)
         state = self._manager.units([noted.unit]).get(noted.unit, DOWN)
         if not state.is_down:
