@@ -15,16 +15,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bridge.host.files import TEMPORARY_PREFIX, remove_if_there, write_all
+from bridge.host.files import write_all
 from bridge.host.listeners import heard, make_canonical_address, occupied, queued_at
 from bridge.host.release import stop_listening
 from bridge.host.services import has_ended, processes_of
 from bridge.model.address import UnixAddress
 from bridge.model.unit import DOWN
-from bridge.model.unit_names import TARGET, label_of
+from bridge.model.unit_names import TARGET, label_of, service_of
 from bridge.progress import no_progress
 from bridge.reconcile.steps import Plan
 from bridge.takeover.gap import Gap, GapWatch
+from bridge.takeover.hold import DROP_IN, Hold, remove_drop_in
 from bridge.takeover.holders import Holders, assign
 
 if TYPE_CHECKING:
@@ -47,10 +48,13 @@ SERVED_WITHIN = 10.0
 """Seconds for which vassals that run always may take until they listen."""
 QUEUE_PATIENCE = 3.0
 """Seconds for which connections that wait for the Emperor's apps may delay the stop."""
+TOGETHER, TOGETHER_EACH = 0.5, 0.01
+"""Seconds for which vassals that have ended wait for others to end, and for each vassal, if that is less."""
+HELD_WITHIN = 2.0
+"""Seconds for which apps that are woken wait until all addresses listen."""
 _NICE = -15
 _STEP = 0.02
 """Seconds between two looks at the Emperor's processes."""
-_DROP_IN = "emperor-bridge-take-over.conf"
 
 
 @dataclass(kw_only=True, slots=True, eq=False, repr=False)
@@ -112,14 +116,13 @@ class Handover:
             self.manager.stop(self.emperor.units, timeout=KILL_PATIENCE, progress=no_progress)
 
     def forget(self) -> None:
-        """Remove the drop-in, and that the Emperor's unit failed, if it did."""
-        folder, name = os.path.split(self._drop_in)
-        if os.path.isdir(folder):
-            # A run that was killed can have left either, or the empty folder.
-            for file in (name, f"{TEMPORARY_PREFIX}0"):
-                remove_if_there(f"{folder}/{file}")
-            with suppress(OSError):
-                os.rmdir(folder)
+        """Remove the drop-ins, and that the Emperor's unit failed, if it did."""
+        is_due = Hold(self.paths, self.manager).forget()
+        # A run that was killed can have left an empty folder.
+        if os.path.isdir(os.path.dirname(self._drop_in)):
+            remove_drop_in(self._drop_in)
+            is_due = True
+        if is_due:
             self.manager.daemon_reload()
         self.manager.reset_failed([self.emperor.unit])
 
@@ -137,27 +140,39 @@ class Handover:
             _let_queues_run_empty(found.sockets)
             # One that was woken a moment ago is seen now. Once the Emperor stops, the machine is busy.
             found = self.look(accepted.values())
+            hold = Hold(self.paths, self.manager)
+            hold.prepare(service_of(unit) for unit in starts.values() if unit.endswith(".socket"))
+            services = [unit for unit in starts.values() if unit.endswith(".service")]
             self.manager.stop(self.emperor.units, timeout=0.0, progress=no_progress)
             watch.retire(found.own_sockets.difference(*found.held.values()))
-            rest = _Rest(units=starts, vassals=accepted, found=found)
-            services = [unit for unit in starts.values() if unit.endswith(".service")]
-            deadline = time.monotonic() + PATIENCE
-            while rest.units:
-                if time.monotonic() > deadline:
-                    self.wait_until_down()
-                state = self._state()
-                freed, numbers = rest.take_freed(is_down=state.is_down)
-                watch.retire(numbers)
-                executor.start(freed)
-                if state.active == "deactivating":
-                    rest.release()
-                if not freed:
-                    time.sleep(_STEP)
+            hold.begin()
+            self._start_freed(executor, _Rest(units=starts, vassals=accepted, found=found), watch)
+            watch.wait(HELD_WITHIN)
+            hold.end()
             self._wait_for(services)
             watch.wait(SERVED_WITHIN)
         finally:
             self.gap = watch.close()
         self.wait_until_down()
+
+    def _start_freed(self, executor: PlanExecutor, rest: _Rest, watch: GapWatch) -> None:
+        """Start each vassal as soon as nothing of it runs under the Emperor."""
+        deadline = time.monotonic() + PATIENCE
+        # Most end within a moment. Together they are started faster.
+        together = time.monotonic() + min(TOGETHER, TOGETHER_EACH * len(rest.units))
+        while rest.units:
+            if time.monotonic() > deadline:
+                self.wait_until_down()
+            state = self._state()
+            watch.retire(rest.note_ended(is_down=state.is_down))
+            freed: list[str] = []
+            if time.monotonic() > together or not rest.is_any_left:
+                if state.active == "deactivating":
+                    rest.release()
+                freed = rest.take_freed(is_down=state.is_down)
+                executor.start(freed)
+            if not freed:
+                time.sleep(_STEP)
 
     def _wait_for(self, services: Collection[str]) -> None:
         """Wait until services that are starting have started; a slow one goes on starting."""
@@ -186,7 +201,7 @@ class Handover:
 
     @property
     def _drop_in(self) -> str:
-        return f"{self.paths.runtime_units}/{self.emperor.unit}.d/{_DROP_IN}"
+        return f"{self.paths.runtime_units}/{self.emperor.unit}.d/{DROP_IN}"
 
 
 @dataclass(kw_only=True, slots=True, eq=False, repr=False)
@@ -200,24 +215,28 @@ class _Rest:
     _ended: set[str] = field(default_factory=set)
     """The labels of those of which nothing runs under the Emperor any more."""
 
-    def take_freed(self, *, is_down: bool) -> tuple[list[str], set[int]]:
-        """Return the units that can be started now, and the sockets at which the Emperor's apps serve no more.
+    @property
+    def is_any_left(self) -> bool:
+        """Whether something of a vassal still runs under the Emperor."""
+        return len(self._ended) < len(self.units)
+
+    def note_ended(self, *, is_down: bool) -> set[int]:
+        """Note of which vassals nothing runs any more; return the sockets at which the Emperor's apps serve no more.
 
         ``is_down`` tells that nothing of the Emperor is left.
         """
-        ended = {
-            label
-            for label in self.units.keys() - self._ended
-            if is_down or all(map(has_ended, self.found.awaited(label)))
-        }
+        left = self.units.keys() - self._ended
+        ended = {label for label in left if is_down or all(map(has_ended, self.found.awaited(label)))}
         self._ended |= ended
+        return {number for label in ended for number in self.found.held.get(label, ())}
+
+    def take_freed(self, *, is_down: bool) -> list[str]:
+        """Return the units that can be started now; they are no longer among those to start."""
         wanted = {label: self._port(label) for label in self._ended}
         busy = {} if is_down else occupied(filter(None, wanted.values()), ())
         freed = [label for label, address in wanted.items() if address not in busy]
         self._ended.difference_update(freed)
-        return [self.units.pop(label) for label in freed], {
-            n for label in ended for n in self.found.held.get(label, ())
-        }
+        return [self.units.pop(label) for label in freed]
 
     def release(self) -> None:
         """Have the Emperor listen no more where vassals of which nothing runs wait to be started.

@@ -160,7 +160,7 @@ class Fleet:
         assert machine.run("systemctl", "is-enabled", "vassals.target").stdout == "enabled\n"
         groups = machine.run("sh", "-c", "cat $(pgrep -x uwsgi-core | sed 's|.*|/proc/&/cgroup|')", check=False).stdout
         assert [line for line in groups.splitlines() if "systemd:" in line and "/vassal-" not in line] == []
-        assert machine.run("find", "/run/systemd/system", "-name", "*the-emperor*").stdout == ""
+        assert machine.run("find", "/run/systemd/system", "-name", "*take-over*").stdout == ""
 
     def no_bridge_is_left(self) -> None:
         """See that the Emperor is in charge, and nothing of the bridge is there."""
