@@ -29,8 +29,6 @@ SOCKET_PATIENCE, SOCKET_PATIENCE_EACH = 10.0, 0.02
 """Seconds that a run waits for sockets to start, and more for each of them; one that hangs goes on starting."""
 SHARE = 2000
 """Sockets that are started as one job."""
-FEW = 8
-"""Services for which the manager is given one job each: as one job, they would have to be waited for."""
 SERVICE_PATIENCE = 10.0
 """Seconds to wait for always-on vassals, so as to report those that fail; a slow one goes on starting."""
 BRIEF_PATIENCE = 1.5
@@ -142,7 +140,7 @@ class PlanExecutor:
             self.manager.stop(pauses, timeout=SERVICE_PATIENCE, progress=stage(self.progress, "ending pauses"))
 
     def start(self, units: Collection[str]) -> None:
-        """Start units that are written. It waits for sockets, and not for services.
+        """Start units that are written. It waits for sockets; ``Manager.join`` waits for services.
 
         Raises:
             BridgeError: systemd refuses.
@@ -150,9 +148,8 @@ class PlanExecutor:
         sockets = [unit for unit in units if unit.endswith(".socket")]
         for at in range(0, len(sockets), SHARE):
             self._start(sockets[at : at + SHARE])
-        services = [unit for unit in units if unit.endswith(".service")]
-        for at in range(0, len(services), FEW):
-            self.manager.start(services[at : at + FEW], timeout=0.0, progress=no_progress)
+        if services := [unit for unit in units if unit.endswith(".service")]:
+            self.manager.launch(services)
 
     def check(self, accepted: Iterable[ResolvedVassal], *, down: Collection[str] = ()) -> list[Diagnostic]:
         """Check the outcome: see :class:`bridge.reconcile.outcome.OutcomeCheck`."""

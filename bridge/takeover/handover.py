@@ -52,6 +52,8 @@ TOGETHER, TOGETHER_EACH = 0.5, 0.01
 """Seconds for which vassals that have ended wait for others to end, and for each vassal, if that is less."""
 HELD_WITHIN = 2.0
 """Seconds for which apps that are woken wait until all addresses listen."""
+ASK_EVERY = 0.5
+"""Seconds between two questions to systemd for the state of the Emperor's service, once it stops."""
 _NICE = -15
 _STEP = 0.02
 """Seconds between two looks at the Emperor's processes."""
@@ -149,6 +151,7 @@ class Handover:
             self._start_freed(executor, _Rest(units=starts, vassals=accepted, found=found), watch)
             watch.wait(HELD_WITHIN)
             hold.end()
+            self.manager.join(timeout=SERVED_WITHIN, progress=no_progress)
             self._wait_for(services)
             watch.wait(SERVED_WITHIN)
         finally:
@@ -157,16 +160,20 @@ class Handover:
 
     def _start_freed(self, executor: PlanExecutor, rest: _Rest, watch: GapWatch) -> None:
         """Start each vassal as soon as nothing of it runs under the Emperor."""
-        deadline = time.monotonic() + PATIENCE
+        began = asked = time.monotonic()
+        state = self._state()
         # Most end within a moment. Together they are started faster.
-        together = time.monotonic() + min(TOGETHER, TOGETHER_EACH * len(rest.units))
+        together = began + min(TOGETHER, TOGETHER_EACH * len(rest.units))
         while rest.units:
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > began + PATIENCE:
                 self.wait_until_down()
-            state = self._state()
+            if state.active != "deactivating" or now > asked + ASK_EVERY:
+                # It is busy, and may answer late.
+                state, asked = self._state(), now
             watch.retire(rest.note_ended(is_down=state.is_down))
             freed: list[str] = []
-            if time.monotonic() > together or not rest.is_any_left:
+            if now > together or not rest.is_any_left:
                 if state.active == "deactivating":
                     rest.release()
                 freed = rest.take_freed(is_down=state.is_down)

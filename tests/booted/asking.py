@@ -21,7 +21,8 @@ else:
     from client import request
 
 TIMEOUT = 40.0
-PAUSE = 0.05
+PAUSE_EACH = 0.0025
+"""Seconds that each client waits after an answer, for each client that there is: they have to share two processors."""
 
 
 class Asking:
@@ -38,9 +39,9 @@ class Asking:
         wrong = None if outcome["status"] == 200 else str(outcome["error"] or outcome["status"])
         self.made.setdefault(address, []).append((began, time.monotonic(), wrong))
 
-    def steadily(self, address: str) -> None:
+    def steadily(self, address: str, pause: float) -> None:
         """Ask until it is over."""
-        while not self.over.wait(PAUSE):
+        while not self.over.wait(pause):
             self.ask(address)
 
     def once(self, addresses: list[str], pause: float) -> None:
@@ -61,7 +62,8 @@ def main() -> None:
     asking = Asking()
     for address in arguments.steady:
         asking.ask(address)
-    threads = [threading.Thread(target=asking.steadily, args=(address,)) for address in arguments.steady]
+    pause = PAUSE_EACH * len(arguments.steady)
+    threads = [threading.Thread(target=asking.steadily, args=(address, pause)) for address in arguments.steady]
     threads.append(threading.Thread(target=asking.once, args=(arguments.once, arguments.pause)))
     for thread in threads:
         thread.start()
