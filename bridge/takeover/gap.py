@@ -95,6 +95,8 @@ class GapWatch:
         self._retired: set[int] = set()
         self._canonical_address = make_canonical_address()
         self._meter = GapMeter(addresses, time.monotonic())
+        self.silent: frozenset[Address] = frozenset()
+        """The addresses that were not served at the last sample."""
         self._is_over = threading.Event()
         self._all_served = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gap", daemon=True)
@@ -124,5 +126,6 @@ class GapWatch:
                 heard.setdefault(self._canonical_address(one.address), set()).add(one.number)
             there = {a: n for a, n in heard.items() if not isinstance(a, UnixAddress) or os.path.lexists(a.path)}
             self._meter.sample(time.monotonic(), there, frozenset(self._retired))
-            if not self._meter.silent:
+            self.silent = frozenset(self._meter.silent)
+            if not self.silent:
                 self._all_served.set()

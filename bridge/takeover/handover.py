@@ -16,9 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bridge.host.files import write_all
-from bridge.host.listeners import heard, make_canonical_address, occupied, queued_at
-from bridge.host.release import stop_listening
-from bridge.host.services import has_ended, processes_of
+from bridge.host.listeners import heard, make_canonical_address, queued_at
+from bridge.host.services import processes_of
 from bridge.model.address import UnixAddress
 from bridge.model.unit import DOWN
 from bridge.model.unit_names import TARGET, label_of, service_of
@@ -27,9 +26,10 @@ from bridge.reconcile.steps import Plan
 from bridge.takeover.gap import Gap, GapWatch
 from bridge.takeover.hold import DROP_IN, Hold, remove_drop_in
 from bridge.takeover.holders import Holders, assign
+from bridge.takeover.remaining import Remaining
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from bridge.config.paths import Paths
     from bridge.model.address import Address
@@ -50,10 +50,10 @@ QUEUE_PATIENCE = 3.0
 """Seconds for which connections that wait for the Emperor's apps may delay the stop."""
 TOGETHER, TOGETHER_EACH = 0.5, 0.01
 """Seconds for which vassals that have ended wait for others to end, and for each vassal, if that is less."""
-HELD_WITHIN = 2.0
-"""Seconds for which apps that are woken wait until all addresses listen."""
-ASK_EVERY = 0.5
-"""Seconds between two questions to systemd for the state of the Emperor's service, once it stops."""
+HELD_WITHIN = 5.0
+"""Seconds for which apps that are woken wait until all others listen that were started."""
+ASK_EVERY = 3.0
+"""Seconds between two questions to systemd for the state of the Emperor's service, once it stops: it is busy."""
 _NICE = -15
 _STEP = 0.02
 """Seconds between two looks at the Emperor's processes."""
@@ -135,7 +135,8 @@ class Handover:
         accepted = {one.vassal.label: one for one in planned.conflicts.accepted}
         starts = {label_of(unit): unit for unit in planned.plan.start if unit != TARGET}
         found = self.look(accepted.values())
-        watch = GapWatch(_addresses(found, [one for label, one in accepted.items() if label in self.served]))
+        labels = _addresses(found, [one for label, one in accepted.items() if label in self.served])
+        watch = GapWatch(labels)
         try:
             waiting = [label for label in starts if _only_waits(accepted.get(label), found)]
             executor.start([starts.pop(label) for label in waiting])
@@ -147,8 +148,10 @@ class Handover:
             services = [unit for unit in starts.values() if unit.endswith(".service")]
             self.manager.stop(self.emperor.units, timeout=0.0, progress=no_progress)
             watch.retire(found.own_sockets.difference(*found.held.values()))
-            hold.begin()
-            self._start_freed(executor, _Rest(units=starts, vassals=accepted, found=found), watch)
+            rest = Remaining(units=starts, vassals=accepted, found=found)
+            for _ in self._start_freed(executor, rest, watch, hold):
+                if hold.is_on and not any(labels[address] not in rest.units for address in watch.silent):
+                    hold.end()
             watch.wait(HELD_WITHIN)
             hold.end()
             self.manager.join(timeout=SERVED_WITHIN, progress=no_progress)
@@ -158,8 +161,8 @@ class Handover:
             self.gap = watch.close()
         self.wait_until_down()
 
-    def _start_freed(self, executor: PlanExecutor, rest: _Rest, watch: GapWatch) -> None:
-        """Start each vassal as soon as nothing of it runs under the Emperor."""
+    def _start_freed(self, executor: PlanExecutor, rest: Remaining, watch: GapWatch, hold: Hold) -> Iterator[None]:
+        """Start each vassal as soon as nothing of it runs under the Emperor; yield after each round."""
         began = asked = time.monotonic()
         state = self._state()
         # Most end within a moment. Together they are started faster.
@@ -169,17 +172,18 @@ class Handover:
             if now > began + PATIENCE:
                 self.wait_until_down()
             if state.active != "deactivating" or now > asked + ASK_EVERY:
-                # It is busy, and may answer late.
                 state, asked = self._state(), now
             watch.retire(rest.note_ended(is_down=state.is_down))
             freed: list[str] = []
             if now > together or not rest.is_any_left:
                 if state.active == "deactivating":
                     rest.release()
+                hold.begin()
                 freed = rest.take_freed(is_down=state.is_down)
                 executor.start(freed)
             if not freed:
                 time.sleep(_STEP)
+            yield
 
     def _wait_for(self, services: Collection[str]) -> None:
         """Wait until services that are starting have started; a slow one goes on starting."""
@@ -211,56 +215,6 @@ class Handover:
         return f"{self.paths.runtime_units}/{self.emperor.unit}.d/{DROP_IN}"
 
 
-@dataclass(kw_only=True, slots=True, eq=False, repr=False)
-class _Rest:
-    """The vassals that are still to be started."""
-
-    units: dict[str, str]
-    """What to start, by label."""
-    vassals: Mapping[str, ResolvedVassal]
-    found: Holders
-    _ended: set[str] = field(default_factory=set)
-    """The labels of those of which nothing runs under the Emperor any more."""
-
-    @property
-    def is_any_left(self) -> bool:
-        """Whether something of a vassal still runs under the Emperor."""
-        return len(self._ended) < len(self.units)
-
-    def note_ended(self, *, is_down: bool) -> set[int]:
-        """Note of which vassals nothing runs any more; return the sockets at which the Emperor's apps serve no more.
-
-        ``is_down`` tells that nothing of the Emperor is left.
-        """
-        left = self.units.keys() - self._ended
-        ended = {label for label in left if is_down or all(map(has_ended, self.found.awaited(label)))}
-        self._ended |= ended
-        return {number for label in ended for number in self.found.held.get(label, ())}
-
-    def take_freed(self, *, is_down: bool) -> list[str]:
-        """Return the units that can be started now; they are no longer among those to start."""
-        wanted = {label: self._port(label) for label in self._ended}
-        busy = {} if is_down else occupied(filter(None, wanted.values()), ())
-        freed = [label for label, address in wanted.items() if address not in busy]
-        self._ended.difference_update(freed)
-        return [self.units.pop(label) for label in freed]
-
-    def release(self) -> None:
-        """Have the Emperor listen no more where vassals of which nothing runs wait to be started.
-
-        It has been told to stop. Before that it would take the end of listening for a connection.
-        """
-        ports = {port for label in self._ended if (port := self._port(label))}
-        numbers = {one.number for one in heard() if one.address in ports} & self.found.own_sockets
-        if numbers:
-            stop_listening(self.found.own, numbers)
-
-    def _port(self, label: str) -> Address | None:
-        """Return where a vassal is to wait if nobody else may listen there at the time."""
-        address = self.vassals[label].canonical_address if label in self.vassals else None
-        return None if isinstance(address, UnixAddress) else address
-
-
 def _only_waits(resolved: ResolvedVassal | None, found: Holders) -> bool:
     """Tell whether a vassal waits at a unix path, and nothing of it runs."""
     is_there = resolved is not None and resolved.vassal.label not in found.of
@@ -278,12 +232,21 @@ def _let_queues_run_empty(sockets: Collection[int]) -> None:
         time.sleep(_STEP)
 
 
-def _addresses(found: Holders, served: Iterable[ResolvedVassal]) -> set[Address]:
-    """Return where vassals are served under the Emperor: where they wait, and what those that run always have bound."""
-    served = list(served)
+def _addresses(found: Holders, served: Iterable[ResolvedVassal]) -> dict[Address, str]:
+    """Return where vassals are served under the Emperor, each address with the vassal's label.
+
+    They wait there, or they run always and have bound it.
+    """
     canonical_address = make_canonical_address()
-    waiting = {one.canonical_address for one in served}
-    always = (one.vassal.label for one in served if one.address is None)
-    bound = {number for label in always for number in found.held.get(label, ())} - found.own_sockets
-    listening = ((canonical_address(one.address), one.number) for one in heard())
-    return {address for address, number in listening if address in waiting or number in bound}
+    waiting: dict[Address, str] = {}
+    bound: dict[int, str] = {}
+    for one in served:
+        if one.canonical_address:
+            waiting[one.canonical_address] = one.vassal.label
+        else:
+            bound |= dict.fromkeys(found.held.get(one.vassal.label, frozenset()) - found.own_sockets, one.vassal.label)
+    labels = {}
+    for address, number in ((canonical_address(one.address), one.number) for one in heard()):
+        if label := waiting.get(address) or bound.get(number):
+            labels[address] = label
+    return labels

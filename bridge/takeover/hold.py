@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bridge.config.paths import Paths
     from bridge.systemd.protocol import Manager
 
-LONGEST = 3
+LONGEST = 6
 """Seconds after which the apps start in any case."""
 DROP_IN = "emperor-bridge-take-over.conf"
 _UNIT = "emperor-bridge-hold.service"
@@ -40,6 +40,7 @@ class Hold:
         self._folder = paths.runtime_units
         self._services = TransientServices(user=paths.user_manager)
         self._manager = manager
+        self._is_on = False
 
     def prepare(self, services: Iterable[str]) -> None:
         """Have these services wait, once the hold has begun. systemd must not have loaded them yet.
@@ -55,7 +56,10 @@ class Hold:
                 file.write(_TEXT)
 
     def begin(self) -> None:
-        """Begin to hold. If systemd refuses, the apps just start at once."""
+        """Begin to hold, if it has not begun. If systemd refuses, the apps just start at once."""
+        if self._is_on:
+            return
+        self._is_on = True
         with suppress(StartError):
             self._services.start(
                 _UNIT,
@@ -67,12 +71,18 @@ class Hold:
                 ],
             )
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it has begun and was not ended."""
+        return self._is_on
+
     def end(self) -> None:
         """Let the services start.
 
         Raises:
             BridgeError: systemd does not answer.
         """
+        self._is_on = False
         self._manager.stop([_UNIT], timeout=_END_PATIENCE, progress=no_progress)
 
     def forget(self) -> bool:

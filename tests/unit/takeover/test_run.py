@@ -15,7 +15,7 @@ from bridge.model.unit_names import TARGET
 from bridge.state.take_over import Step, TakeOver, TakeOverNote
 from bridge.systemd.transient import TransientServices
 from bridge.systemd.unit_files import UnitFiles
-from bridge.takeover import handover, run
+from bridge.takeover import handover, remaining, run
 from bridge.takeover.emperor import Emperor
 from bridge.takeover.run import Outcome, TakeOverRun
 from tests.unit.build import BOOT_LINK, DEAD, FAILED, RUNNING
@@ -127,7 +127,7 @@ def realm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Realm]:
     for module in (handover, run):
         monkeypatch.setattr(module, "processes_of", made.processes)
     monkeypatch.setattr(TransientServices, "start", lambda *_: None)
-    monkeypatch.setattr(handover, "has_ended", lambda _pid: made.held is None)
+    monkeypatch.setattr(remaining, "has_ended", lambda _pid: made.held is None)
     monkeypatch.setattr(run, "find_emperor", lambda *_, **__: Emperor(UNIT))
     monkeypatch.setattr(UnitFiles, "is_enabled", lambda _files, unit: made.enabled[unit])
     monkeypatch.setattr(UnitFiles, "set_enabled", set_enabled)
