@@ -29,7 +29,7 @@ from bridge.takeover.holders import Holders, assign
 from bridge.takeover.remaining import Remaining
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from bridge.config.paths import Paths
     from bridge.model.address import Address

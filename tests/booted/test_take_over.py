@@ -249,7 +249,7 @@ def test_there_and_back_while_the_sites_are_asked(fleet: Fleet, counts: Counter[
     assert max(worst.values()) <= LIMIT + STOP_TIME
     # Nobody who came to a vassal that only waited was refused.
     assert {address: worst[address] for address in waiting[half:] if worst.get(address)} == {}
-    assert len([address for address in waiting[half:] if address in made]) >= half // 2
+    assert len([address for address in waiting[half:] if address in made]) >= 5
     assert said["gap"]["addresses"] == NUMBER
     # Those that nobody had asked before were handed over without a gap.
     assert said["gap"]["refused"] < NUMBER
