@@ -6,9 +6,11 @@ exit status follows from the worst of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

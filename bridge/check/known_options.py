@@ -45,26 +45,25 @@ class KnownOptions:
 
     @cached_property
     def plugin_folder(self) -> str:
-        """The folder in which this uWSGI looks for its own plugins; an empty text if it cannot be determined.
-
-        uWSGI itself names it, where it is asked for a plugin that does not exist.
-        """
-        if not self._program:
-            return ""
-        command = (self._program, "--plugin", _NO_PLUGIN, "--help")
-        try:
-            shown = output_of(command, timeout=10, max_bytes=_HELP_MAX, cwd="/", with_errors=True)
-        except CommandError:
-            return ""
-        found = _TRIED.search(shown.decode(errors="replace"))
+        """The folder in which this uWSGI looks for its own plugins; an empty text if it cannot be determined."""
+        found = _TRIED.search(self._own_help)
         return found["folder"] if found and os.path.isdir(found["folder"]) else ""
+
+    @cached_property
+    def _own_help(self) -> str:
+        """The help without plugins: asked for a plugin that does not exist, uWSGI also says where it looks for them."""
+        return (self._help("--plugin", _NO_PLUGIN, with_errors=True) or self._help()) if self._program else ""
 
     def _ask(self, plugin: str) -> frozenset[str]:
         if plugin not in self._known and len(self._known) < _PLUGINS_MAX:
-            loading = ("--plugin", plugin) if plugin else ()
-            try:
-                shown = output_of((self._program, *loading, "--help"), timeout=10, max_bytes=_HELP_MAX, cwd="/")
-            except CommandError:
-                shown = b""
-            self._known[plugin] = frozenset(_OPTION.findall(shown.decode(errors="replace")))
+            shown = self._help("--plugin", plugin) if plugin else self._own_help
+            self._known[plugin] = frozenset(_OPTION.findall(shown))
         return self._known.get(plugin, frozenset())
+
+    def _help(self, *arguments: str, with_errors: bool = False) -> str:
+        command = (self._program, *arguments, "--help")
+        try:
+            shown = output_of(command, timeout=10, max_bytes=_HELP_MAX, cwd="/", with_errors=with_errors)
+        except CommandError:
+            return ""
+        return shown.decode(errors="replace")

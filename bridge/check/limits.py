@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, Severity
 from bridge.host.files import read_text
 from bridge.model.vassal import Mode
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,7 +68,9 @@ def find_limits(read: Sequence[tuple[ResolvedVassal, Config]], limits: Limits) -
             "raise kernel.pid_max and kernel.threads-max, or stop idle vassals (idle, die-on-idle)",
         )
     folders = {
-        os.path.dirname(path) for resolved, _ in read for path in (resolved.vassal.config.path, str(resolved.address))
+        os.path.dirname(path)
+        for resolved, _ in read
+        for path in (resolved.vassal.config.path, *map(str, resolved.addresses))
     }
     if len(folders) > limits.watches:
         yield _near(

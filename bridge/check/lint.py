@@ -10,12 +10,14 @@ import os
 import re
 from dataclasses import replace
 from difflib import get_close_matches
+from itertools import product
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.diagnostics import Diagnostic, Severity, printable
-from bridge.model.address import UnixAddress, collision_key, overlaps
-from bridge.uwsgi.socket_options import ALL, REQUESTS, ROUTERS, SSL, sockets
-from bridge.vassals.daemonize import find_daemonize
+from bridge.model.address import UnixAddress, collision_key, listed, overlaps, parse_uwsgi_socket
+from bridge.uwsgi.jobs import JOBS
+from bridge.uwsgi.socket_options import ALL, REQUESTS, ROUTERS, SSL, protocol_of, sockets
+from bridge.vassals.reloaded import find_daemonize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -25,12 +27,6 @@ if TYPE_CHECKING:
     from bridge.model.vassal import ResolvedVassal, Vassal
     from bridge.uwsgi.options import Config, Option
 
-JOBS = frozenset(
-    {"cron", "cron2", "unique-cron", "legion-cron", "legion-cron2", "unique-legion-cron", "spooler", "spooler-external"}
-    | {"mule", "mules", "farm", "attach-daemon", "attach-daemon2", "attach-control-daemon", "smart-attach-daemon"}
-    | {"smart-attach-daemon2", "legion-attach-daemon", "legion-smart-attach-daemon"}
-)
-"""Options for what the master runs beside its workers and stops when it ends (``uwsgi_base_options``)."""
 Spellings: TypeAlias = "Callable[[str, str], Collection[str]]"
 """Returns the name and the number of a user (``uid``) or group (``gid``) that is given by either."""
 _PIDFILES = ("pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2")
@@ -42,10 +38,10 @@ _NUMBER = re.compile(r"[0-9]{1,6}")
 def lint(resolved: ResolvedVassal, config: Config, spellings: Spellings) -> Iterator[Diagnostic]:
     """Yield the warnings on one vassal's config that need no other file."""
     yield from _idle(resolved.vassal, config)
-    if resolved.address is not None:
+    if resolved.addresses:
         yield from _other_sockets(resolved, config)
     yield from _user(resolved, config, spellings)
-    yield from _daemonize(resolved.vassal, config)
+    yield from _daemonize(resolved, config)
     if config.flag("lazy") and (lazy := config.last("lazy")):
         # core/master_utils.c, ``grace_them_all``; under an Emperor, the first reload ends this mode.
         yield _warn(
@@ -104,26 +100,35 @@ def find_other_protocol(
     resolved: ResolvedVassal, config: Config, passes: Mapping[str, list[ProxyPass]]
 ) -> Iterator[Diagnostic]:
     """Yield a warning for each line by which nginx speaks another protocol to the address than the app."""
-    if resolved.canonical_address is None:
-        return
-    option = config.last("protocol", "socket-protocol")
-    speaks = option.value if option else "uwsgi"
-    for one in passes.get(collision_key(resolved.canonical_address), ()):
-        if overlaps(one.address, resolved.canonical_address) and one.protocol != speaks:
-            yield resolved.vassal.problem(
-                "protocol-mismatch",
-                f"{printable(one.path)}:{one.line} speaks {one.protocol} to {resolved.address}, and the app {speaks}",
-                f"write protocol = {one.protocol}, or correct that line of nginx",
-                at=(option.path, option.line) if option else (None, None),
-                severity=Severity.WARNING,
-            )
+    for address, canonical in zip(resolved.addresses, resolved.canonical_addresses, strict=True):
+        rivals = [one for one in passes.get(collision_key(canonical), ()) if overlaps(one.address, canonical)]
+        said, speaks = _spoken(resolved, config, address) if rivals else (None, "")
+        for one in rivals:
+            if one.protocol != speaks:
+                yield resolved.vassal.problem(
+                    "protocol-mismatch",
+                    f"{printable(one.path)}:{one.line} speaks {one.protocol} to {address}, and the app {speaks}",
+                    f"write protocol = {one.protocol}, or correct that line of nginx",
+                    at=(said.path, said.line) if said else (None, None),
+                    severity=Severity.WARNING,
+                )
+
+
+def _spoken(resolved: ResolvedVassal, config: Config, address: Address) -> tuple[Option | None, str]:
+    """Return the option that says which protocol an app speaks at an address, and that protocol."""
+    if resolved.is_handed_over:
+        for option in sockets(config):
+            if option.key in REQUESTS | SSL and parse_uwsgi_socket(option.value, base="/") == address:
+                return option, protocol_of(option, config)
+    default = config.last("protocol", "socket-protocol")
+    return default, default.value if default else "uwsgi"
 
 
 def find_pidfile_clashes(configs: Iterable[tuple[ResolvedVassal, Config]]) -> Iterator[Diagnostic]:
     """Yield a warning for each vassal that writes the same pidfile as another."""
     writers: dict[str, list[tuple[Vassal, Option]]] = {}
     for resolved, config in configs:
-        for option in config.all(*_PIDFILES):
+        for option in () if resolved.is_handed_over else config.all(*_PIDFILES):
             # uWSGI changes its directory before it writes pidfile2 and safe-pidfile2 (core/uwsgi.c, ``uwsgi_start``).
             folder = config.last("chdir") if option.key.endswith("2") else None
             base = os.path.join(resolved.vassal.directory, folder.value if folder else "")
@@ -147,13 +152,12 @@ def find_removed_folders(resolved: ResolvedVassal, runtime_directories: Mapping[
 
     ``runtime_directories`` has by folder the unit whose ``RuntimeDirectory=`` creates it (systemd.exec(5)).
     """
-    if not isinstance(resolved.address, UnixAddress):
-        return
-    for folder, unit in runtime_directories.items():
-        if resolved.address.path.startswith(f"{folder}/"):
+    paths = [address.path for address in resolved.addresses if isinstance(address, UnixAddress)]
+    for path, (folder, unit) in product(paths, runtime_directories.items()):
+        if path.startswith(f"{folder}/"):
             yield resolved.vassal.problem(
                 "runtime-directory",
-                f"its socket {resolved.address} is in {folder}, which systemd removes when {unit} stops",
+                f"its socket {path} is in {folder}, which systemd removes when {unit} stops",
                 f"use another folder, or set RuntimeDirectoryPreserve=yes in a drop-in of {unit}",
                 severity=Severity.WARNING,
             )
@@ -213,14 +217,15 @@ def _idle(vassal: Vassal, config: Config) -> Iterator[Diagnostic]:
 def _other_sockets(resolved: ResolvedVassal, config: Config) -> Iterator[Diagnostic]:
     vassal = resolved.vassal
     for option in sockets(config):
-        if option.key not in REQUESTS | ROUTERS | SSL:
+        is_held = resolved.is_handed_over and parse_uwsgi_socket(option.value, base="/") in resolved.addresses
+        if is_held or option.key not in REQUESTS | ROUTERS | SSL:
             continue
         yield _warn(
             vassal,
             option,
             "socket-extra",
             f"{option.key} = {printable(option.value)} listens only while the app runs, and does not start the app",
-            f"have clients connect to {resolved.address}, or give this address a vassal of its own",
+            f"have clients connect to {listed(resolved.addresses)}, or give this address a vassal of its own",
         )
     for option in config.unread:
         if option.key in ALL:
@@ -229,7 +234,7 @@ def _other_sockets(resolved: ResolvedVassal, config: Config) -> Iterator[Diagnos
                 option,
                 "socket-hidden",
                 f"only uWSGI can decide whether {option.key} = {printable(option.value)} is in force; if it binds "
-                f"{resolved.address}, connections start the app once and never again",
+                f"{listed(resolved.addresses)}, connections start the app once and never again",
                 "remove its condition, or remove it: uWSGI gets the socket as file descriptor 0",
             )
 
@@ -249,27 +254,28 @@ def _user(resolved: ResolvedVassal, config: Config, spellings: Spellings) -> Ite
             )
 
 
-def _daemonize(vassal: Vassal, config: Config) -> Iterator[Diagnostic]:
-    option = find_daemonize(config)
-    if option is None:
-        return
-    written = printable(option.value)
-    yield _warn(
-        vassal,
-        option,
-        "daemonize",
-        f"{option.key} only makes uWSGI log to {written}, as under an Emperor: uWSGI stays in its service, "
-        "and logs its first start as a reload",
-        f"write logto = {written}, which does the same, or remove it to log to the journal",
-    )
-    for pidfile in config.all(*_PIDFILES):
+def _daemonize(resolved: ResolvedVassal, config: Config) -> Iterator[Diagnostic]:
+    vassal, option = resolved.vassal, find_daemonize(config)
+    if option is not None:
+        written = printable(option.value)
         yield _warn(
             vassal,
-            pidfile,
+            option,
             "daemonize",
-            f"with {option.key}, uWSGI does not write {pidfile.key} {printable(pidfile.value)}",
-            f"write logto instead of {option.key}; systemctl show -P MainPID prints the process",
+            f"{option.key} only makes uWSGI log to {written}, as under an Emperor: uWSGI stays in its service, "
+            "and logs its first start as a reload",
+            f"write logto = {written}, which does the same, or remove it to log to the journal",
         )
+    for pidfile in config.all(*_PIDFILES):
+        shown = f"{pidfile.key} {printable(pidfile.value)}"
+        if resolved.is_handed_over:
+            message = f"uWSGI does not write {shown}: it gets its sockets as after a reload"
+            hint = "remove it: systemctl show -P MainPID prints the process"
+            yield _warn(vassal, pidfile, "pidfile-unwritten", message, hint)
+        elif option is not None:
+            message = f"with {option.key}, uWSGI does not write {shown}"
+            hint = f"write logto instead of {option.key}; systemctl show -P MainPID prints the process"
+            yield _warn(vassal, pidfile, "daemonize", message, hint)
 
 
 def _warn(vassal: Vassal, option: Option, code: str, message: str, hint: str) -> Diagnostic:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, Severity, printable
 from bridge.host.files import read_text
-from bridge.monitors.mirrored import MirroredMonitor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from bridge.model.vassal import Vassal
     from bridge.monitors.base import Monitor
@@ -30,9 +29,13 @@ _PEER_FREE = re.compile(r"(^|[\s&?])(host|hostaddr|service|user|password)\s*=|^p
 
 
 def check_monitors(
-    monitors: Iterable[Monitor], configuration: Sequence[str], *, user_manager: bool
+    monitors: Collection[Monitor], configuration: Sequence[str], *, user_manager: bool
 ) -> Iterator[Diagnostic]:
     """Yield the warnings about databases and brokers; ``configuration`` are the files that the specs come from."""
+    if not any(monitor.mirror for monitor in monitors):
+        return
+    from bridge.monitors.mirrored import MirroredMonitor
+
     for monitor in monitors:
         if isinstance(monitor, MirroredMonitor):
             for problem in find_monitor_problems(monitor.plan, configuration, _mode):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bridge.check.needed_files import find_needs
 from bridge.diagnostics import Severity, printable
 from bridge.host.as_user import Identity, look
-from bridge.host.users import group_id, groups_of, primary_group, user_id, user_name
+from bridge.host.users import groups_of, kept_group_id, kept_user_id, primary_group, user_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,9 +33,11 @@ def find_missing_files(
             if (identity := _identity(resolved, config, need, user_manager=user_manager)) is not None:
                 asked.setdefault(identity, []).append((resolved, need))
     for identity, needs in asked.items():
-        found = look([need.places for _, need in needs], identity, timeout=PATIENCE)
-        for (resolved, need), error in zip(needs, found or (), strict=False):
-            if error:
+        # Many vassals need the same, such as a plugin.
+        groups = list(dict.fromkeys(need.places for _, need in needs))
+        errors = dict(zip(groups, look(groups, identity, timeout=PATIENCE) or (), strict=False))
+        for resolved, need in needs:
+            if error := errors.get(need.places):
                 yield _problem(resolved, need, error, identity)
 
 
@@ -48,10 +50,10 @@ def _identity(resolved: ResolvedVassal, config: Config, need: Need, *, user_mana
     if not user and not need.is_early:
         by_key = {key: option.value for key in ("uid", "gid") if (option := config.last(key))}
         user, group = by_key.get("uid", ""), by_key.get("gid", group)
-    uid = user_id(user) if user else 0
+    uid = kept_user_id(user) if user else 0
     if uid is None:
         return None
-    gid = group_id(group) if group else primary_group(uid)
+    gid = kept_group_id(group) if group else primary_group(uid)
     groups = () if spawn.drops_groups else tuple(sorted(groups_of(uid)))
     return None if gid is None else Identity(uid, gid, groups)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.host.as_user import Place
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,6 +35,12 @@ _LOGS = frozenset(
     {"logto", "logto2", "daemonize", "daemonize2", "pidfile", "pidfile2", "safe-pidfile", "safe-pidfile2"}
 )
 _LATE_LOGS = frozenset({"logto2", "pidfile2", "safe-pidfile2"})
+_NAMED = (
+    frozenset({"chdir", "chdir2", "chroot", "https2"})
+    | (_FILES | _FOLDERS | _EITHER | _MAPS | _HOMES | _PYTHON_PATHS | _MODULES)
+    | (_PLUGINS | _PLUGIN_DIRS | _CERTIFICATES | _LOGS)
+)
+"""All options that name a file or a folder; most do not."""
 _UNRESOLVED = re.compile(r"\$\(|%\(|@\(|://")
 """What only uWSGI can resolve, or no file at all."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -84,7 +90,9 @@ class _Finder:
         """Yield what the config needs."""
         chroot = self._config.last("chroot")
         for option in self._config.options:
-            if not option.value or _UNRESOLVED.search(option.value) or "\0" in option.value:
+            if option.key not in _NAMED or not option.value:
+                continue
+            if _UNRESOLVED.search(option.value) or "\0" in option.value:
                 continue
             if chroot is not None and option.key not in _CERTIFICATES | _PLUGINS | _PLUGIN_DIRS | {"chroot"}:
                 # The other files are below that folder.
@@ -124,7 +132,7 @@ class _Finder:
             yield Need(option, tuple(Place(os.path.join(base, path), is_folder) for base in bases))
 
     def _plugins(self, option: Option) -> Iterator[Need]:
-        folders = [o.value for o in self._config.options if o.key in _PLUGIN_DIRS]
+        folders = [o.value for o in self._config.of(_PLUGIN_DIRS)]
         folders += [self._plugin_folder] if self._plugin_folder else []
         for given in option.value.split(","):
             name = given.strip().rpartition(":")[2].partition("|")[0]
@@ -142,7 +150,7 @@ class _Finder:
         )
         if not self._folders or is_elsewhere or not _NAME.fullmatch(name):
             return
-        paths = [one.value for one in self._config.options if one.key in _PYTHON_PATHS]
+        paths = [one.value for one in self._config.of(_PYTHON_PATHS)]
         if any(map(_UNRESOLVED.search, paths)):
             return
         own = [*self._folders, *(os.path.join(base, path) for path in paths for base in (self._start, *self._folders))]

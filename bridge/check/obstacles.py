@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import glob
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Severity
 from bridge.host.files import read_text
 from bridge.host.users import group_id, user_id
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -85,7 +85,7 @@ class Obstacles:
             of_many: whether many vassals will be examined: then the folders are listed once, now.
         """
         self._unit_path = tuple(dict.fromkeys(map(os.path.realpath, unit_path)))
-        self._known = frozenset(_drop_in_folders(self._unit_path)) if of_many else None
+        self._known = frozenset(map(os.path.basename, _drop_in_folders(self._unit_path))) if of_many else None
 
     def of(self, service: str, *, drop_ins_only: bool = False) -> Iterator[Obstacle]:
         """Yield what keeps a service from being started, as far as files and users tell.
@@ -115,9 +115,11 @@ class Obstacles:
         names = ["service.d", *(f"{stem[:at]}.service.d" for at in dashes), f"{service}.d"]
         found: dict[str, str] = {}
         for name in names:
+            if self._known is not None and name not in self._known:
+                continue
             for folder in reversed(self._unit_path):
                 path = f"{folder}/{name}"
-                if path in self._known if self._known is not None else os.path.isdir(path):
+                if os.path.isdir(path):
                     found |= {os.path.basename(one): one for one in glob.glob(f"{glob.escape(path)}/*.conf")}
         return [found[name] for name in sorted(found)]
 

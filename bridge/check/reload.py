@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 def find_reload_hazard(resolved: ResolvedVassal) -> Iterator[Diagnostic]:
     """Yield a warning if systemd no longer knows the vassal's socket after a daemon-reload, and closes it."""
-    if resolved.address and (odd := is_fragile(resolved.address)):
+    for address in resolved.addresses:
+        if not (odd := is_fragile(address)):
+            continue
         yield resolved.vassal.problem(
             "socket-reload",
-            f"systemd closes its socket {resolved.address} at each daemon-reload, because of {odd!r} in it; "
+            f"systemd closes its socket {address} at each daemon-reload, because of {odd!r} in it; "
             "emperor-bridge opens it again at its next run",
             "choose an address in plain ASCII, without quotes and backslashes",
             severity=Severity.WARNING,

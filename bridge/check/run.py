@@ -101,7 +101,7 @@ def _runtime_directories(paths: Paths) -> dict[str, str]:
                 continue
             seen.add(unit)
             text = read_text(path)
-            if not _KEPT.search(text):
+            if "RuntimeDirectory=" in text and not _KEPT.search(text):
                 names = [name for line in _RUNTIME.findall(text) for name in line.split()]
                 found |= {f"/run/{name}": unit for name in names}
     return found

@@ -22,9 +22,10 @@ from bridge.config.load import load_invocation
 from bridge.diagnostics import BridgeError, Diagnostic, bounded, count, errors, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bridge.config.load import Invocation
+    from bridge.reconcile.run import PlannedRun
 
 _EPILOG_SYNC = """\b
 Examples:
@@ -44,8 +45,7 @@ def cli() -> None:
     """
 
 
-@cli.command(epilog=_EPILOG_SYNC)
-@settings_options
+@cli.command(epilog=_EPILOG_SYNC, params=settings_options())
 @click.option("--dry-run", is_flag=True, help="Show what sync would do, with a diff of the units, and change nothing.")
 @click.option(
     "--allow-mass-removal", is_flag=True, help="Remove vassals even if more than half of at least ten are gone at once."
@@ -83,10 +83,10 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
     _exit_on_errors(done.diagnostics)
 
 
-@cli.command()
-@settings_options
+@cli.command(params=settings_options())
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each problem.")
-def check(*, as_json: bool, **given: Any) -> None:
+@click.option("--sockets", is_flag=True, help="Show how each vassal gets its sockets, and why it runs always.")
+def check(*, as_json: bool, sockets: bool, **given: Any) -> None:
     """Report what is wrong with the vassals and rules; change nothing."""
     from bridge.check.mirrors import check_monitors
     from bridge.check.run import check_vassals, find_hidden_conflicts
@@ -115,7 +115,9 @@ def check(*, as_json: bool, **given: Any) -> None:
         *check_monitors(reconciler.monitors, invocation.configuration, user_manager=paths.user_manager),
     )
     diagnostics = (*invocation.notices, *planned.diagnostics, *hazards)
-    if as_json:
+    if sockets:
+        _print_sockets(planned, diagnostics, as_json=as_json)
+    elif as_json:
         output.print_json(output.diagnostics_json(diagnostics))
     else:
         for diagnostic in diagnostics:
@@ -123,8 +125,21 @@ def check(*, as_json: bool, **given: Any) -> None:
     _exit_on_errors(diagnostics)
 
 
-@cli.command()
-@settings_options
+def _print_sockets(planned: PlannedRun, diagnostics: Iterable[Diagnostic], *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from bridge.check.socket_table import socket_table
+    from bridge.cli import output
+
+    rows = socket_table(planned.desired.resolved)
+    if as_json:
+        output.print_json([asdict(row) for row in rows])
+    else:
+        output.print_diagnostics(diagnostics)
+        output.print_sockets(rows)
+
+
+@cli.command(params=settings_options())
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each vassal.")
 @click.option("--follow", is_flag=True, help="Go on to show every change, until interrupted.")
 def status(*, as_json: bool, follow: bool, **given: Any) -> None:
@@ -158,8 +173,7 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
         output.print_diagnostics(d for d in report.diagnostics if d.key is None and d.path not in mirrored)
 
 
-@cli.command(short_help="Print the units of one vassal.")
-@settings_options
+@cli.command(short_help="Print the units of one vassal.", params=settings_options())
 @click.argument("vassal")
 def render(*, vassal: str, **given: Any) -> None:
     """Print the units of one VASSAL, named by its config, its name or its unit."""
@@ -174,8 +188,7 @@ def render(*, vassal: str, **given: Any) -> None:
     _exit_on_errors(diagnostics)
 
 
-@cli.command(short_help="Remove everything the bridge made.")
-@settings_options
+@cli.command(short_help="Remove everything the bridge made.", params=settings_options())
 @click.option("--yes", is_flag=True, help="Do not ask first.")
 def remove(*, yes: bool, **given: Any) -> None:
     """Stop all vassals and remove every unit that the bridge made, and nothing else."""
@@ -212,8 +225,7 @@ def _confirm_removal(number: int) -> None:
     click.confirm(f"Stop and remove {count(number, 'vassal')}?", abort=True)
 
 
-@cli.command()
-@settings_options
+@cli.command(params=settings_options())
 @click.argument("vassal")
 def retry(*, vassal: str, **given: Any) -> None:
     """Start at once a VASSAL that failed, or that asked not to be started again."""

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import count, errors, printable
+from bridge.records import names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
     from rich.table import Table
 
+    from bridge.check.socket_table import SocketRow
     from bridge.diagnostics import Diagnostic
     from bridge.model.change import Change
     from bridge.reconcile.actual import ActualState
@@ -65,7 +67,7 @@ def changes_json(changes: Iterable[Change]) -> list[dict[str, object]]:
 
 def row_json(row: Row) -> dict[str, object]:
     """Return a vassal in the form of ``status --json``."""
-    return {name: getattr(row, name) for name in row.__dataclass_fields__}
+    return {name: getattr(row, name) for name in names(type(row))}
 
 
 def print_changes(changes: Sequence[Change], *, planned: bool) -> None:
@@ -134,7 +136,19 @@ def print_units(texts: Mapping[str, str]) -> None:
 
 def print_table(rows: Sequence[Row]) -> None:
     """Print the table of ``status``: plain text like that of ``ps``, with colors on a terminal."""
-    headings, cells = _cells(rows)
+    _print_columns(*_cells(rows))
+
+
+def print_sockets(rows: Iterable[SocketRow]) -> None:
+    """Print the table of ``check --sockets``."""
+    cells = [
+        [printable(row.vassal), row.way, " ".join(map(printable, row.sockets)) or "-", printable(row.reason)]
+        for row in rows
+    ]
+    _print_columns(["VASSAL", "SOCKET IS", "SYSTEMD LISTENS ON", "WHY ALWAYS"], cells)
+
+
+def _print_columns(headings: list[str], cells: list[list[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     is_terminal = sys.stdout.isatty()
     lines = []
@@ -195,7 +209,7 @@ def _cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
             printable(row.vassal),
             row.state,
             row.mode or "-",
-            printable(row.socket or "-"),
+            printable(row.socket or "-") + (f" +{len(row.sockets) - 1}" if len(row.sockets) > 1 else ""),
             str(row.pid or "-"),
             (row.since or "-")[:19].replace("T", " "),
             printable(row.note),

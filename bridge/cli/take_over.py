@@ -30,8 +30,12 @@ Examples:
 """
 
 
-@click.command("take-over", epilog=_EPILOG, short_help="Take over all vassals from a running Emperor.")
-@settings_options
+@click.command(
+    "take-over",
+    epilog=_EPILOG,
+    short_help="Take over all vassals from a running Emperor.",
+    params=settings_options(),
+)
 @click.argument("unit", required=False)
 @click.option("--dry-run", is_flag=True, help="Show what would be done, with a diff of the units, and change nothing.")
 @click.option("--back", is_flag=True, help="Go back: remove the vassals' units and start the Emperor again.")

@@ -12,8 +12,7 @@ from bridge.cli.session import open_reconciler
 from bridge.config.load import load_invocation
 
 
-@click.command()
-@settings_options
+@click.command(params=settings_options())
 def watch(**given: Any) -> None:
     """Keep systemd in line with the vassals, and write their events to the journal, until stopped."""
     from bridge.check.obstacles import Obstacles

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from bridge.config.monitor_tables import TABLE, MonitorTable, read_tables
 from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.records import dataclass, names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +27,8 @@ class Setting:
     multiple: bool = False
     number: bool = False
     flag: bool = False
+    choices: tuple[str, ...] = ()
+    """All values that it may have; empty: any."""
 
     @property
     def field(self) -> str:
@@ -89,6 +92,8 @@ SETTINGS = (
             help="In tyrant mode, tenants may give their sockets to GROUP too, such as a web server's."),
     Setting(name="tenant-first-port", metavar="PORT", number=True,
             help="In tyrant mode, the lowest port of a tenant.  [default: net.ipv4.ip_unprivileged_port_start]"),
+    Setting(name="on-demand-own-sockets", metavar="idle|all", choices=("idle", "all"),
+            help="Have vassals without a rule wait on the sockets of their configs: those with die-on-idle, or all."),
     Setting(name="binary-path", metavar="FILE", help="The uWSGI that runs the vassals."),
 )  # fmt: skip
 
@@ -102,6 +107,14 @@ _KINDS = {
     (False, True): ("a whole number from 1", "1000"),
     (False, False): ("text", '"…"'),
 }
+
+
+class OwnSocketsMode(Enum):
+    """Which vassals without a rule wait on the sockets of their configs (``on-demand-own-sockets``)."""
+
+    NONE = ""
+    IDLE = "idle"
+    ALL = "all"
 
 
 class RuleKind(Enum):
@@ -157,6 +170,7 @@ class Settings:
     tenant_socket_groups: tuple[str, ...] = ()
     tenant_first_port: int = 0
     """0: the first port that needs no privilege."""
+    on_demand_own_sockets: str = ""
     binary_path: str = ""
     """Empty: the uWSGI in PATH."""
 
@@ -179,7 +193,7 @@ class Settings:
 
 def merge(layers: Sequence[Mapping[str, Any]]) -> Settings:
     """Merge layers of values by name; an earlier layer overrides later ones."""
-    known = {field.name for field in fields(Settings)}
+    known = names(Settings)
     merged: dict[str, Any] = {}
     for layer in layers:
         # Whoever names sources names all of them: the tables go with the specs beside them.
@@ -246,6 +260,8 @@ def _what_is_wrong(name: str, setting: Setting | None) -> tuple[str, str]:
         hint = f"did you mean {close[0]!r}?" if close else "emperor-bridge sync --help lists them all"
         return f"there is no setting {name!r}", hint
     kind, example = _KINDS[setting.flag, setting.number]
+    if setting.choices:
+        kind, example = " or ".join(f'"{one}"' for one in setting.choices), f'"{setting.choices[0]}"'
     several = " or a list of texts" if setting.multiple else ""
     return f"{name} must be {kind}{several}", f"write {name} = {example}"
 
@@ -261,7 +277,7 @@ def _fits(setting: Setting, given: object) -> bool:
         return isinstance(given, bool)
     if setting.number:
         return isinstance(given, int) and not isinstance(given, bool) and given >= 1
-    return isinstance(given, str)
+    return isinstance(given, str) and (not setting.choices or given in setting.choices)
 
 
 def _bad(path: Path, line: int | None, message: str, hint: str) -> Diagnostic:

@@ -7,7 +7,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from bridge.host.found_file import FoundFile
+from bridge.host.found_file import CHUNK, FoundFile
 from bridge.host.links import link_owners
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ def read_regular(path: str, *, max_bytes: int) -> bytes:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
-            _check_link(path, os.fstat(fd))
-            return _read_bounded(fd, max_bytes)
+            status = os.fstat(fd)
+            _check_link(path, status)
+            return _read_bounded(fd, status, max_bytes)
         finally:
             os.close(fd)
     except (FileNotFoundError, FileError):
@@ -114,11 +115,13 @@ def _check_link(path: str, opened: os.stat_result) -> None:
         raise FileError("it is a symlink to a file that not everybody may read")
 
 
-def _read_bounded(fd: int, max_bytes: int) -> bytes:
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+def _read_bounded(fd: int, status: os.stat_result, max_bytes: int) -> bytes:
+    if not stat.S_ISREG(status.st_mode):
         raise FileError("it is not a regular file")
     raw = b""
-    while chunk := os.read(fd, max_bytes + 1 - len(raw)):
+    # Python makes room for all that it is to read. Files of /proc and /sys have no size.
+    room = max(status.st_size + 1, CHUNK)
+    while chunk := os.read(fd, min(room, max_bytes + 1 - len(raw))):
         raw += chunk
         if len(raw) > max_bytes:
             raise FileError(f"it is larger than {max_bytes} bytes")

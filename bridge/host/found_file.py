@@ -11,15 +11,18 @@ import errno
 import functools
 import os
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bridge.host.acl import is_named_reader
 from bridge.host.links import MAX_LINKS
 from bridge.host.users import groups_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
+CHUNK = 1 << 16
+"""Bytes that are read at once where a size is not known."""
 _PATH_MAX = 4096
 _MAX_STEPS = 256
 """Steps of one path: the targets of forty links can have tens of thousands."""
@@ -78,11 +81,15 @@ class FoundFile:
         if _file_system(self._fd) in _KERNELS_OWN:
             raise NotAFileError(errno.EINVAL, "it is a file of the kernel, such as those in /proc and /sys")
         fd = os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with open(fd, "rb", buffering=0) as stream:
-            pieces = []
-            while max_bytes >= 0 and (piece := stream.read(max_bytes + 1)):
+        try:
+            # Python makes room for all that it is to read, and a file has seldom more than its status says.
+            pieces = [os.read(fd, min(self.status.st_size, max_bytes) + 1)]
+            left = max_bytes - len(pieces[0])
+            while left >= 0 and (piece := os.read(fd, min(left + 1, CHUNK))):
                 pieces.append(piece)
-                max_bytes -= len(piece)
+                left -= len(piece)
+        finally:
+            os.close(fd)
         return b"".join(pieces)
 
 
@@ -158,19 +165,24 @@ def _has_acl(fd: int) -> bool:
     return True
 
 
-@functools.cache
-def _libc() -> Any:
-    # Imported here because it loads slowly.
-    from ctypes import CDLL
-
-    return CDLL(None, use_errno=True)
-
-
 def _file_system(fd: int) -> int:
     """Return the type of the file system of a file (statfs(2), ``f_type``)."""
-    from ctypes import c_long, create_string_buffer, get_errno
+    return _statfs()(fd)
 
-    buffer = create_string_buffer(512)
-    if _libc().fstatfs(fd, buffer):
-        raise OSError(get_errno(), os.strerror(get_errno()))
-    return c_long.from_buffer(buffer).value & 0xFFFFFFFF
+
+@functools.cache
+def _statfs() -> Callable[[int], int]:
+    # Imported here because it loads slowly.
+    from ctypes import CDLL, c_long, get_errno
+
+    fstatfs = CDLL(None, use_errno=True).fstatfs
+    # Of ``struct statfs`` only the first number is of use; it has 15.
+    structure = c_long * 64
+
+    def statfs(fd: int) -> int:
+        buffer = structure()
+        if fstatfs(fd, buffer):
+            raise OSError(get_errno(), os.strerror(get_errno()))
+        return int(buffer[0]) & 0xFFFFFFFF
+
+    return statfs

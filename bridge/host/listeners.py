@@ -32,9 +32,10 @@ def make_canonical_address() -> Callable[[Address], Address]:
         if not (isinstance(address, UnixAddress) and address.path.startswith("/")):
             return address
         folder, name = os.path.split(address.path)
-        if folder not in known:
-            known[folder] = real_path(folder)
-        return UnixAddress(f"{known[folder].rstrip('/')}/{name}")
+        if (real := known.get(folder)) is None:
+            real = known[folder] = real_path(folder)
+        path = f"{real.rstrip('/')}/{name}"
+        return address if path == address.path else UnixAddress(path)
 
     return canonical_address
 
@@ -101,7 +102,7 @@ def unheard(addresses: Iterable[Address]) -> set[Address]:
     silent: set[Address] = set()
     if inet and (shown := _shown_tcp()) is not None:
         silent |= inet - {one.address for one in shown}
-    if (unix := wanted - inet) and (found := shown_listeners()) is not None:
+    if (unix := wanted - inet) and (found := shown_listeners([_name_of(address) for address in unix])) is not None:
         silent |= unix - set(map(_unix_address, found))
     return silent
 
@@ -133,6 +134,11 @@ def listening() -> Iterator[Address]:
 def _unix_address(listener: Listener) -> Address:
     name = os.fsdecode(listener.name)
     return AbstractAddress(name[1:]) if name.startswith("\0") else UnixAddress(name)
+
+
+def _name_of(address: Address) -> bytes:
+    """Return the name that the kernel has for a unix socket, as in :class:`Listener`."""
+    return b"\0" + os.fsencode(address.name) if isinstance(address, AbstractAddress) else os.fsencode(str(address))
 
 
 def _shown_tcp() -> list[Heard] | None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_CHUNK = 1 << 16
+"""Bytes that are read at once: Python makes room for all of them each time."""
+
+
 class CommandError(Exception):
     """A program that failed; the message completes a sentence that begins with the program's name."""
 
@@ -74,7 +78,7 @@ def _output(process: subprocess.Popen[bytes], deadline: float, max_bytes: int) -
         while len(raw) <= max_bytes:
             if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 raise TimeoutError
-            if not (chunk := os.read(pipe.fileno(), max_bytes + 1 - len(raw))):
+            if not (chunk := os.read(pipe.fileno(), min(max_bytes + 1 - len(raw), _CHUNK))):
                 return raw
             raw += chunk
     raise CommandError(f"printed more than {max_bytes} bytes")

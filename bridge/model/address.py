@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+from bridge.records import dataclass
 
 SUN_PATH_MAX = 107
 """Bytes that fit in ``sun_path`` beside its terminating NUL (unix(7))."""
@@ -61,6 +65,11 @@ class InetAddress:
 Address: TypeAlias = UnixAddress | AbstractAddress | InetAddress
 
 
+def listed(addresses: Iterable[Address]) -> str:
+    """Return addresses as a message names them."""
+    return " and ".join(map(str, addresses))
+
+
 def parse_address(text: str, *, base: str) -> Address:
     """Read the address an on-demand rule gives; a relative path is taken below ``base``.
 
@@ -104,6 +113,11 @@ def overlaps(one: Address, other: Address) -> bool:
     return any(
         wild.ip.is_unspecified and (wild.ip.version >= fixed.ip.version) for wild, fixed in ((one, other), (other, one))
     )
+
+
+def any_overlap(some: Iterable[Address], others: Collection[Address]) -> bool:
+    """Tell whether one of these addresses and one of the others cannot be listened on at once."""
+    return any(overlaps(one, other) for one in some for other in others)
 
 
 def collision_key(address: Address) -> str:

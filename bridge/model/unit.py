@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.model.unit_names import UnitNames
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Mark:
     monitor: str = ""
     """The id of the monitor that reported the vassal."""
     address: str = ""
-    """The address of its rule. Empty if it runs always."""
+    """The addresses that it waits on, each in a line of its own. Empty if it runs always."""
     tenant: str = ""
     """In tyrant mode, the uid of the vassal's owner."""
     configuration: str = ""
@@ -115,9 +115,10 @@ class InstalledVassal(UnitNames):
     """The path of its config when its units were made."""
     monitor: str
     """The id of the monitor that reported it then."""
-    address: Address | None
-    canonical_address: Address | None
-    """The address with symlinked folders resolved: two vassals collide in it."""
+    addresses: tuple[Address, ...]
+    """Where it waits. Empty: it runs always."""
+    canonical_addresses: tuple[Address, ...]
+    """The same with symlinked folders resolved: two vassals collide in one of these."""
     units: tuple[str, ...]
     """The names of its unit files."""
     tenant: int | None = None
@@ -133,6 +134,11 @@ class InstalledVassal(UnitNames):
         return f"{self.monitor}:{self.name}"
 
     @property
+    def address(self) -> Address | None:
+        """The first of its addresses."""
+        return self.addresses[0] if self.addresses else None
+
+    @property
     def primary_unit(self) -> str:
         """The unit that is up for as long as the vassal is served."""
-        return self.socket if self.address else self.service
+        return self.socket if self.addresses else self.service

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, Severity
 from bridge.model.unit_names import UnitNames
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -149,6 +149,32 @@ class SocketAccess:
     group: str = ""
 
 
+class Way(StrEnum):
+    """How a vassal gets its sockets."""
+
+    ALWAYS = "always"
+    """It runs always, and binds what it has itself."""
+    FD_0 = "fd 0"
+    """systemd gives it the socket of its rule."""
+    OWN = "own"
+    """systemd holds the sockets that its config names, and hands them over."""
+    BOTH = "both"
+    """systemd gives it the socket of its rule. While it runs, it binds those of its config too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SocketOptions:
+    """What uWSGI sets on the sockets that it binds, and systemd instead of it (systemd.socket(5))."""
+
+    keep_alive: bool = False
+    reuse_port: bool = False
+    send_buffer: int = 0
+    """In bytes; 0: the kernel's default."""
+    receive_buffer: int = 0
+    defer_accept: int = 0
+    """Seconds for which the kernel keeps a connection without data to itself."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpawnSpec:
     """How a vassal's process is started (systemd.exec(5))."""
@@ -175,21 +201,36 @@ class ResolvedVassal:
     """A vassal with everything decided that its units are rendered from."""
 
     vassal: Vassal
-    address: Address | None
-    """Where it waits for its first connection. None: it runs always."""
-    canonical_address: Address | None
-    """The address with symlinked folders resolved: two vassals collide in it."""
+    addresses: tuple[Address, ...]
+    """Where it waits for its first connection. Empty: it runs always."""
+    canonical_addresses: tuple[Address, ...]
+    """The same with symlinked folders resolved: two vassals collide in one of these."""
     access: SocketAccess
     spawn: SpawnSpec
+    way: Way = Way.FD_0
+    """How it gets its sockets, if it waits."""
+    why_always: str = ""
+    """Why it runs always, where the settings have vassals wait on their own sockets."""
+    options: SocketOptions = SocketOptions()
     backlog: int | None = None
     """How many connections may wait for it, if its config says so (``listen``)."""
     sources: tuple[str, ...] = ()
     """The files its options and its address came from, and those that its config asks about."""
 
     @property
+    def address(self) -> Address | None:
+        """The first of its addresses."""
+        return self.addresses[0] if self.addresses else None
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether its sockets are those of its config, which uWSGI finds among its descriptors."""
+        return self.way is Way.OWN
+
+    @property
     def mode(self) -> Mode:
         """How the vassal is run."""
-        return Mode.ALWAYS if self.address is None else Mode.ON_DEMAND
+        return Mode.ON_DEMAND if self.addresses else Mode.ALWAYS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,15 +240,15 @@ class RejectedVassal:
     vassal: Vassal
     mode: Mode | None
     """None: the rule does not say."""
-    address: Address | None = None
-    """The address its rule gives, if that much is known."""
+    addresses: tuple[Address, ...] = ()
+    """The addresses that it is to wait on, if that much is known."""
     sources: tuple[str, ...] = ()
     """The files known to be read for it or to be at fault: a change of one may mend it."""
 
     @classmethod
     def of(cls, resolved: ResolvedVassal) -> RejectedVassal:
         """Return the rejection of a vassal whose config can be served, but not beside others."""
-        return cls(vassal=resolved.vassal, mode=resolved.mode, address=resolved.address, sources=resolved.sources)
+        return cls(vassal=resolved.vassal, mode=resolved.mode, addresses=resolved.addresses, sources=resolved.sources)
 
 
 def names_of(vassal: Vassal | InstalledVassal) -> set[str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.diagnostics import Diagnostic
 from bridge.host.links import link_owners
 from bridge.model.unit_names import UNIT_NAME_MAX, EscapeError
 from bridge.model.vassal import CONFIG_OPTIONS, Owner, Vassal, option_for
+from bridge.records import dataclass
 from bridge.vassals.guard import internal_problem, is_unexpected
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from bridge.config.settings import Settings
     from bridge.host.path_watch import WatchList
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class ForeignLinkError(Exception):
@@ -219,7 +222,7 @@ def _check_path(config: str) -> None:
         raise EscapeError("it is not valid UTF-8, and systemd accepts nothing else") from None
     if name in CONFIG_OPTIONS:
         raise EscapeError("it has no name before its extension, and a unit needs one")
-    if any(ord(c) < ord(" ") or c == "\x7f" for c in folder):
+    if _CONTROL.search(folder):
         raise EscapeError("its folder has a control character, which a unit file cannot hold")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bridge.diagnostics import printable
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

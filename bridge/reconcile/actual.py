@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from bridge.model.unit import DOWN
 from bridge.model.unit_names import TARGET, boot_target, pause_of
+from bridge.records import dataclass
 from bridge.units.directory import installed_vassals
 from bridge.units.drop_ins import listening_of, sockets_with_drop_ins
 
@@ -49,6 +50,14 @@ class ActualState:
     def state(self, unit: str) -> UnitState:
         """Return the state of a unit, loaded or not."""
         return self.states.get(unit, DOWN)
+
+
+def _is_where(installed: InstalledVassal, listening: Listening) -> bool:
+    """Tell whether a socket listens where the bridge has put it, and nowhere else."""
+    wanted = list(zip(installed.addresses, installed.canonical_addresses, strict=True))
+    found = listening.addresses
+    is_all = all(not {*spellings}.isdisjoint(found) for spellings in wanted)
+    return is_all and {address for spellings in wanted for address in spellings}.issuperset(found)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -128,8 +137,7 @@ class ActualReader:
         return {
             waiting[unit].label: listening
             for unit, listening in found.items()
-            if not {waiting[unit].address, waiting[unit].canonical_address}.issuperset(listening.addresses)
-            or len(listening.addresses) != 1
+            if not _is_where(waiting[unit], listening)
         }
 
     def _owns(self, installed: InstalledVassal) -> bool:

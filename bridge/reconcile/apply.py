@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
@@ -11,6 +10,7 @@ from bridge.progress import no_progress, stage
 from bridge.reconcile.outcome import OutcomeCheck, silent_vassals
 from bridge.reconcile.reloads import Reloads
 from bridge.reconcile.stops import Stopper
+from bridge.records import dataclass
 from bridge.state.lock import NOTHING, Pending
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class PlanExecutor:
         longer knows the socket by the path in the unit, and closes it (core/socket.c, ``socket_deserialize_item``).
         """
         accepted = list(accepted)
-        states = self.manager.units([one.vassal.socket for one in accepted if one.address])
+        states = self.manager.units([one.vassal.socket for one in accepted if one.addresses])
         lost = silent_vassals(self.manager, accepted, states)
         if lost:
             units = [unit for one in lost for unit in (one.vassal.service, one.vassal.socket)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import BridgeError, Diagnostic, Severity
 from bridge.model.address import collision_key, overlaps
@@ -20,7 +20,7 @@ from bridge.reconcile.findings import ConflictResult
 from bridge.reconcile.incumbents import Incumbents, may_be_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from bridge.model.address import Address
     from bridge.model.unit import InstalledVassal
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 
 _NAMED = 3
 """Rivals that a message names: a rule that gives 8,000 vassals one address must not fill the journal."""
+
+
+class _Claim(NamedTuple):
+    """A vassal and one of the addresses that it wants."""
+
+    resolved: ResolvedVassal
+    address: Address
+    canonical: Address
 
 
 @dataclass
@@ -165,13 +173,15 @@ def _reject_foreign(search: _Search, actual: ActualState) -> None:
 
 def _reject_occupied(search: _Search, occupied: Mapping[Address, str]) -> None:
     for resolved in search.candidates:
-        if resolved.canonical_address and (reason := occupied.get(resolved.canonical_address)):
-            search.reject(
-                resolved,
-                "address-occupied",
-                f"it is to wait on {resolved.address}, but {reason}",
-                "free the address, or give the vassal another; the bridge never removes what is not its own",
-            )
+        for address, canonical in zip(resolved.addresses, resolved.canonical_addresses, strict=True):
+            if reason := occupied.get(canonical):
+                search.reject(
+                    resolved,
+                    "address-occupied",
+                    f"it is to wait on {address}, but {reason}",
+                    "free the address, or give the vassal another; the bridge never removes what is not its own",
+                )
+                break
 
 
 def _reject_same(search: _Search, incumbents: Incumbents) -> None:
@@ -181,38 +191,37 @@ def _reject_same(search: _Search, incumbents: Incumbents) -> None:
             rivals = (s for s in group if s is not resolved and ranks[s.vassal.key] >= ranks[resolved.vassal.key])
             if others := [s.vassal.config.path for s in islice(rivals, _NAMED + 1)]:
                 _reject_name(search, resolved, label, others)
-    waiting = [s for s in search.candidates if s.canonical_address]
-    for group in _groups(waiting, lambda s: collision_key(s.canonical_address) if s.canonical_address else "").values():
-        ranks = {s.vassal.key: incumbents.by_address(s) for s in group} if len(group) > 1 else {}
-        for resolved in group if ranks else ():
-            rivals = (
-                s
-                for s in group
-                if s is not resolved
-                and ranks[s.vassal.key] >= ranks[resolved.vassal.key]
-                and _collide(s, resolved.canonical_address)
+    for claims in _by_collision(search.candidates).values():
+        # Most have no rival.
+        ranked = [(one, incumbents.by_address(one.resolved, one.canonical)) for one in claims if len(claims) > 1]
+        for claim, rank in ranked:
+            equals = (
+                other
+                for other, others_rank in ranked
+                if other.resolved is not claim.resolved
+                and others_rank >= rank
+                and overlaps(other.canonical, claim.canonical)
             )
-            if found := [(s.vassal.config.path, s.address) for s in islice(rivals, _NAMED + 1)]:
-                _reject_address(search, resolved, found)
+            if found := [(other.resolved.vassal.config.path, other.address) for other in islice(equals, _NAMED + 1)]:
+                _reject_address(search, claim, found)
 
 
 def _reject_held(search: _Search, held: list[InstalledVassal]) -> None:
     labels = {installed.label: installed for installed in held}
-    addresses: dict[str, list[InstalledVassal]] = {}
+    addresses: dict[str, list[tuple[InstalledVassal, Address, Address]]] = {}
     for installed in held:
-        if installed.canonical_address:
-            addresses.setdefault(collision_key(installed.canonical_address), []).append(installed)
+        for address, canonical in zip(installed.addresses, installed.canonical_addresses, strict=True):
+            addresses.setdefault(collision_key(canonical), []).append((installed, address, canonical))
     for resolved in search.candidates:
         label = resolved.vassal.label
         if label in labels:
             _reject_name(search, resolved, label, [_place(labels[label])])
-        elif resolved.canonical_address:
-            holders = [
-                (_place(i), i.address) for i in addresses.get(collision_key(resolved.canonical_address), ())
-                if i.canonical_address and overlaps(i.canonical_address, resolved.canonical_address)
-            ]  # fmt: skip
-            if holders:
-                _reject_address(search, resolved, holders)
+            continue
+        for claim in _claims(resolved):
+            found = addresses.get(collision_key(claim.canonical), ())
+            if holders := [(_place(who), at) for who, at, has in found if overlaps(has, claim.canonical)]:
+                _reject_address(search, claim, holders)
+                break
 
 
 def _reject_name(search: _Search, resolved: ResolvedVassal, label: str, others: list[str]) -> None:
@@ -224,12 +233,12 @@ def _reject_name(search: _Search, resolved: ResolvedVassal, label: str, others: 
     )
 
 
-def _reject_address(search: _Search, resolved: ResolvedVassal, others: list[tuple[str, Address | None]]) -> None:
+def _reject_address(search: _Search, claim: _Claim, others: list[tuple[str, Address]]) -> None:
     listed = _listed([f"{config} ({address})" for config, address in others])
     search.reject(
-        resolved,
+        claim.resolved,
         "address-conflict",
-        f"its address {resolved.address} is also wanted by {listed}",
+        f"its address {claim.address} is also wanted by {listed}",
         "give one of them another address; a vassal that already listens there goes on",
     )
 
@@ -242,12 +251,16 @@ def _listed(others: list[str]) -> str:
     return ", ".join(others[:_NAMED]) + (" and others" if len(others) > _NAMED else "")
 
 
-def _collide(resolved: ResolvedVassal, canonical_address: Address | None) -> bool:
-    return (
-        resolved.canonical_address is not None
-        and canonical_address is not None
-        and overlaps(resolved.canonical_address, canonical_address)
-    )
+def _claims(resolved: ResolvedVassal) -> Iterator[_Claim]:
+    pairs = zip(resolved.addresses, resolved.canonical_addresses, strict=True)
+    return (_Claim(resolved, address, canonical) for address, canonical in pairs)
+
+
+def _by_collision(candidates: Iterable[ResolvedVassal]) -> dict[str, list[_Claim]]:
+    found: dict[str, list[_Claim]] = {}
+    for claim in (claim for resolved in candidates for claim in _claims(resolved)):
+        found.setdefault(collision_key(claim.canonical), []).append(claim)
+    return found
 
 
 def _groups(

@@ -81,7 +81,7 @@ class ChangeDetector:
     def _down(records: Mapping[str, CachedVassal], manager: Manager) -> set[str] | None:
         """Return the keys of vassals that should be up and are not; None if the target of all is down."""
         clean = {key: record for key, record in records.items() if record.is_clean}
-        always = {f"vassal-{record.label}.service": key for key, record in clean.items() if not record.address}
+        always = {f"vassal-{record.label}.service": key for key, record in clean.items() if not record.addresses}
         states = manager.units([TARGET, *always])
         if TARGET not in states or states[TARGET].active != "active":
             return None
@@ -90,7 +90,7 @@ class ChangeDetector:
         return found | {
             key
             for key, record in clean.items()
-            if record.address and record.address not in heard and heard.isdisjoint(record.collision_keys)
+            if not all(heard & {*spellings} for spellings in zip(record.addresses, record.collision_keys, strict=False))
         }
 
 
@@ -108,7 +108,8 @@ def cache_file(paths: Paths, settings: Settings) -> CacheFile:
     common = [f"{paths.unit_directory}/{unit}" for unit in COMMON]
     templates = [entry for folder in paths.templates for entry in _entries(folder)]
     defaults = spawn_defaults(settings, user_manager=paths.user_manager)
-    facts = (__version__, FORMAT, paths.unit_directory, defaults, fingerprint.digest((*_USERS, *common, *templates)))
+    spawn = (defaults.settings, defaults.program, defaults.setpriv)
+    facts = (__version__, FORMAT, paths.unit_directory, spawn, fingerprint.digest((*_USERS, *common, *templates)))
     # Hashed, for the settings may hold secrets (``env``).
     basis = blake2b(repr(facts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     return CacheFile(paths.cache, basis)
@@ -133,8 +134,8 @@ def records_of(planned: PlannedRun, problems: Iterable[Diagnostic], unit_directo
             config=vassal.config.path,
             monitor=vassal.monitor,
             label=vassal.label,
-            collision_keys=_collision_keys(resolved.canonical_address),
-            address=intern(str(resolved.address or "")),
+            collision_keys=_collision_keys(resolved.canonical_addresses),
+            addresses=tuple(intern(str(address)) for address in resolved.addresses),
             tenant=resolved.spawn.tenant,
             is_served=True,
             is_clean=is_clean,
@@ -146,16 +147,16 @@ def records_of(planned: PlannedRun, problems: Iterable[Diagnostic], unit_directo
         vassal = rejection.vassal
         claim = CachedVassal(vassal.name, vassal.config.path, vassal.monitor, vassal.label, inputs=rejection.sources)
         claim = claim._replace(note=vassal.row.note if vassal.row else "")
-        _add(records, vassal.key, claim._replace(collision_keys=_collision_keys(rejection.address)))
+        _add(records, vassal.key, claim._replace(collision_keys=_collision_keys(rejection.addresses)))
     for key in planned.desired.unusable:
         _add(records, key, CachedVassal())
     removed = planned.removed
     for label, one in planned.actual.installed.items():
         known = records.get(one.key)
         if label not in removed and (known is None or not known.is_served):
-            served = CachedVassal(one.name, one.config, one.monitor, label, _collision_keys(one.canonical_address))
-            address = str(one.address or "")
-            _add(records, one.key, served._replace(address=address, tenant=one.tenant, is_served=True))
+            served = CachedVassal(one.name, one.config, one.monitor, label, _collision_keys(one.canonical_addresses))
+            addresses = tuple(map(str, one.addresses))
+            _add(records, one.key, served._replace(addresses=addresses, tenant=one.tenant, is_served=True))
     return records
 
 
@@ -168,7 +169,7 @@ def _add(records: dict[str, CachedVassal], key: str, record: CachedVassal) -> No
             monitor=known.monitor or record.monitor,
             label=known.label or record.label,
             collision_keys=(*known.collision_keys, *record.collision_keys),
-            address=known.address or record.address,
+            addresses=known.addresses or record.addresses,
             tenant=record.tenant if known.tenant is None else known.tenant,
             inputs=(*known.inputs, *record.inputs),
             note=known.note or record.note,
@@ -177,8 +178,8 @@ def _add(records: dict[str, CachedVassal], key: str, record: CachedVassal) -> No
     records[key] = record
 
 
-def _collision_keys(address: Address | None) -> tuple[str, ...]:
-    return (intern(collision_key(address)),) if address else ()
+def _collision_keys(addresses: Iterable[Address]) -> tuple[str, ...]:
+    return tuple(intern(collision_key(address)) for address in addresses)
 
 
 def _outputs(resolved: ResolvedVassal, unit_directory: str) -> tuple[str, ...]:
@@ -186,5 +187,5 @@ def _outputs(resolved: ResolvedVassal, unit_directory: str) -> tuple[str, ...]:
     on_demand = resolved.mode is Mode.ON_DEMAND
     link = link_path(vassal.socket if on_demand else vassal.service)
     units = (vassal.service, vassal.socket, link, f"{vassal.socket}.d") if on_demand else (vassal.service, link)
-    socket = (resolved.address.path,) if isinstance(resolved.address, UnixAddress) else ()
-    return (*(f"{unit_directory}/{unit}" for unit in units), *socket)
+    paths = (address.path for address in resolved.addresses if isinstance(address, UnixAddress))
+    return (*(f"{unit_directory}/{unit}" for unit in units), *paths)

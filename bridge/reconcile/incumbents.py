@@ -5,6 +5,7 @@ Pure, but for :func:`_has_link`. What a tenant writes later never takes a name o
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.host.links import link_owners
@@ -36,9 +37,9 @@ class Incumbents:
         """``owners`` has the uid of each reported vassal's owner, by key; None: unknown."""
         self._owners = owners
         self._by_label = actual.installed
-        self._by_address: dict[Address | None, list[InstalledVassal]] = {}
+        self._by_address: dict[Address, list[InstalledVassal]] = {}
         for installed in actual.installed.values():
-            for address in {installed.address, installed.canonical_address} - {None}:
+            for address in {*installed.addresses, *installed.canonical_addresses}:
                 self._by_address.setdefault(address, []).append(installed)
 
     def by_name(self, resolved: ResolvedVassal) -> Rank:
@@ -46,9 +47,9 @@ class Incumbents:
         installed = self._by_label.get(resolved.vassal.label)
         return self._rank(resolved, [installed] if installed else [])
 
-    def by_address(self, resolved: ResolvedVassal) -> Rank:
-        """Return the rank of a vassal's claim to its address."""
-        return self._rank(resolved, self._by_address.get(resolved.canonical_address, []))
+    def by_address(self, resolved: ResolvedVassal, canonical: Address) -> Rank:
+        """Return the rank of a vassal's claim to one of its addresses, given with symlinked folders resolved."""
+        return self._rank(resolved, self._by_address.get(canonical, []))
 
     def predecessors(self, rejections: Iterable[RejectedVassal]) -> frozenset[str]:
         """Return the labels of vassals that are gone, and whose successors are rejected.
@@ -57,7 +58,8 @@ class Incumbents:
         """
         found = set()
         for rejection in rejections:
-            for installed in self._by_address.get(rejection.address, []):
+            holders = (self._by_address.get(address, ()) for address in rejection.addresses)
+            for installed in chain.from_iterable(holders):
                 is_owners = installed.tenant in {None, rejection.vassal.config.owner.uid}
                 if is_owners and self._is_gone(installed):
                     found.add(installed.label)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
-
-from bridge.mirror.store import MirrorFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +39,10 @@ def forget_mirrors(mirrors: str) -> None:
 
 
 def _remove_strays(mirrors: str, known: Iterable[str], configs: Iterable[str]) -> None:
+    import shutil
+
+    from bridge.mirror.store import MirrorFolder
+
     kept = {*known, *(f"{mirrors}/{c.removeprefix(f'{mirrors}/').partition('/')[0]}" for c in configs)}
     for path in {f"{mirrors}/{name}" for name in os.listdir(mirrors)} - kept:
         if not MirrorFolder(path).has_writer():

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.host.links import link_targets
 from bridge.model.vassal import Mode, RejectedVassal
 from bridge.reconcile.desired import Desired
+from bridge.records import dataclass
 from bridge.vassals.guard import Guard
 from bridge.vassals.on_demand import apply_on_demand_rule, rule_file
 from bridge.vassals.resolve import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from bridge.config.settings import Settings
     from bridge.diagnostics import Diagnostic
@@ -90,18 +91,16 @@ class DesiredLoader:
         with guard.of(vassal):
             return self._resolve(vassal, rule, unfinished)
         mode = None if rule.is_invalid else Mode.ON_DEMAND if rule.address else Mode.ALWAYS
-        rejected = RejectedVassal(vassal=vassal, mode=mode, address=rule.address, sources=(vassal.config.path,))
+        rejected = RejectedVassal(vassal=vassal, mode=mode, addresses=rule.addresses, sources=(vassal.config.path,))
         return _Loaded(rejected, None, tuple(guard.problems.values()))
 
     def _resolve(self, vassal: Vassal, rule: RuleResult, unfinished: Collection[str]) -> _Loaded:
         path = vassal.config.path
-        sources = (path, *link_targets(path), *rule.sources)
-        if rule_file(self.settings, path) in unfinished:
-            return _Loaded(RejectedVassal(vassal=vassal, mode=None, sources=sources))
+        if unfinished and rule_file(self.settings, path) in unfinished:
+            return _Loaded(_rejected(vassal, None, rule))
         mode = Mode.ON_DEMAND if rule.address or rule.is_invalid else Mode.ALWAYS
-        rejected = RejectedVassal(vassal=vassal, mode=mode, address=rule.address, sources=sources)
         if path in unfinished and not self._changed_hands(vassal):
-            return _Loaded(rejected, None, rule.diagnostics if rule.is_invalid else ())
+            return _Loaded(_rejected(vassal, mode, rule), None, rule.diagnostics if rule.is_invalid else ())
         found = resolve(vassal, rule, self.context)
         problems = (*rule.diagnostics, *found.problems, *found.warnings)
         if found.resolved and not rule.is_invalid:
@@ -109,13 +108,20 @@ class DesiredLoader:
         # The fault may stand in a file that the config includes.
         read = found.draft.sources if found.draft else ()
         more = (problem.path for problem in found.problems if problem.path)
-        sources = tuple(dict.fromkeys((*sources, *read, *more)))
-        return _Loaded(replace(rejected, sources=sources), found, problems)
+        return _Loaded(_rejected(vassal, mode, rule, (*read, *more)), found, problems)
 
     def _changed_hands(self, vassal: Vassal) -> bool:
         """Tell whether a config is another tenant's now: whoever holds it open cannot keep its unit as it was."""
         before = self.tenants.get(vassal.key)
         return self.settings.emperor_tyrant and before is not None and before != vassal.config.owner.uid
+
+
+def _rejected(vassal: Vassal, mode: Mode | None, rule: RuleResult, read: Iterable[str] = ()) -> RejectedVassal:
+    """Return a vassal that cannot be served as it is now; ``read`` are files that were read for it."""
+    path = vassal.config.path
+    sources = tuple(dict.fromkeys((path, *link_targets(path), *rule.sources, *read)))
+    addresses = () if mode is None else rule.addresses
+    return RejectedVassal(vassal=vassal, mode=mode, addresses=addresses, sources=sources)
 
 
 def _distinct(reports: Sequence[Report]) -> list[Vassal]:

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 def occupied_addresses(desired: Desired, actual: ActualState) -> dict[Address, str]:
     """Return the desired addresses that cannot be listened on, each with the reason."""
     own = {
-        installed.canonical_address
+        address
         for installed in (*actual.installed.values(), *actual.of_others.values())
-        if installed.canonical_address and not (actual.is_asked and actual.state(installed.socket).is_down)
+        if installed.addresses and not (actual.is_asked and actual.state(installed.socket).is_down)
+        for address in installed.canonical_addresses
     }
-    wanted = (one.canonical_address for one in desired.resolved if one.canonical_address)
+    wanted = (address for one in desired.resolved for address in one.canonical_addresses)
     return occupied(wanted, own, _EndingApps(desired, actual).have)
 
 
@@ -34,11 +35,12 @@ class _EndingApps:
         self._is_users = actual.is_users
         self._ending = actual.ending
         self._services = {
-            one.canonical_address: one.vassal.service
+            address: one.vassal.service
             for one in desired.resolved
             if (installed := actual.installed.get(one.vassal.label)) is not None
             and installed.key == one.vassal.key
-            and installed.canonical_address is None
+            and not (installed.addresses and actual.state(installed.service).is_down)
+            for address in one.canonical_addresses
         }
         self._sockets: dict[str, set[int]] = {}
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.host.files import is_socket
-from bridge.model.address import UnixAddress
+from bridge.model.address import UnixAddress, listed
 from bridge.model.vassal import Mode
 from bridge.reconcile.sockets import silent_sockets
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -39,7 +39,7 @@ class OutcomeCheck:
         for resolved in accepted:
             on_demand = resolved.mode is Mode.ON_DEMAND
             unit = resolved.vassal.socket if on_demand else resolved.vassal.service
-            deaf = f"nobody listens on {resolved.address}, though systemd takes {unit} for active"
+            deaf = f"nobody listens on {listed(resolved.addresses)}, though systemd takes {unit} for active"
             if reason := self._trouble(resolved, unit, states) or (deaf if unit in silent else ""):
                 code = "not-listening" if on_demand else "not-running"
                 problems.append(resolved.vassal.problem(code, reason, f"see: journalctl -u '{unit}'"))
@@ -54,9 +54,10 @@ class OutcomeCheck:
             broken = state.is_down or state.sub.startswith("auto-restart")
             return f"it does not run: {self._why(unit, state)}" if broken else ""
         if state.active != "active":
-            return f"its socket {resolved.address} does not listen: {self._why(unit, state)}"
-        if isinstance(resolved.address, UnixAddress) and not is_socket(resolved.address.path):
-            return f"its socket file {resolved.address} is gone, though systemd still listens on it"
+            return f"its socket {listed(resolved.addresses)} does not listen: {self._why(unit, state)}"
+        paths = (address.path for address in resolved.addresses if isinstance(address, UnixAddress))
+        if gone := [path for path in paths if not is_socket(path)]:
+            return f"its socket file {gone[0]} is gone, though systemd still listens on it"
         return ""
 
     def _why(self, unit: str, state: UnitState) -> str:
@@ -69,7 +70,11 @@ def silent_vassals(
     manager: Manager, accepted: Iterable[ResolvedVassal], states: Mapping[str, UnitState]
 ) -> list[ResolvedVassal]:
     """Return the vassals whose sockets systemd takes for active while the kernel has none there."""
-    waiting = {one.vassal.socket: one for one in accepted if one.address}
+    waiting = {one.vassal.socket: one for one in accepted if one.addresses}
     active = {unit: one for unit, one in waiting.items() if unit in states and states[unit].active == "active"}
-    spellings = [(unit, [a for a in (one.address, one.canonical_address) if a]) for unit, one in active.items()]
+    spellings = [
+        (unit, pair)
+        for unit, one in active.items()
+        for pair in zip(one.addresses, one.canonical_addresses, strict=True)
+    ]
     return [active[unit] for unit in silent_sockets(manager, spellings)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
+from bridge.model.address import listed
 from bridge.model.change import Change, Verb
 from bridge.model.unit import Ownership
 from bridge.model.unit_names import COMMON, SUB_SLICE, TARGET, link_path
@@ -12,6 +13,7 @@ from bridge.model.vassal import Mode
 from bridge.reconcile.findings import Drift
 from bridge.reconcile.shared import differing_settings, has_lost_address, waits_for
 from bridge.reconcile.steps import Plan
+from bridge.records import dataclass
 from bridge.units.differences import needs_restart
 
 if TYPE_CHECKING:
@@ -160,13 +162,13 @@ class _Draft:
         self.retry += [vassal.service] if retries else []
         self.reload += [vassal.service] if reloads else []
 
-        where = f"on demand at {resolved.address}" if resolved.address else "runs always"
+        where = _where(resolved)
         if installed is None:
             self._add_change(vassal, Verb.ADDED, where)
         elif touched or changed:
             self._add_change(vassal, Verb.CHANGED, _difference(resolved, installed))
         elif lost:
-            self._add_change(vassal, Verb.MENDED, f"its socket {resolved.address} was gone or not its own")
+            self._add_change(vassal, Verb.MENDED, f"its socket {listed(resolved.addresses)} was gone or not its own")
         elif retries:
             self._add_change(vassal, Verb.RETRIED, "its config changed")
         elif starts:
@@ -190,7 +192,9 @@ class _Draft:
         self._stop(unit for unit in units if unit in installed.units)
         self.remove += installed.units
         self.unlink += [path for unit in installed.units if (path := link_path(unit)) in self.actual.links]
-        self._add_change(installed, Verb.REMOVED, f"was at {installed.address}" if installed.address else "")
+        self._add_change(
+            installed, Verb.REMOVED, f"was at {listed(installed.addresses)}" if installed.addresses else ""
+        )
 
     def was_stopped(self, installed: InstalledVassal) -> bool:
         """Tell whether an interrupted run has stopped a vassal."""
@@ -274,7 +278,11 @@ def _is_ours(actual: ActualState, unit: str) -> bool:
 
 
 def _difference(resolved: ResolvedVassal, installed: InstalledVassal) -> str:
-    if resolved.address == installed.address:
+    if resolved.addresses == installed.addresses:
         return "its units are new"
-    before = f"at {installed.address}" if installed.address else "ran always"
-    return f"{f'on demand at {resolved.address}' if resolved.address else 'runs always'} (before: {before})"
+    before = f"at {listed(installed.addresses)}" if installed.addresses else "ran always"
+    return f"{_where(resolved)} (before: {before})"
+
+
+def _where(resolved: ResolvedVassal) -> str:
+    return f"on demand at {listed(resolved.addresses)}" if resolved.addresses else "runs always"

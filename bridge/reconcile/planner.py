@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+from bridge.config.settings import OwnSocketsMode
 from bridge.host.listeners import make_canonical_address
+from bridge.host.users import forget_users
 from bridge.model.unit_names import TARGET, EscapeError, boot_target
 from bridge.reconcile.actual import ActualReader
 from bridge.reconcile.conflicts import find_conflicts, refuse_foreign_common
@@ -25,6 +27,7 @@ from bridge.vassals.guard import Guard, is_unexpected
 from bridge.vassals.resolve import ResolveContext, unwritable
 from bridge.vassals.spawn import spawn_defaults
 from bridge.vassals.tenant import make_boundary
+from bridge.vassals.waiting import WaitingRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -131,10 +134,13 @@ class Planner:
         Raises:
             BridgeError: the settings name a program, user or group that is not there.
         """
+        forget_users()
         is_user = self.paths.user_manager
         defaults = spawn_defaults(self.settings, user_manager=is_user)
         environments = Environments(manager, user_manager=is_user)
-        context = ResolveContext(defaults, environments, reader.canonical_address, make_boundary(self.settings))
+        mode = OwnSocketsMode(self.settings.on_demand_own_sockets)
+        waiting = WaitingRules(reader.canonical_address, make_boundary(self.settings), mode)
+        context = ResolveContext(defaults, environments, waiting)
         return DesiredLoader(
             settings=self.settings,
             monitors=self.monitors,
@@ -280,12 +286,12 @@ def _contends(desired: Desired, actual: ActualState, cache: VassalCache, keys: C
     """Tell whether one of these vassals has or wants what a vassal outside has or wants: a name or an address."""
     if any(one.key not in keys for one in actual.installed.values()):
         return True
-    addresses = [one.canonical_address for one in desired.resolved]
-    addresses += [one.canonical_address for one in actual.installed.values()]
-    return cache.has_rivals(_labels(desired, cache, keys), filter(None, addresses), keys)
+    addresses = [address for one in desired.resolved for address in one.canonical_addresses]
+    addresses += [address for one in actual.installed.values() for address in one.canonical_addresses]
+    return cache.has_rivals(_labels(desired, cache, keys), addresses, keys)
 
 
 def _takes_address(desired: Desired, actual: ActualState) -> bool:
     """Tell whether a vassal wants an address that it does not have yet."""
-    had = {label: one.canonical_address for label, one in actual.installed.items()}
-    return any(one.canonical_address not in {None, had.get(one.vassal.label)} for one in desired.resolved)
+    had = {label: one.canonical_addresses for label, one in actual.installed.items()}
+    return any(not set(had.get(one.vassal.label, ())).issuperset(one.canonical_addresses) for one in desired.resolved)

@@ -156,7 +156,8 @@ class Reconciler:
             problems = (*executor.check(done.unmoved, down=done.meant_down), *unkillable(done, self._late.killed))
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)
-        self._planner.save_templates()
+        if "_planner" in vars(self):  # To do nothing, it need not be imported.
+            self._planner.save_templates()
         settle(self.monitors, done, self._paths.mirrors)
         return done, problems
 
@@ -181,8 +182,7 @@ class Reconciler:
         Raises:
             BridgeError: a directory or the manager cannot be read.
         """
-        actual = self._planner.reader().read_all(manager)
-        return Assessment(desired=Desired(), actual=actual)
+        return Assessment(desired=Desired(), actual=self._planner.reader().read_all(manager))
 
     def plan_removal(self, manager: Manager) -> PlannedRun:
         """Plan to remove everything the bridge made under this configuration, and nothing else.

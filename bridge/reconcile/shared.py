@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, Severity
-from bridge.model.address import collision_key, overlaps
+from bridge.model.address import any_overlap, collision_key, overlaps
 from bridge.model.unit_names import COMMON, label_of
 from bridge.units.marker import FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bridge.model.address import Address
     from bridge.model.unit import InstalledVassal
     from bridge.reconcile.actual import ActualState
     from bridge.reconcile.findings import ConflictResult
@@ -20,27 +21,24 @@ if TYPE_CHECKING:
 
 def waits_for(plan: Plan, conflicts: ConflictResult, actual: ActualState) -> dict[str, frozenset[str]]:
     """Return whose addresses other vassals get in this plan, by the labels of those who get them."""
-    leaving: dict[str, list[InstalledVassal]] = {}
+    leaving: dict[str, list[tuple[str, Address]]] = {}
     for label in set(map(label_of, (*plan.stop, *plan.remove))):
-        if (one := actual.installed.get(label)) and one.canonical_address:
-            leaving.setdefault(collision_key(one.canonical_address), []).append(one)
+        if one := actual.installed.get(label):
+            for address in one.canonical_addresses:
+                leaving.setdefault(collision_key(address), []).append((label, address))
     found = {}
     for resolved in conflicts.accepted if leaving else ():
-        if (address := resolved.canonical_address) and (others := leaving.get(collision_key(address))):
-            label = resolved.vassal.label
-            taken = (one for one in others if one.canonical_address and overlaps(one.canonical_address, address))
-            if labels := frozenset(one.label for one in taken) - {label}:
-                found[label] = labels
+        others = ((wanted, leaving.get(collision_key(wanted), ())) for wanted in resolved.canonical_addresses)
+        taken = {label for wanted, left in others for label, address in left if overlaps(address, wanted)}
+        if labels := frozenset(taken - {resolved.vassal.label}):
+            found[resolved.vassal.label] = labels
     return found
 
 
 def has_lost_address(installed: InstalledVassal, conflicts: ConflictResult) -> bool:
     """Tell whether another vassal gets the address that this one had before a run was interrupted."""
-    address = installed.canonical_address
     others = (one for one in conflicts.accepted if one.vassal.label != installed.label)
-    return address is not None and any(
-        one.canonical_address is not None and overlaps(one.canonical_address, address) for one in others
-    )
+    return any(any_overlap(installed.canonical_addresses, one.canonical_addresses) for one in others)
 
 
 def differing_settings(written: Mapping[str, str], actual: ActualState) -> list[Diagnostic]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bridge.diagnostics import printable
 from bridge.host.listeners import unheard
 from bridge.host.sock_diag import INODE_MASK, bound_files, file_of
-from bridge.model.address import UnixAddress
+from bridge.model.address import UnixAddress, listed
 from bridge.reconcile.actual import ActualState
 from bridge.vassals.guard import Guard
 
@@ -80,8 +80,8 @@ def find_moved_sockets(desired: Desired, actual: ActualState) -> Iterator[Diagno
         paths = " and ".join(map(printable, found.drop_ins)) or "a drop-in"
         yield vassal.problem(
             "socket-drop-in",
-            f"its socket is to listen on {installed.address}, and {paths} has it listen on {found} instead",
-            "write the address into the rule, and remove ListenStream= from the drop-in: an app gets one socket only",
+            f"its socket is to listen on {listed(installed.addresses)}, and {paths} has it listen on {found} instead",
+            "write the address into the rule or the config, and remove ListenStream= from the drop-in",
         )
 
 
@@ -118,8 +118,7 @@ def _addresses(actual: ActualState, label: str) -> list[tuple[Address, ...]]:
     if found := actual.listening.get(label):
         return [(address,) for address in found.addresses if not isinstance(address, str)]
     # systemd itself resolves /var/run, and takes other symlinked folders as they are written.
-    one, other = installed.address, installed.canonical_address
-    return [(one, other) if other else (one,)] if one else []
+    return list(zip(installed.addresses, installed.canonical_addresses, strict=True))
 
 
 def _loss_of(path: str, files: set[int]) -> bool | int:

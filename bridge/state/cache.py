@@ -28,8 +28,8 @@ class CachedVassal(NamedTuple):
     """The LABEL of its units. Empty: it can have none."""
     collision_keys: tuple[str, ...] = ()
     """What its addresses, the present and the desired one, might collide in (:func:`collision_key`)."""
-    address: str = ""
-    """The address it waits on. Empty: it runs always."""
+    addresses: tuple[str, ...] = ()
+    """The addresses it waits on. Empty: it runs always."""
     tenant: int | None = None
     is_served: bool = False
     """Whether it has units, of this config or an earlier one."""
@@ -104,9 +104,9 @@ class VassalCache:
     def fragile(self, labels: Iterable[str]) -> dict[str, InstalledVassal]:
         """Return those of the vassals with units of these labels whose sockets a daemon-reload closes, by label."""
         keys = [key for label in labels for key in self._labels.get(label, ())]
-        records = (record for key in keys if (record := self.records[key]).is_served and record.address)
+        records = (record for key in keys if (record := self.records[key]).is_served and record.addresses)
         found = (_installed(record) for record in records)
-        return {one.label: one for one in found if one.address and is_fragile(one.address)}
+        return {one.label: one for one in found if any(map(is_fragile, one.addresses))}
 
     def served(self, outside: Collection[str]) -> Counter[tuple[str, int | None]]:
         """Count the vassals that have units, outside these keys, by their monitors and tenants."""
@@ -136,15 +136,15 @@ class VassalCache:
 
 
 def _installed(record: CachedVassal) -> InstalledVassal:
-    address = parse_address(record.address, base="/") if record.address else None
+    addresses = tuple(parse_address(address, base="/") for address in record.addresses)
     return InstalledVassal(
         label=record.label,
         name=record.name,
         config=record.config,
         monitor=record.monitor,
         tenant=record.tenant,
-        address=address,
-        canonical_address=address,
+        addresses=addresses,
+        canonical_addresses=addresses,
         units=(),
     )
 

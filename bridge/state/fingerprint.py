@@ -42,5 +42,7 @@ def digest(files: Iterable[str]) -> int:
 def changed_since(path: str, when: int) -> bool:
     """Tell whether a file may have changed since ``when`` (nanoseconds since the epoch)."""
     with suppress(OSError, ValueError):
-        return max(os.lstat(path).st_ctime_ns, os.stat(path).st_ctime_ns) >= when - _TICK
+        info = os.lstat(path)
+        target = os.stat(path) if stat.S_ISLNK(info.st_mode) else info
+        return max(info.st_ctime_ns, target.st_ctime_ns) >= when - _TICK
     return False

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bridge.monitors.mirrored import MirroredMonitor
-from bridge.monitors.row_problems import shown_time, unreachable
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from bridge.mirror.state import MirrorState
     from bridge.monitors.base import Monitor
@@ -28,6 +27,8 @@ class MirrorStatus:
     """Whether a daemon asks it, or listens to it."""
 
     def __str__(self) -> str:
+        from bridge.monitors.row_problems import shown_time, unreachable
+
         state = self.state
         if state.since is not None:
             text = unreachable(state)
@@ -38,8 +39,12 @@ class MirrorStatus:
         return f"{self.monitor}: {text}" + ("" if self.is_asked else "; nobody asks it: the daemon does not run")
 
 
-def mirror_statuses(monitors: Iterable[Monitor]) -> list[MirrorStatus]:
+def mirror_statuses(monitors: Collection[Monitor]) -> list[MirrorStatus]:
     """Return the status of each monitor that is a database or a broker."""
+    if not any(monitor.mirror for monitor in monitors):
+        return []
+    from bridge.monitors.mirrored import MirroredMonitor
+
     mirrored = (monitor for monitor in monitors if isinstance(monitor, MirroredMonitor))
     return [MirrorStatus(monitor=m.id, state=m.state(), is_asked=m.folder.has_writer()) for m in mirrored]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -13,12 +13,14 @@ from bridge.diagnostics import count, errors
 from bridge.model.address import UnixAddress
 from bridge.model.unit_names import pause_of, vassal_unit
 from bridge.model.vassal import Mode
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from bridge.diagnostics import Diagnostic
     from bridge.lifecycle.history import Histories, History
+    from bridge.model.address import Address
     from bridge.model.unit import UnitState
     from bridge.model.vassal import RejectedVassal
     from bridge.reconcile.actual import ActualState
@@ -73,6 +75,8 @@ class Row:
     """Since when that database or broker cannot be asked. None: it can."""
     unreachable: str | None = None
     """Why it cannot be asked."""
+    sockets: tuple[str, ...] = ()
+    """All addresses that it waits on; ``socket`` is the first."""
 
     @property
     def note(self) -> str:
@@ -118,7 +122,7 @@ def _with_loss(row: Row, actual: ActualState, lost: Collection[str]) -> Row:
     parts = vassal_unit(row.unit or "")
     label = parts[0] if parts else ""
     if found := actual.listening.get(label):
-        row = replace(row, socket=str(found))
+        row = replace(row, socket=str(found), sockets=tuple(map(str, found.addresses)))
     if label not in lost:
         return row
     problem = (
@@ -133,7 +137,7 @@ def _installed_rows(
     """Return the row of each installed vassal. ``reasons`` say, by key, why a config is not in force."""
     installed_vassals = actual.installed
     decisive = {
-        label: _decisive_unit(installed.service, actual.states, waits=installed.address is not None)
+        label: _decisive_unit(installed.service, actual.states, waits=bool(installed.addresses))
         for label, installed in installed_vassals.items()
     }
     since = _since(actual, decisive, manager, histories)
@@ -145,8 +149,9 @@ def _installed_rows(
             vassal=installed.name,
             config=installed.config,
             unit=installed.service,
-            socket=str(installed.address) if installed.address else None,
-            mode=Mode.ON_DEMAND if installed.address else Mode.ALWAYS,
+            socket=_first(installed.addresses),
+            sockets=tuple(map(str, installed.addresses)),
+            mode=Mode.ON_DEMAND if installed.addresses else Mode.ALWAYS,
             state=_state_of(installed.service, decisive[label], actual.states),
             pid=pids.get(installed.service) or None,
             since=_iso(since.get(decisive[label])),
@@ -165,7 +170,8 @@ def _rejected_row(rejection: RejectedVassal, problem: str | None) -> Row:
         vassal=vassal.name,
         config=vassal.config.path,
         unit=vassal.service,
-        socket=str(rejection.address) if rejection.address else None,
+        socket=_first(rejection.addresses),
+        sockets=tuple(map(str, rejection.addresses)),
         mode=rejection.mode,
         state=State.REFUSED,
         problem=problem,
@@ -182,6 +188,10 @@ def _unusable_row(problem: Diagnostic) -> Row:
     )
 
 
+def _first(addresses: Sequence[Address]) -> str | None:
+    return str(addresses[0]) if addresses else None
+
+
 def _since(actual: ActualState, decisive: Mapping[str, str], manager: Manager, histories: Histories) -> dict[str, int]:
     """Return when each decisive unit entered its state, in µs since the epoch.
 
@@ -191,10 +201,11 @@ def _since(actual: ActualState, decisive: Mapping[str, str], manager: Manager, h
     asked = []
     for label, unit in decisive.items():
         installed = actual.installed[label]
-        if isinstance(installed.address, UnixAddress) and actual.state(unit).sub == "listening":
+        first = installed.addresses[0] if installed.addresses else None
+        if isinstance(first, UnixAddress) and actual.state(unit).sub == "listening":
             history = histories.of(installed.service)
             with suppress(OSError):
-                bound = os.lstat(installed.address.path).st_mtime_ns // 1000
+                bound = os.lstat(first.path).st_mtime_ns // 1000
                 found[unit] = max(bound, history.last_idle_exit or 0, history.last_failure or 0)
                 continue
         asked.append(unit)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from bridge.host.files import write_all
@@ -23,6 +23,7 @@ from bridge.model.unit import DOWN
 from bridge.model.unit_names import TARGET, label_of, service_of
 from bridge.progress import no_progress
 from bridge.reconcile.steps import Plan
+from bridge.records import dataclass
 from bridge.takeover.gap import Gap, GapWatch
 from bridge.takeover.hold import DROP_IN, Hold, remove_drop_in
 from bridge.takeover.holders import Holders, assign
@@ -96,7 +97,8 @@ class Handover:
         numbers: dict[Address, set[int]] = {}
         for one in heard():
             numbers.setdefault(canonical_address(one.address), set()).add(one.number)
-        at = {v.vassal.label: numbers[v.canonical_address] for v in vassals if v.canonical_address in numbers}
+        listened = {v.vassal.label: [numbers[a] for a in v.canonical_addresses if a in numbers] for v in vassals}
+        at = {label: set().union(*found) for label, found in listened.items() if found}
         processes = processes_of(self.emperor.unit, is_users=self.paths.user_manager)
         found = assign(processes, vassals, at)
         self.served |= found.of.keys() | {label for label, those in at.items() if not found.sockets.isdisjoint(those)}
@@ -138,7 +140,7 @@ class Handover:
         labels = _addresses(found, [one for label, one in accepted.items() if label in self.served])
         watch = GapWatch(labels)
         try:
-            waiting = [label for label in starts if _only_waits(accepted.get(label), found)]
+            waiting = [label for label in starts if label in found.waiting and _has_files_only(accepted.get(label))]
             executor.start([starts.pop(label) for label in waiting])
             _let_queues_run_empty(found.sockets)
             # One that was woken a moment ago is seen now. Once the Emperor stops, the machine is busy.
@@ -215,10 +217,9 @@ class Handover:
         return f"{self.paths.runtime_units}/{self.emperor.unit}.d/{DROP_IN}"
 
 
-def _only_waits(resolved: ResolvedVassal | None, found: Holders) -> bool:
-    """Tell whether a vassal waits at a unix path, and nothing of it runs."""
-    is_there = resolved is not None and resolved.vassal.label not in found.of
-    return is_there and resolved is not None and isinstance(resolved.canonical_address, UnixAddress)
+def _has_files_only(resolved: ResolvedVassal | None) -> bool:
+    """Tell whether all addresses of a vassal that waits are unix paths, where systemd can replace the file."""
+    return resolved is not None and all(isinstance(address, UnixAddress) for address in resolved.canonical_addresses)
 
 
 def _let_queues_run_empty(sockets: Collection[int]) -> None:
@@ -241,9 +242,8 @@ def _addresses(found: Holders, served: Iterable[ResolvedVassal]) -> dict[Address
     waiting: dict[Address, str] = {}
     bound: dict[int, str] = {}
     for one in served:
-        if one.canonical_address:
-            waiting[one.canonical_address] = one.vassal.label
-        else:
+        waiting |= dict.fromkeys(one.canonical_addresses, one.vassal.label)
+        if not one.canonical_addresses:
             bound |= dict.fromkeys(found.held.get(one.vassal.label, frozenset()) - found.own_sockets, one.vassal.label)
     labels = {}
     for address, number in ((canonical_address(one.address), one.number) for one in heard()):

@@ -7,9 +7,10 @@ keep that. What a vassal starts, such as an attached daemon, is below it. A proc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
+from bridge.records import dataclass
 from bridge.takeover.emperor import configs_of
 
 _VARIABLE = "UWSGI_EMPEROR_FD"
@@ -36,6 +37,8 @@ class Holders:
     """The inode numbers of all sockets that they have open."""
     held: Mapping[str, frozenset[int]] = field(default_factory=dict)
     """Those that the processes of each vassal have open, by label."""
+    waiting: frozenset[str] = frozenset()
+    """The labels of the vassals that the Emperor listens for, and of which nothing runs."""
     own: frozenset[int] = frozenset()
     """The Emperor's own processes."""
     own_sockets: frozenset[int] = frozenset()
@@ -69,6 +72,7 @@ def assign(
         if holding := {p.pid for p in processes if p.pid not in own and not p.sockets.isdisjoint(numbers)}:
             of.setdefault(label, set()).update(holding)
     unknown = by_pid.keys() - own - set().union(*of.values())
+    own_sockets = frozenset(number for pid in own for number in by_pid[pid].sockets)
     strangers = (configs_of(by_pid[pid].words)[-1:] for pid in unknown if _VARIABLE in by_pid[pid].variables)
     return Holders(
         of={label: frozenset(pids) for label, pids in of.items()},
@@ -76,8 +80,9 @@ def assign(
         strangers=tuple(sorted({config for found in strangers for config in found})),
         sockets=frozenset().union(*(process.sockets for process in processes)),
         held={label: frozenset(n for pid in pids for n in by_pid[pid].sockets) for label, pids in of.items()},
+        waiting=frozenset(label for label in heard.keys() - of.keys() if not own_sockets.isdisjoint(heard[label])),
         own=frozenset(own),
-        own_sockets=frozenset(number for pid in own for number in by_pid[pid].sockets),
+        own_sockets=own_sockets,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from bridge.host.listeners import heard, occupied
 from bridge.host.release import stop_listening
 from bridge.host.services import has_ended
 from bridge.model.address import UnixAddress
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,9 +47,9 @@ class Remaining:
 
     def take_freed(self, *, is_down: bool) -> list[str]:
         """Return the units that can be started now; they are no longer among those to start."""
-        wanted = {label: self._port(label) for label in self._ended}
-        busy = {} if is_down else occupied(filter(None, wanted.values()), ())
-        freed = [label for label, address in wanted.items() if address not in busy]
+        wanted = {label: self._ports(label) for label in self._ended}
+        busy = {} if is_down else occupied({port for ports in wanted.values() for port in ports}, ())
+        freed = [label for label, ports in wanted.items() if busy.keys().isdisjoint(ports)]
         self._ended.difference_update(freed)
         return [self.units.pop(label) for label in freed]
 
@@ -57,12 +58,12 @@ class Remaining:
 
         It has been told to stop. Before that it would take the end of listening for a connection.
         """
-        ports = {port for label in self._ended if (port := self._port(label))}
+        ports = {port for label in self._ended for port in self._ports(label)}
         numbers = {one.number for one in heard() if one.address in ports} & self.found.own_sockets
         if numbers:
             stop_listening(self.found.own, numbers)
 
-    def _port(self, label: str) -> Address | None:
-        """Return where a vassal is to wait if nobody else may listen there at the time."""
-        address = self.vassals[label].canonical_address if label in self.vassals else None
-        return None if isinstance(address, UnixAddress) else address
+    def _ports(self, label: str) -> list[Address]:
+        """Return where of a vassal's addresses nobody else may listen when it begins to wait."""
+        addresses = self.vassals[label].canonical_addresses if label in self.vassals else ()
+        return [address for address in addresses if not isinstance(address, UnixAddress)]

@@ -60,10 +60,10 @@ class UnitDirectory:
 
     def elsewhere(self, only: Collection[str] | None = None) -> dict[str, str]:
         """Return the paths of files of such names, or of ``only`` these, in the manager's other directories."""
-        own = os.path.realpath(self._directory)
+        own = _folder(self._directory)
         found: dict[str, str] = {}
         for directory in self._paths.unit_path:
-            if os.path.realpath(directory) != own:
+            if (place := _folder(directory)) is not None and place != own:
                 for name in self._names(directory) if only is None else _there(directory, only):
                     if is_bridge_name(name):
                         found.setdefault(name, f"{directory}/{name}")
@@ -177,6 +177,18 @@ class UnitDirectory:
         return UnitFile(path=path, ownership=ownership, text=text, mark=mark)
 
 
+def _folder(path: str) -> tuple[int, int] | None:
+    """Return what tells a folder from all others, under whichever path; None if it is not there."""
+    try:
+        info = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        # To list it will say why.
+        return (0, 0)
+    return info.st_dev, info.st_ino
+
+
 def _there(directory: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if os.path.lexists(f"{directory}/{name}")]
 
@@ -193,8 +205,8 @@ def installed_vassals(
     for label, units in grouped.items():
         marks = [mark for unit in units if (mark := files[unit].mark)]
         # An interrupted run can leave two that differ: the socket listens where its own file says.
-        addresses = sorted(marks, key=lambda mark: not mark.unit.endswith(".socket"))
-        address = next((a for mark in addresses if (a := _address(mark.address))), None)
+        by_weight = sorted(marks, key=lambda mark: not mark.unit.endswith(".socket"))
+        addresses = next((found for mark in by_weight if (found := _addresses(mark.address))), ())
         first = marks[0]
         installed[label] = InstalledVassal(
             label=label,
@@ -204,15 +216,15 @@ def installed_vassals(
             tenant=int(first.tenant) if first.tenant.isdecimal() else None,
             configuration=first.configuration,
             is_unclaimed=not first.configuration and first.format in UNCLAIMED,
-            address=address,
-            canonical_address=canonical_address(address) if address else None,
+            addresses=addresses,
+            canonical_addresses=tuple(map(canonical_address, addresses)),
             units=tuple(units),
         )
     return installed
 
 
-def _address(text: str) -> Address | None:
+def _addresses(text: str) -> tuple[Address, ...]:
     try:
-        return parse_address(text, base="/") if text else None
+        return tuple(parse_address(line, base="/") for line in text.split("\n")) if text else ()
     except AddressError:
-        return None
+        return ()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
+from json import JSONDecoder
+from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING
 
 from bridge.model.unit import Mark
@@ -18,6 +19,7 @@ is stopped for it; a test compares it with the golden files."""
 UNCLAIMED = frozenset({"", "2"})
 """The formats of units that name no bridge.toml, whichever they were made under."""
 
+_decoded = JSONDecoder().raw_decode
 _SECTION = "X-EmperorBridge"
 _LINES = 12
 """The lines at the beginning of a file in which the mark stands."""
@@ -29,17 +31,18 @@ def read_mark(unit: str, text: str) -> Mark | None:
 
     A marked file that was copied to another name is not the bridge's either.
     """
-    lines = [line.removeprefix(_comment(unit)) for line in text.split("\n", _LINES)[1:_LINES]]
+    comment = _comment(unit)
+    lines = [line.removeprefix(comment) for line in text.split("\n", _LINES)[1:_LINES]]
     if f"[{_SECTION}]" not in lines:
         return None
     facts: dict[str, str] = {}
     for line in lines[lines.index(f"[{_SECTION}]") + 1 :]:
-        key, equals, quoted = line.partition("=")
+        key, equals, written = line.partition("=")
         try:
-            fact = json.loads(quoted) if equals else None
+            fact, end = _decoded(written := written.strip(" \t\r")) if equals else (None, 0)
         except ValueError:
             break
-        if not isinstance(fact, str):
+        if not isinstance(fact, str) or end != len(written):
             break
         facts[key.lower()] = fact
     if facts.get("unit") != unit:
@@ -63,7 +66,7 @@ def marked(text: str, mark: Mark) -> str:
         "Format": FORMAT,
     }
     comment = _comment(mark.unit)
-    written = "".join(f"{comment}{key}={json.dumps(fact)}\n" for key, fact in facts.items() if fact)
+    written = "".join(f"{comment}{key}={quoted(fact)}\n" for key, fact in facts.items() if fact)
     instead = "" if comment else f" Use a drop-in instead: systemctl edit '{mark.unit}'"
     return f"# Made by emperor-bridge; edits are overwritten.{instead}\n{comment}[{_SECTION}]\n{written}\n{text}"
 

@@ -7,14 +7,22 @@ never a shell's.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from bridge.model.unit_names import EscapeError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_kept = lru_cache(maxsize=256)
+"""Most texts of a vassal are those of all vassals."""
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_/.,:=@+-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _WORD_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
+@_kept
 def value(text: str) -> str:
     """Escape a setting that takes the rest of its line, such as ``ListenStream=`` or ``WorkingDirectory=``.
 
@@ -50,6 +58,7 @@ def word(text: str) -> str:
     return '"' + quoted.replace("%", "%%") + '"'
 
 
+@_kept
 def argument(text: str) -> str:
     """Quote one argument of an ``Exec…=`` line, where systemd also expands ``$VARIABLES``.
 
@@ -57,6 +66,15 @@ def argument(text: str) -> str:
         EscapeError: as for :func:`word`.
     """
     return word(text).replace("$", "$$")
+
+
+def arguments(texts: Iterable[str]) -> str:
+    """Quote the arguments of an ``Exec…=`` line.
+
+    Raises:
+        EscapeError: as for :func:`word`.
+    """
+    return " ".join(map(argument, texts))
 
 
 def _check_text(text: str) -> None:

@@ -1,13 +1,12 @@
 """Render vassals as unit files.
 
-Pure: data in, texts out. Templates get finished values, and filters (``value``, ``argument``, ``word``) that write
-systemd's own quoting. The mark is put in front here, so that no template of an admin's can forget it.
+Pure: data in, texts out. Templates get finished values, and filters (``value``, ``argument``, ``arguments``, ``word``)
+that write systemd's own quoting. The mark is put in front here, so that no template of an admin's can forget it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from traceback import extract_tb
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic, printable
@@ -24,8 +23,9 @@ from bridge.model.unit_names import (
     slice_of,
     starter_of,
 )
+from bridge.records import dataclass
 from bridge.units.marker import marked
-from bridge.units.quoting import argument, value, word
+from bridge.units.quoting import argument, arguments, value, word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,13 +93,13 @@ def render(resolved: ResolvedVassal, context: RenderContext) -> dict[str, str]:
         EscapeError: a value cannot be expressed in a unit file.
         BridgeError: a template of the admin's is at fault.
     """
-    vassal, address, tenant = resolved.vassal, resolved.address, resolved.spawn.tenant
-    mark = Mark(
-        unit="",
+    vassal, addresses, tenant = resolved.vassal, resolved.addresses, resolved.spawn.tenant
+    mark = partial(
+        Mark,
         config=vassal.config.path,
         name=vassal.name,
         monitor=vassal.monitor,
-        address=str(address or ""),
+        address="\n".join(map(str, addresses)),
         tenant="" if tenant is None else str(tenant),
         configuration=context.configuration,
     )
@@ -114,29 +114,34 @@ def render(resolved: ResolvedVassal, context: RenderContext) -> dict[str, str]:
             directory=vassal.directory,
             slice=vassal_slice,
             brake=brake,
-            on_demand=address is not None,
+            on_demand=bool(addresses),
+            is_handed_over=resolved.is_handed_over,
             throttle=context.throttle,
             limits=context.limits,
             pause=vassal.pause,
             is_usual_pause=vassal.pause == PAUSE_PREFIX + vassal.service,
         ),
     }
-    if address is not None:
+    if addresses:
         texts[vassal.socket] = _fill(
             context.templates,
             "vassal.socket.j2",
             description=f"Socket of uWSGI vassal {shown}",
-            address=str(address),
+            addresses=[str(address) for address in addresses],
+            # For templates of an admin's.
+            address=str(addresses[0]),
             slice=vassal_slice,
             brake=brake,
             access=resolved.access,
             backlog=resolved.backlog,
-            unix=isinstance(address, UnixAddress),
+            options=resolved.options,
+            unix=any(isinstance(address, UnixAddress) for address in addresses),
+            tcp=any(isinstance(address, InetAddress) for address in addresses),
             is_tenants=tenant is not None,
             starter=starter_of(vassal.socket),
-            wildcard=not (isinstance(address, InetAddress) and not address.ip.is_unspecified),
+            wildcard=not any(isinstance(one, InetAddress) and not one.ip.is_unspecified for one in addresses),
         )
-    return {unit: marked(text, replace(mark, unit=unit)) for unit, text in texts.items()}
+    return {unit: marked(text, mark(unit)) for unit, text in texts.items()}
 
 
 def render_common(context: RenderContext) -> dict[str, str]:
@@ -177,7 +182,7 @@ def make_templates(folders: Sequence[str], cache: BytecodeCache | None = None) -
         auto_reload=False,
         bytecode_cache=cache,
     )
-    environment.filters |= {"value": value, "word": word, "argument": argument, "shell": quote}
+    environment.filters |= {"value": value, "word": word, "argument": argument, "arguments": arguments, "shell": quote}
     return environment
 
 
@@ -188,6 +193,9 @@ def _fill(templates: Environment, template: str, /, **values: object) -> str:
     try:
         found = templates.get_template(template)
         path = found.filename or template
+        if not isinstance(found.globals, dict):
+            # Jinja copies them for each text, and takes much longer to copy a chain of mappings.
+            found.globals = dict(found.globals)
         return found.render(**values)
     except EscapeError:
         raise
@@ -201,6 +209,8 @@ def _fill(templates: Environment, template: str, /, **values: object) -> str:
         )
         raise BridgeError(problem) from error
     except Exception as error:
+        from traceback import extract_tb
+
         # A template is a program of the admin's: it can raise anything, and may not even be there or readable.
         # Jinja's traceback tells the template's own lines.
         frames = [frame.lineno for frame in extract_tb(error.__traceback__) if frame.filename == path]

@@ -30,6 +30,24 @@ class Budget:
         self._options = 0
         self._text = 0
 
+    def admits(self, option: Option) -> bool:
+        """Count one more option, and its name once more, if no bound is near; if not, count nothing."""
+        size = len(option.key) + len(option.value)
+        cost = len(option.key) + size + 2 * STEP
+        if self._options >= MAX_OPTIONS or self._text + size > MAX_TEXT or self.spent + cost > MAX_WORK:
+            return False
+        self._options += 1
+        self._text += size
+        self.spent += cost
+        return True
+
+    def covers(self, cost: int) -> bool:
+        """Count work if it is within the bound; if not, count nothing: step by step, the error has the line."""
+        if self.spent + cost > MAX_WORK:
+            return False
+        self.spent += cost
+        return True
+
     def option(self, option: Option) -> None:
         """Count one more option."""
         self._options += 1

@@ -7,9 +7,10 @@ the table ``uwsgi_base_options``) of uWSGI 2.0, for a process that has no Empero
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
+from bridge.records import dataclass
 from bridge.uwsgi.budget import LOOKUP, STEP, Budget
 from bridge.uwsgi.conditions import decide
 from bridge.uwsgi.option_tables import ENDS, IMMEDIATE, INCLUDES, LOOPS, NOT_OPTIONS, SETS, TESTS, UNREADABLE
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 _MAX_DEPTH = 8
 _MAX_ARGUMENTS = 64
+_HIDDEN = LOOPS | TESTS.keys() | ENDS
+"""Options that are not in the result."""
+_REMEMBERED = frozenset({"env", "unenv", "blacklist", "whitelist", "end-blacklist", "end-whitelist"})
+"""Options on which later ones depend."""
+_APPLIED = _HIDDEN | SETS | INCLUDES | UNREADABLE | _REMEMBERED | {"declare-option"}
+"""Options that do something once they are applied; so do those that are declared."""
 _OF_FILES = frozenset(key for key, kind in TESTS.items() if kind in {"exists", "file", "dir"})
 """Conditions that ask the kernel about a file."""
 
@@ -38,7 +45,7 @@ class _Entry:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Process:
-    """The start of one uWSGI process: ``start``, ``add`` the options of its config, ``finish``."""
+    """The start of one uWSGI process: ``environment``, ``config``, ``add`` the options of its config, ``finish``."""
 
     around: Surroundings
     budget: Budget = field(default_factory=Budget)
@@ -54,11 +61,6 @@ class Process:
     _in_body: bool = False
     _depth: int = 0
 
-    def start(self, option: str, path: str) -> None:
-        """Take what precedes the options of the config, if the command line is ``--ini path`` or the like."""
-        self.environment()
-        self.config(option, path)
-
     def environment(self) -> None:
         """Take options from the environment (core/utils.c, ``parse_sys_envs``)."""
         for name, value in self.around.environ.items():
@@ -67,14 +69,17 @@ class Process:
 
     def config(self, option: str, path: str) -> None:
         """Take the option ``--ini path`` itself, before the config's (core/uwsgi.c, ``uwsgi_commandline_config``)."""
-        entry = _Entry(Option(option, path, path, 1), done=True, shown=False)
-        self._entries.append(entry)
-        self._first.setdefault(option, entry)
+        self._enter(_Entry(Option(option, path, path, 1), done=True, shown=False))
 
     def add(self, options: Iterable[Option]) -> None:
         """Take the options of a config, in order."""
         for option in options:
-            self._take(option)
+            # Nearly all options neither do anything at once nor stand where something is decided about them.
+            is_plain = option.key not in IMMEDIATE and self._logic is None and not (self._lists or self._custom)
+            if is_plain and self.budget.admits(option):
+                self._enter(_Entry(option))
+            else:
+                self._take(option)
 
     def finish(self) -> list[Option]:
         """Expand the placeholders, apply the remaining options, and return all of them without conditions and loops.
@@ -82,19 +87,19 @@ class Process:
         ``main`` expands in this order: ``$(NAME)``, ``@(file)``, ``%(name)``. Options that ``inherit`` brings come
         later, so their placeholders stay.
         """
+        waiting = [entry for entry in self._entries if "(" in entry.option.value and not entry.done]
         for symbol, lookup in (("$", self._variable), ("@", None), ("%", self._value)):
-            opening = symbol + "("
-            for entry in self._entries:
-                if not entry.done and opening in entry.option.value:
+            for entry in waiting:
+                if f"{symbol}(" in entry.option.value:
                     self._expand(entry, symbol, lookup)
         for entry in self._entries:
             if not entry.done:
                 entry.done = True
-                self._manage(entry.option)
+                if entry.option.key in _APPLIED or entry.option.key in self._custom:
+                    self._manage(entry.option)
             if entry.shown and "@(" in entry.option.value:
                 self.unread.append(entry.option)
-        hidden = LOOPS | TESTS.keys() | ENDS
-        return [e.option for e in self._entries if e.shown and e.option.key not in hidden]
+        return [e.option for e in self._entries if e.shown and e.option.key not in _HIDDEN]
 
     def _expand(self, entry: _Entry, symbol: str, lookup: Callable[[str], str | None] | None) -> None:
         option = entry.option
@@ -132,14 +137,16 @@ class Process:
         if self._in_body and self._logic is not None and self._logic.key in TESTS:
             option = replace(option, condition=self._logic)
         self.budget.option(option)
-        entry = _Entry(option, done=placeholder)
-        self._entries.append(entry)
-        if option.value or not option.trusted:
-            # On the command line, an option without argument has no value for placeholders.
-            self._first.setdefault(option.key, entry)
+        self._enter(entry := _Entry(option, done=placeholder))
         if not placeholder and (option.key in IMMEDIATE or option.key in self._custom):
             entry.done = True
             self._manage(option)
+
+    def _enter(self, entry: _Entry) -> None:
+        self._entries.append(entry)
+        if entry.option.value or not entry.option.trusted:
+            # On the command line, an option without argument has no value for placeholders.
+            self._first.setdefault(entry.option.key, entry)
 
     def _manage(self, option: Option) -> None:
         """Apply an option as ``uwsgi_manage_opt`` does, as far as it adds options or decides about others."""
@@ -156,7 +163,7 @@ class Process:
             self._declare(option)
         elif option.key in self._custom:
             self._run_custom(option)
-        else:
+        elif option.key in _REMEMBERED:
             self._remember(option)
         self._depth -= 1
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import field
 from typing import TYPE_CHECKING, NamedTuple
+
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,15 +67,30 @@ class Config:
     """Further files that it depends on: those of ``@(file)``, and those that its conditions test."""
     remarks: tuple[Remark, ...] = ()
     """Why files have no options that are meant to have some."""
+    _latest: dict[str, Option] = field(default_factory=dict, compare=False, repr=False)
+    """The last option of each name. A config is asked for dozens of names, most of which it does not have."""
+
+    def __post_init__(self) -> None:
+        self._latest.update({option.key: option for option in self.options})
 
     def all(self, *keys: str) -> Iterator[Option]:
         """Yield the options with one of these names, in order."""
-        wanted = frozenset(keys)
-        return (option for option in self.options if option.key in wanted)
+        return self.of(frozenset(keys))
+
+    def of(self, keys: frozenset[str]) -> Iterator[Option]:
+        """Yield the options with one of many names, in order."""
+        if keys.isdisjoint(self._latest):
+            return iter(())
+        return (option for option in self.options if option.key in keys)
 
     def last(self, *keys: str) -> Option | None:
         """Return the last option with one of these names: the one in force, if uWSGI keeps one value."""
-        return next((option for option in reversed(self.options) if option.key in keys), None)
+        if len(keys) == 1:
+            return self._latest.get(keys[0])
+        found = [option for key in keys if (option := self._latest.get(key))]
+        if len(found) > 1:
+            return next(option for option in reversed(self.options) if option.key in keys)
+        return found[0] if found else None
 
     def flag(self, *keys: str) -> bool:
         """Return whether a boolean option is on; ``keys`` are its names."""

@@ -19,8 +19,11 @@ def parse(text: str, *, path: str, section: str = "uwsgi", budget: Budget | None
     budget = budget or Budget()
     options: list[Option] = []
     current = ""
-    for line, written in enumerate(text.split("\n"), start=1):
-        budget.charge(len(written) + STEP, path, line)
+    lines = text.split("\n")
+    is_paid = budget.covers(len(text) + STEP * len(lines))
+    for line, written in enumerate(lines, start=1):
+        if not is_paid:
+            budget.charge(len(written) + STEP, path, line)
         stripped = written.strip(_BLANK)
         if not stripped or stripped[0] in ";#":
             continue

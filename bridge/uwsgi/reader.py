@@ -8,11 +8,13 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from bridge.host.found_file import FoundFile, NotAFileError
+from bridge.host.links import make_real_path
+from bridge.records import dataclass
 from bridge.uwsgi import magic_variables
 from bridge.uwsgi.budget import LOOKUP, Budget
 from bridge.uwsgi.conditions import Surroundings
@@ -71,13 +73,13 @@ def read(path: str, view: ProcessView, *, section: str = "uwsgi", max_bytes: int
     return _Reading(_Section(path, section), view, max_bytes).config()
 
 
-def _parse(data: bytes, parser: Parser, path: str, values: Mapping[str, str], budget: Budget) -> list[Option]:
+def _parse(
+    data: bytes, parser: Parser, path: str, values: Callable[[], Mapping[str, str]], budget: Budget
+) -> list[Option]:
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
         raise ConfigError("it has a NUL byte", path, line, "a config is plain text")
-    if any("\0" in value for value in values.values()):
-        raise ConfigError("its magic variables have a NUL byte", path)
-    text = magic_variables.substitute(data, values, path=path, budget=budget)
+    text = magic_variables.substitute(data, values() if b"%" in data else {}, path=path, budget=budget)
     decoded = text.data.decode("utf-8", "surrogateescape")
     try:
         options = parser(decoded, path=path, budget=budget)
@@ -96,8 +98,8 @@ def _parser(kind: str) -> Parser:
 
 class _File(NamedTuple):
     data: bytes
-    real: str
-    """Its path without symlinks."""
+    real: str | None
+    """Its path without symlinks, if the file itself has a magic variable."""
 
 
 class _Section(NamedTuple):
@@ -120,7 +122,7 @@ class _Reading:
         self._host = os.uname().nodename
         here = {"v": view.cwd} if view.cwd is not None else {}
         self._known = {"h": self._host, "k": _processors(), **here}
-        self._first: dict[str, str] | None = None
+        self._first: Callable[[], Mapping[str, str]] | None = None
         self._owner = -1
         self._asked: dict[str, None] = {}
         self._tested: dict[str, int | None] = {}
@@ -145,29 +147,37 @@ class _Reading:
         process = Process(around, self._budget)
         process.environment()
         # Files included in front of the config have no first config yet.
-        self._first = dict.fromkeys(magic_variables.UPPER, "")
+        self._first = lambda: dict.fromkeys(magic_variables.UPPER, "")
         process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in self._view.before)
         self._first = None
         process.config(kind, path if self._config.section == "uwsgi" else ":".join(self._config))
         process.add(self._parsed(file, kind, self._config))
         process.add(Option(key, value, COMMAND_LINE, 1, trusted=True) for key, value in self._view.after)
         options = tuple(process.finish())
+        # It keeps this reader alive.
+        self._first = None
         return Config(path, options, tuple(process.unread), tuple(self._asked), tuple(self._remarks))
 
     def _parsed(self, file: _File, kind: str, source: _Section) -> list[Option]:
         absolute = os.path.join(self._cwd, source.path)
-        try:
-            status = os.lstat(absolute)
-        except OSError as error:
-            raise ConfigError(f"cannot be read: {error.strerror}", source.path) from None
-        described = magic_variables.Source(
-            filename=source.path,
-            real=absolute if stat.S_ISLNK(status.st_mode) else file.real,
-            section="" if source.section == "uwsgi" else source.section,
-            inode=status.st_ino,
-        )
-        values = magic_variables.table(described, known=self._known, first=self._first)
-        self._first = self._first or values
+        if "\0" in source.section:
+            raise ConfigError("its magic variables have a NUL byte", source.path)
+        first = self._first
+
+        def values() -> Mapping[str, str]:
+            try:
+                status = os.lstat(absolute)
+            except OSError as error:
+                raise ConfigError(f"cannot be read: {error.strerror}", source.path) from None
+            described = magic_variables.Source(
+                filename=source.path,
+                real=absolute if stat.S_ISLNK(status.st_mode) else file.real or make_real_path()(absolute),
+                section="" if source.section == "uwsgi" else source.section,
+                inode=status.st_ino,
+            )
+            return magic_variables.table(described, known=self._known, first=first() if first else None)
+
+        self._first = first or values
         builds = {"program": self._view.program} if kind == "xml" else {}
         parser = functools.partial(_parser(kind), section=source.section, **builds)
         options = _parse(file.data, parser, source.path, values, self._budget)
@@ -263,7 +273,7 @@ class _Reading:
         if len(data) > self._left:
             raise NotAFileError(errno.EFBIG, "it is too long")
         self._left -= len(data)
-        return _File(data, found.real)
+        return _File(data, found.real if b"%" in data else None)
 
 
 def _unreadable(what: str, error: OSError | ValueError, path: str, line: int | None) -> ConfigError:

@@ -41,7 +41,10 @@ OTHERS = frozenset({"udp", "cache-udp-server", "snmp", "notify-socket", "subscri
 }
 DATAGRAM = SUBSCRIPTIONS | {"udp", "cache-udp-server", "snmp"}
 """Options whose inet sockets are UDP, and so cannot collide with a TCP socket."""
+BINDS_IN_MASTER = ROUTERS | (_FIRST_ITEM - SSL) | _KEYVAL | SUBSCRIPTIONS | (OTHERS - {"notify-socket"})
+"""Sockets that the master or a process beside the workers binds, so that nothing can hand them over."""
 ALL = REQUESTS | SHARED | ROUTERS | _FIRST_ITEM | _KEYVAL | SUBSCRIPTIONS | STATS | OTHERS
+_PROTOCOLS = {"http": "http", "http11": "http", "https": "https", "fastcgi": "fastcgi", "scgi": "scgi"}
 _REFERENCE = re.compile(r"=(?!\s*-)|fd://")
 _SPACE = " \t\n\v\f\r"
 
@@ -52,12 +55,19 @@ def sockets(config: Config) -> Iterator[Option]:
     References to existing sockets are left out: ``=N`` (a shared socket) and ``fd://N``. So are values with an
     ``@(file)`` that was not read; they are in the config's ``unread``.
     """
-    for option in config.all(*ALL):
+    for option in config.of(ALL):
         for written in _addresses(option):
             # generate_socket_name() skips blanks before a name, but not behind it.
             address = written.lstrip(_SPACE)
             if address and "@(" not in address and not _REFERENCE.match(address):
                 yield replace(option, value=address)
+
+
+def protocol_of(option: Option, config: Config) -> str:
+    """Return what is spoken on a request socket, as ``protocol`` names it."""
+    kind = option.key.partition("-")[0]
+    default = config.last("protocol", "socket-protocol") if option.key == "socket" else None
+    return default.value if default else _PROTOCOLS.get(kind, "uwsgi")
 
 
 def _addresses(option: Option) -> list[str]:

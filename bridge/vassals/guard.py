@@ -6,7 +6,6 @@ bridge must not end the run, and with it every other vassal, for what one tenant
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -88,6 +87,8 @@ def is_unexpected(error: Exception) -> bool:
 
 def internal_problem(error: Exception, config: str | None = None) -> Diagnostic:
     """Return the problem that an unexpected exception is; its traceback goes to the journal."""
+    import traceback
+
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename.rpartition('/')[2]}, line {frames[-1].lineno})" if frames else ""
     return Diagnostic(

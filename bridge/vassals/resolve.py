@@ -4,32 +4,31 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, Severity, printable
 from bridge.host.links import link_targets
 from bridge.model.unit_names import EscapeError
-from bridge.model.vassal import ResolvedVassal, SpawnSpec
+from bridge.model.vassal import ResolvedVassal, SocketOptions, SpawnSpec, Way
+from bridge.records import dataclass
 from bridge.units.quoting import argument, value, word
 from bridge.uwsgi.options import ConfigError
 from bridge.uwsgi.reader import ProcessView, read
-from bridge.vassals.daemonize import find_daemonize, find_first_start, in_service
-from bridge.vassals.own_socket import find_own_socket
-from bridge.vassals.socket_access import find_access
+from bridge.vassals.reloaded import as_reloaded, find_daemonize, find_first_start, find_lost
+from bridge.vassals.socket_access import find_access, socket_options
 from bridge.vassals.spawn import spawn_spec
+from bridge.vassals.waiting import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from bridge.model.address import Address
     from bridge.model.vassal import SocketAccess, Vassal
     from bridge.uwsgi.options import Config
     from bridge.vassals.environment import Environments
     from bridge.vassals.on_demand import RuleResult
     from bridge.vassals.spawn import SpawnDefaults
     from bridge.vassals.tenant import TenantBoundary
+    from bridge.vassals.waiting import WaitingRules
 
 _BACKLOG = re.compile(r"[1-9][0-9]{0,6}")
 
@@ -40,10 +39,12 @@ class ResolveContext:
 
     defaults: SpawnDefaults
     environments: Environments
-    canonical_address: Callable[[Address], Address]
-    """Resolves the symlinked folders of an address."""
-    boundary: TenantBoundary | None = None
-    """What tenants may decide. None: there are no tenants."""
+    waiting: WaitingRules
+
+    @property
+    def boundary(self) -> TenantBoundary | None:
+        """What tenants may decide. None: there are no tenants."""
+        return self.waiting.boundary
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -66,7 +67,6 @@ class Resolution:
 
 def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolution:
     """Read a vassal's config and decide what its units are made from, or say all that is in the way."""
-    address = rule.address
     problems: list[Diagnostic] = []
     spawn = spawn_spec(vassal, context.defaults)
     if isinstance(spawn, Diagnostic):
@@ -77,24 +77,28 @@ def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolu
         # To look for further problems, the config is read on its owner's behalf.
         spawn = SpawnSpec(argv=(), tenant=vassal.config.owner.uid)
     try:
-        config, spawn, problem = _read(vassal, spawn, context)
+        config, spawn, waiting = _read(vassal, spawn, rule, context)
     except ConfigError as error:
-        problem = vassal.problem("config-unreadable", error.message, error.hint, at=(error.path, error.line))
-        return Resolution(None, None, (*problems, problem))
-    found = (problem, *_find_address_problems(config, vassal, rule, context), _find_unwritable(vassal, spawn))
-    problems += filter(None, found)
-    access, refused = find_access(config, vassal, spawn, address)
+        unreadable = vassal.problem("config-unreadable", error.message, error.hint, at=(error.path, error.line))
+        return Resolution(None, None, (*problems, unreadable))
+    problems += waiting.problems
+    problems += filter(None, (_find_unwritable(vassal, spawn),))
+    is_own = waiting.way is Way.OWN
+    access, refused = find_access(config, vassal, spawn, waiting.addresses, is_own=is_own)
     problems += refused
-    if address and not refused and (problem := _find_access_problem(config, vassal, access, context)):
+    if waiting.addresses and not refused and (problem := _find_access_problem(config, vassal, access, context)):
         problems.append(problem)
     draft = ResolvedVassal(
         vassal=vassal,
-        address=address,
-        canonical_address=context.canonical_address(address) if address else None,
+        addresses=waiting.addresses,
+        canonical_addresses=tuple(map(context.waiting.canonical_address, waiting.addresses)),
         access=access,
         spawn=spawn,
         backlog=_backlog(config),
+        options=socket_options(config) if is_own else SocketOptions(),
         sources=_sources(vassal, config, rule),
+        way=waiting.way,
+        why_always=waiting.reason,
     )
     remarks = (
         vassal.problem("config-empty", r.message, r.hint, at=(r.path, r.line), severity=Severity.WARNING)
@@ -103,18 +107,32 @@ def resolve(vassal: Vassal, rule: RuleResult, context: ResolveContext) -> Resolu
     return Resolution(config, draft, tuple(problems), tuple(remarks))
 
 
-def _read(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -> tuple[Config, SpawnSpec, Diagnostic | None]:
-    """Read a vassal's config; return with it how the vassal is started so that ``daemonize`` leaves it in its unit.
+def _read(
+    vassal: Vassal, spawn: SpawnSpec, rule: RuleResult, context: ResolveContext
+) -> tuple[Config, SpawnSpec, Waiting]:
+    """Read a vassal's config; return with it how the vassal is started, and where it waits.
 
     Raises:
         ConfigError: uWSGI would not start with it.
     """
     config = read_as_started(vassal, spawn, context)
+    waiting = context.waiting.decide(config, vassal, rule)
+    if waiting.way is Way.OWN and not waiting.problems:
+        count = len(waiting.addresses)
+        handed = as_reloaded(spawn, config, sockets=count)
+        lost = find_lost(config, read_as_started(vassal, handed, context), handed, sockets=count)
+        if lost is not None:
+            waiting = context.waiting.without_effect(lost, vassal, rule)
+        elif rule.address is None and (refusal := _find_refused_access(config, vassal, handed, waiting, context)):
+            # No rule asks for it, so the vassal is not refused: it runs always, and binds with its own rights.
+            waiting = Waiting(reason=refusal.message)
+        else:
+            return config, handed, waiting
     if not find_daemonize(config):
-        return config, spawn, None
-    spawn = in_service(spawn, config)
-    again = read_as_started(vassal, spawn, context)
-    return config, spawn, find_first_start(vassal, config, again, spawn)
+        return config, spawn, waiting
+    spawn = as_reloaded(spawn, config)
+    problem = find_first_start(vassal, config, read_as_started(vassal, spawn, context), spawn)
+    return config, spawn, replace(waiting, problems=(*filter(None, [problem]), *waiting.problems))
 
 
 def read_as_started(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -> Config:
@@ -136,19 +154,12 @@ def read_as_started(vassal: Vassal, spawn: SpawnSpec, context: ResolveContext) -
     return read(vassal.config.path, view)
 
 
-def _find_address_problems(
-    config: Config, vassal: Vassal, rule: RuleResult, context: ResolveContext
-) -> Iterator[Diagnostic]:
-    """Find why systemd must not, or cannot, listen on the rule's address for this vassal."""
-    address = rule.address
-    if address is None:
-        return
-    if context.boundary is not None:
-        refusal = context.boundary.judge_address(address, vassal.config.owner, is_admins=rule.is_admins)
-        if refusal:
-            yield vassal.problem("socket-folder", *refusal)
-    if problem := find_own_socket(config, vassal, address, context.canonical_address):
-        yield problem
+def _find_refused_access(
+    config: Config, vassal: Vassal, spawn: SpawnSpec, waiting: Waiting, context: ResolveContext
+) -> Diagnostic | None:
+    """Find why a tenant may not give his own sockets to the user or group in his config."""
+    access, _ = find_access(config, vassal, spawn, waiting.addresses, is_own=True)
+    return _find_access_problem(config, vassal, access, context)
 
 
 def _find_access_problem(

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic, printable
+from bridge.host.programs import find_program
 from bridge.host.users import missing_owner
 from bridge.model.vassal import SpawnSpec, option_for
 from bridge.vassals.tenant import start_check
@@ -28,21 +28,21 @@ _DROP_GROUPS = ("--clear-groups", "--inh-caps=-all", "--ambient-caps=-all", "--"
 """Options of setpriv(1): systemd always gives a user its supplementary groups, and setpriv removes them."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class SpawnDefaults:
-    """The part of the command lines and environments that all vassals of a run share."""
+    """The part of the command lines and environments that all vassals of a run share, each found once."""
 
-    settings: Settings
-    program: str
-    """Absolute path of uWSGI or the wrapper."""
-    setpriv: str = "/usr/bin/setpriv"
+    def __init__(self, *, settings: Settings, program: str, setpriv: str = "/usr/bin/setpriv") -> None:
+        """Take the settings, and the absolute paths of uWSGI, or the wrapper, and of setpriv(1)."""
+        self.settings = settings
+        self.program = program
+        self.setpriv = setpriv
 
-    @property
+    @cached_property
     def binary(self) -> str:
         """The path of uWSGI, which a wrapper may start; empty if there is none."""
         return _path(self.settings.binary_path or "uwsgi") if self.settings.emperor_wrapper else self.program
 
-    @property
+    @cached_property
     def environment(self) -> tuple[str, ...]:
         """The environment of all vassals, as ``NAME=VALUE``."""
         return tuple(
@@ -50,7 +50,7 @@ class SpawnDefaults:
             for one in self.settings.env
         )
 
-    @property
+    @cached_property
     def before(self) -> tuple[tuple[str, str], ...]:
         """The options in front of the config on the command line; an Emperor always adds ``master``."""
         settings = self.settings
@@ -61,13 +61,29 @@ class SpawnDefaults:
             *(("set", option) for option in settings.vassals_set),
         )
 
-    @property
+    @cached_property
     def after(self) -> tuple[tuple[str, str], ...]:
         """The options behind the config on the command line."""
         return (
             *(("inherit", template) for template in self.settings.vassals_inherit),
             *(("include", config) for config in self.settings.vassals_include),
         )
+
+    @cached_property
+    def words(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The same options as words of the command line."""
+        return _written(self.before), _written(self.after)
+
+    @cached_property
+    def capabilities(self) -> tuple[str, ...]:
+        """The capabilities that vassals may have, by their names for systemd; none: there is no limit."""
+        return tuple(f"CAP_{name.upper()}" for name in _capabilities(self.settings))
+
+    @cached_property
+    def hooks(self) -> tuple[str, str]:
+        """The paths of the programs that are run at the start and at the end of a vassal; empty if there is none."""
+        start, stop = self.settings.vassals_start_hook, self.settings.vassals_stop_hook
+        return _path(start) if start else "", _path(stop) if stop else ""
 
 
 def spawn_defaults(settings: Settings, *, user_manager: bool) -> SpawnDefaults:
@@ -90,7 +106,7 @@ def spawn_defaults(settings: Settings, *, user_manager: bool) -> SpawnDefaults:
         if hook:
             _find(hook, "hook-missing", "set vassals-start-hook and vassals-stop-hook to programs, without arguments")
     program = _find(settings.emperor_wrapper, "uwsgi-missing", "correct emperor-wrapper") or find_binary(settings)
-    return SpawnDefaults(settings=settings, program=program, setpriv=shutil.which("setpriv") or "/usr/bin/setpriv")
+    return SpawnDefaults(settings=settings, program=program, setpriv=find_program("setpriv") or "/usr/bin/setpriv")
 
 
 def spawn_spec(vassal: Vassal, defaults: SpawnDefaults) -> SpawnSpec | Diagnostic:
@@ -111,24 +127,17 @@ def spawn_spec(vassal: Vassal, defaults: SpawnDefaults) -> SpawnSpec | Diagnosti
     # Only root can put anything into the mirror of a database.
     if settings.emperor_tyrant and (vassal.row is None or vassal.row.is_path):
         prefix = (*prefix, *start_check(vassal.config.path, nofollow=settings.emperor_tyrant_nofollow))
-    hooks = bool(settings.vassals_start_hook or settings.vassals_stop_hook)
-    start, stop = settings.vassals_start_hook, settings.vassals_stop_hook
+    (start, stop), (before, after) = defaults.hooks, defaults.words
+    directory = (f"UWSGI_VASSALS_DIR={vassal.directory}",) if start or stop else ()
     return SpawnSpec(
-        argv=(
-            *prefix,
-            defaults.program,
-            *_written(defaults.before),
-            option,
-            vassal.argument,
-            *_written(defaults.after),
-        ),
-        environment=(*defaults.environment, *([f"UWSGI_VASSALS_DIR={vassal.directory}"] if hooks else [])),
+        argv=(*prefix, defaults.program, *before, option, vassal.argument, *after),
+        environment=(*defaults.environment, *directory),
         user=user,
         group=group,
         drops_groups=drops_groups,
-        capabilities=tuple(f"CAP_{name.upper()}" for name in _capabilities(settings)),
-        start_hook=(*prefix, _path(start), _argument(vassal)) if start else (),
-        stop_hook=(_path(stop), _argument(vassal)) if stop else (),
+        capabilities=defaults.capabilities,
+        start_hook=(*prefix, start, _argument(vassal)) if start else (),
+        stop_hook=(stop, _argument(vassal)) if stop else (),
         tenant=owner.uid if settings.emperor_tyrant else None,
     )
 
@@ -171,11 +180,11 @@ def _find(program: str, code: str, hint: str) -> str:
 def _path(program: str) -> str:
     if "/" in program:
         return os.path.abspath(program)
-    return shutil.which(program) or ""
+    return find_program(program)
 
 
-def _written(options: tuple[tuple[str, str], ...]) -> list[str]:
-    return [word for name, given in options for word in ([f"--{name}", given] if given else [f"--{name}"])]
+def _written(options: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    return tuple(word for name, given in options for word in ([f"--{name}", given] if given else [f"--{name}"]))
 
 
 def _capabilities(settings: Settings) -> list[str]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import printable
 from bridge.host.files import read_foreign
 from bridge.host.path_security import PathSecurity, Trust
-from bridge.host.users import group_id, groups_of, user_id, user_name
+from bridge.host.users import group_id, groups_of, kept_group_id, kept_user_id, user_name
 from bridge.model.address import AbstractAddress, InetAddress
+from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from bridge.config.settings import Settings
@@ -83,12 +84,12 @@ class TenantBoundary:
 
     def judge_access(self, access: SocketAccess, tenant: Owner) -> Refusal | None:
         """Return why a tenant may not give his socket to this user or group."""
-        if access.user and user_id(access.user) != tenant.uid:
+        if access.user and kept_user_id(access.user) != tenant.uid:
             return Refusal(
                 f"gives the socket to {printable(access.user)}, and a tenant may give it only to himself",
                 f"name the tenant as the user: chown-socket = {printable(user_name(tenant.uid))}:GROUP",
             )
-        group = group_id(access.group) if access.group else tenant.gid
+        group = kept_group_id(access.group) if access.group else tenant.gid
         if group in {tenant.gid, *self.groups, *groups_of(tenant.uid)}:
             return None
         return Refusal(

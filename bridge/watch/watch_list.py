@@ -16,9 +16,10 @@ from bridge.model.address import UnixAddress
 from bridge.vassals.guard import Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from bridge.config.settings import Settings
+    from bridge.model.address import Address
     from bridge.model.vassal import Vassal
     from bridge.monitors.base import Monitor
     from bridge.reconcile.desired import Desired
@@ -62,7 +63,7 @@ class WatchedPaths:
         cut = add_links(self._list, self._settings, planned.desired, guard)
         self.vassal_folders = (self.vassal_folders & before) | (self.names.keys() - before)
         add_sockets(self._list, planned.desired, guard)
-        made = (s.address.path for s in planned.conflicts.accepted if isinstance(s.address, UnixAddress))
+        made = (path for one in planned.conflicts.accepted for path in _paths(one.addresses))
         self._sockets |= {path: inode for path in made if (inode := _inode(path))}
         return (*guard.problems.values(), *cut)
 
@@ -80,9 +81,9 @@ class WatchedPaths:
 
     def _forget_sockets(self, planned: PlannedRun) -> None:
         for installed in planned.actual.installed.values():
-            if isinstance(installed.address, UnixAddress):
-                self._sockets.pop(installed.address.path, None)
-                self._list.forget(installed.address.path)
+            for path in _paths(installed.addresses):
+                self._sockets.pop(path, None)
+                self._list.forget(path)
 
 
 def base_list(monitors: Iterable[Monitor], settings: Settings, configuration: Iterable[str]) -> WatchList:
@@ -140,9 +141,13 @@ def _unwatched(vassal: Vassal) -> Diagnostic:
 def add_sockets(watch_list: WatchList, desired: Desired, guard: Guard) -> None:
     """Watch the unix sockets of the vassals."""
     for resolved in desired.resolved:
-        if isinstance(resolved.address, UnixAddress):
-            with guard.of(resolved.vassal):
-                watch_list.file(resolved.address.path)
+        with guard.of(resolved.vassal):
+            for path in _paths(resolved.addresses):
+                watch_list.file(path)
+
+
+def _paths(addresses: Iterable[Address]) -> Iterator[str]:
+    return (address.path for address in addresses if isinstance(address, UnixAddress))
 
 
 def _vassals(desired: Desired) -> Iterable[Vassal]:

@@ -101,6 +101,10 @@ rm -f -- "$1.socket"
 SWAP = 'umask 022; cat >"$1.part" && mv -f -- "$1.part" "$1"'
 
 
+OWN_SOCKETS = ("--on-demand-own-sockets", "all")
+"""By these, a site that has no rule file waits on its own port."""
+
+
 def config(*lines: str, app: str = APP) -> str:
     """Return a config that serves an app, by default the victim's."""
     head = (
@@ -338,7 +342,8 @@ class Attack:
         if not self.always:
             self.put(VICTIM, f"{path}.socket", f"{self.address}\n")
         self.put(VICTIM, path, self._site_text("m0"))
-        self.bridge.wait(self.label(VICTIM, "site"), "running" if self.always else "listening")
+        waits = not self.always or OWN_SOCKETS[0] in self.bridge.options
+        self.bridge.wait(self.label(VICTIM, "site"), "listening" if waits else "running")
 
     def _end_all(self, user: str) -> None:
         """End a user's processes and remove the files that he left where everybody may write."""

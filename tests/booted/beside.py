@@ -77,6 +77,8 @@ class Case:
     """The content of its rule file, if there is one."""
     protocol: str = "uwsgi"
     waits: bool = True
+    own: bool = False
+    """Its config binds its sockets itself: only under the bridge it waits."""
     idle: bool = False
     broken: bool = False
     touch: bool = True
@@ -85,6 +87,11 @@ class Case:
     @property
     def config(self) -> str:
         return self.file or f"{self.name}.ini"
+
+
+def ini(name: str, *lines: str, **more: object) -> Case:
+    """A vassal that waits, with some lines of its own."""
+    return Case(name=name, text=INI + "".join(f"{line}\n" for line in lines), **more)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +106,8 @@ class Group:
     """The rule files' ending, if that is the rule."""
     files: Mapping[str, str | Link | None] = field(default_factory=dict)
     names_are_paths: bool = False
+    run_owner: str = "root"
+    """To whom RUN belongs."""
 
     @property
     def folder(self) -> str:
@@ -185,8 +194,7 @@ def build(machine: Machine, group: Group) -> None:
     script += [f"ln -s '{target}' '{path}'" for target, path in links]
     script += [f"chown -h '{owner}' '{path}'" for owner, path in owners if owner != "root:root"]
     script += [f"chmod +x '{path}'" for path, text in files.items() if text.startswith("#!")]
-    if "uid = www-data" in group.lines:
-        script.append(f"chown www-data:www-data {group.run}")
+    script.append(f"chown {group.run_owner}: {group.run}")
     machine.run("mkdir", "-p", group.folder)
     machine.write_many(files)
     machine.run("sh", "-ec", "\n".join(script))
@@ -205,7 +213,7 @@ def observe(machine: Machine, group: Group, side: str, options: list[str]) -> di
                 "address": group.fill(case.address, case),
                 "protocol": case.protocol,
                 "patience": BROKEN_WITHIN if case.broken else ANSWER_WITHIN,
-                "waits": case.waits,
+                "waits": case.waits and not (case.own and side == "emperor"),
                 "idle": case.idle,
                 "broken": case.broken,
                 "touch": case.touch,

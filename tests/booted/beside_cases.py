@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .beside import APP, HEAD, INI, Case, Group, Link
+from .beside import APP, HEAD, INI, Case, Group, Link, ini
+from .beside_found import FOUND
 
 RULE = "emperor-on-demand-extension = .socket"
 ON_DEMAND_IDLE = f"{INI}idle = 1\ndie-on-idle = true\n"
@@ -16,11 +17,6 @@ case "$name" in none*) ;; *) echo "RUN/$name.sock"; echo more;; esac
 """
 OWN_SOCKET = "socket = RUN/NAME.sock"
 DESCRIPTOR = "UWSGI_EMPEROR_FD"
-
-
-def ini(name: str, *lines: str, **more: object) -> Case:
-    """A vassal that waits, with some lines of its own."""
-    return Case(name=name, text=INI + "".join(f"{line}\n" for line in lines), **more)  # type: ignore[arg-type]
 
 
 FORMATS = (
@@ -319,6 +315,7 @@ GROUPS = (
     ),
     Group(
         name="unprivileged",
+        run_owner="www-data",
         lines=(RULE, "uid = www-data", "gid = www-data"),
         cases=(
             ini("plain"),
@@ -380,4 +377,5 @@ GROUPS = (
         lines=(RULE, "emperor-cap = setuid,setgid"),
         cases=(ini("plain"), ini("uid", "uid = www-data", "gid = www-data")),
     ),
+    *FOUND,
 )

@@ -19,6 +19,8 @@ NAMELESS = "a unit needs a name, and this config has none before its extension; 
 COLON = "the Emperor takes the colon for one of a broodlord's, and stops the vassal again; check says it"
 INITGROUPS = "Debian's 2.0.21 does not know emperor-tyrant-initgroups, and passes over it; the bridge does as it says"
 DAEMON = "without an Emperor it would leave its service and lose its socket; with these it logs, and stays"
+OWN = "systemd holds the sockets of its config, and starts it at the first connection; the Emperor runs it always"
+HANDED = "so that uWSGI finds its sockets among its descriptors, it starts as after a reload, and keeps its log"
 
 
 def refused(cases: str, reason: str) -> tuple[Difference, ...]:
@@ -36,7 +38,35 @@ def refused(cases: str, reason: str) -> tuple[Difference, ...]:
     )
 
 
+def own(workers: int, cases: str, *, sockets: int = 1, log_owner: bool = False) -> tuple[Difference, ...]:
+    """A vassal that waits on the sockets of its config, while the Emperor runs it with so many workers."""
+    ran = f"runs with {workers} workers"
+    chown = Difference(cases=cases, aspect="option logfile-chown", emperor=None, bridge=True, reason=HANDED)
+    return (
+        Difference(cases=cases, aspect="first", emperor=ran, bridge="waits", reason=OWN),
+        Difference(cases=cases, aspect="option log-reopen", emperor=None, bridge=True, reason=HANDED),
+        Difference(cases=cases, aspect="option safe-fd", emperor=None, bridge=str(3 + sockets), reason=HANDED),
+        *([chown] if log_owner else []),
+    )
+
+
 DIFFERENCES: tuple[Difference, ...] = (
+    *own(0, "piku/blog"),
+    Difference(cases="piku/blog", aspect="after idle", emperor=None, bridge="waits", reason=OWN),
+    *own(1, "piku/port"),
+    *own(2, "debian/site", log_owner=True),
+    *own(1, "debian/port", sockets=2, log_owner=True),
+    *own(2, "debian/xml", log_owner=True),
+    *own(2, "found/inherits", log_owner=True),
+    *own(2, "found/django", log_owner=True),
+    *own(2, "found/searxng", log_owner=True),
+    *own(1, "fedora/port"),
+    *own(2, "fedora/named"),
+    Difference(
+        cases="found/luci", aspect="option socket", emperor=None, bridge="/run/beside/found/luci.sock", reason=ALONE
+    ),
+    Difference(cases="found/luci", aspect="option log-reopen", emperor=None, bridge=True, reason=HANDED),
+    Difference(cases="found/luci", aspect="option safe-fd", emperor=None, bridge="4", reason=HANDED),
     *refused("addresses/tabbed", HALF_A_LINE),
     *refused("formats/onlyextension", NAMELESS),
     Difference(cases="lives/daemonize*", aspect="option log-reopen", emperor=None, bridge=True, reason=DAEMON),

@@ -1,7 +1,7 @@
 """Send one request in the machine and print what came back as JSON.
 
-`client.py PROTOCOL ADDRESS [--path PATH] [--timeout SECONDS]`: the protocol is uwsgi, http or fastcgi; the
-address is /a/unix/path, @abstract, 127.0.0.1:8000 or [::1]:8000. Standard library only.
+`client.py PROTOCOL ADDRESS [--path PATH] [--timeout SECONDS]`: the protocol is a key of `PROTOCOLS`; the address is
+/a/unix/path, @abstract, 127.0.0.1:8000 or [::1]:8000. Standard library only.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import socket
+import ssl
 import struct
 import sys
 import time
@@ -21,10 +22,16 @@ FCGI_BEGIN_REQUEST, FCGI_END_REQUEST, FCGI_PARAMS, FCGI_STDIN, FCGI_STDOUT = 1, 
 FCGI_RESPONDER = 1
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 class Connection:
     """A stream whose every step must be done by one deadline."""
 
-    def __init__(self, address: str, timeout: float) -> None:
+    def __init__(self, address: str, timeout: float, on_sent: Callable[[], None] = nothing) -> None:
+        self.on_sent = on_sent
+        """Called when the request waits to be read."""
         self._deadline = time.monotonic() + timeout
         family, target = parse_address(address)
         self._socket = socket.socket(family, socket.SOCK_STREAM)
@@ -39,6 +46,15 @@ class Connection:
         """Send everything."""
         self._limit()
         self._socket.sendall(data)
+        self.on_sent()
+
+    def encrypt(self) -> None:
+        """Speak TLS from now on, with whoever is there."""
+        self.on_sent()
+        self._limit()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        self._socket = context.wrap_socket(self._socket)
 
     def read(self, size: int) -> bytes:
         """Read up to `size` bytes; none at the end."""
@@ -113,6 +129,21 @@ def ask_http(connection: Connection, path: str) -> bytes:
     return connection.read_all()
 
 
+def ask_https(connection: Connection, path: str) -> bytes:
+    """Send an HTTP request through TLS."""
+    connection.encrypt()
+    return ask_http(connection, path)
+
+
+def ask_scgi(connection: Connection, path: str) -> bytes:
+    """Send the variables as one netstring, the length of the content first."""
+    given = {**variables(path), "CONTENT_LENGTH": "0", "SCGI": "1"}
+    names = ["CONTENT_LENGTH", *(name for name in given if name != "CONTENT_LENGTH")]
+    body = b"".join(f"{name}\0{given[name]}\0".encode() for name in names)
+    connection.send(f"{len(body)}:".encode() + body + b",")
+    return connection.read_all()
+
+
 def fastcgi_record(kind: int, content: bytes) -> bytes:
     """Frame one FastCGI record of request 1."""
     return struct.pack(">BBHHBx", 1, kind, 1, len(content), 0) + content
@@ -149,6 +180,8 @@ def ask_fastcgi(connection: Connection, path: str) -> bytes:
 PROTOCOLS: dict[str, Callable[[Connection, str], bytes]] = {
     "uwsgi": ask_uwsgi,
     "http": ask_http,
+    "https": ask_https,
+    "scgi": ask_scgi,
     "fastcgi": ask_fastcgi,
 }
 
@@ -168,12 +201,14 @@ def parse_response(data: bytes) -> tuple[int, str]:
     return 200, body.decode(errors="replace")
 
 
-def request(protocol: str, address: str, path: str, timeout: float) -> dict[str, object]:
+def request(
+    protocol: str, address: str, path: str, timeout: float, on_sent: Callable[[], None] = nothing
+) -> dict[str, object]:
     """Send one request and describe the outcome; an error is an outcome too."""
     started = time.monotonic()
     status, body, error = None, "", None
     try:
-        connection = Connection(address, timeout)
+        connection = Connection(address, timeout, on_sent)
         try:
             status, body = parse_response(PROTOCOLS[protocol](connection, path))
         finally:

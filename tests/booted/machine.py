@@ -151,7 +151,7 @@ class Machine(Container):
     # Requests
 
     def request(self, protocol: str, address: str, path: str = "/", timeout: float = PATIENCE) -> Response:
-        """Send one uwsgi, http or fastcgi request from inside the machine; see `client.py`."""
+        """Send one request from inside the machine; see `client.py`."""
         argv = [str(HERE / "client.py"), f"--path={path}", f"--timeout={timeout}", "--", protocol, address]
         result = self.run(PYTHON, *argv, timeout=timeout + 30)
         return Response(**json.loads(result.stdout))

@@ -186,7 +186,8 @@ def observe(side: Emperor | Bridge, cases: list[Case]) -> dict[str, dict[str, An
     resolve(side, lasting, is_up)
     note("after the answer", lasting)
 
-    idle = [case for case in cases if case["idle"]]
+    # The Emperor starts at once again what does not wait for anybody.
+    idle = [case for case in cases if case["idle"] and case["waits"]]
     ends = ("waits", "runs with 0 workers")
     if idle:
         until(lambda: all(state(side, case, vassals) in ends for vassals in [side.vassals()] for case in idle))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -21,7 +22,7 @@ from .suite import COMMAND, PYTHON
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from .machine import Machine
 
@@ -119,6 +120,16 @@ class Source:
         """Have the kernel reset all connections to it."""
         cut = self.machine.run("ss", "-KHtn", "state", "connected", f"( dport = :{self.port} or sport = :{self.port} )")
         assert cut.stdout.strip(), "no connection was cut"
+
+    @contextmanager
+    def impersonated(self, *says: str) -> Iterator[None]:
+        """Have somebody else at the port of the server, which is stopped, who says nothing, or so many bytes."""
+        impostor = self.machine.popen(PYTHON, str(HERE / "impostor.py"), str(self.port), *says)
+        try:
+            assert Lines(impostor.stdout).next(time.monotonic() + PATIENCE) == "listens"
+            yield
+        finally:
+            kill(impostor)
 
     # What it has
 

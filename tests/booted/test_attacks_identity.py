@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .attack import EVIL, LOOT, MALLORY, ROUNDS, UIDS, VICTIM, config, make_attack
+from .attack import EVIL, LAYOUTS, LOOT, MALLORY, OWN_SOCKETS, ROUNDS, UIDS, VICTIM, config, make_attack
 from .bridge import VASSALS
 from .process import Lines, kill
 from .suite import PYTHON
@@ -299,6 +299,23 @@ def test_a_config_of_his_that_binds_the_victims_address_itself(attack: Attack) -
             attack.serve(MALLORY, f"b{number}.ini", f"socket = {address}")
         attack.change()
         attack.change("moved.ini")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_own_sockets_of_his_at_the_victims_own(machine: Machine, layout: str, counts: Counter[str]) -> None:
+    attack = make_attack(machine, layout, *OWN_SOCKETS, always=True)
+    attack.counts = counts
+    home = f"/run/vassals/{UIDS[VICTIM]}"
+    with attack.held():
+        for number, address in enumerate(("127.0.0.1:9602", ":9602", "[::]:9602", f"{home}/a.sock", "/home/victim/s")):
+            attack.serve(MALLORY, f"c{number}.ini", f"socket = {address}", f"http-socket = 127.0.0.1:{9650 + number}")
+        attack.serve(MALLORY, "d.ini", "socket = 127.0.0.1:9660", f"chown-socket = {VICTIM}:root", app=EVIL)
+        attack.serve(MALLORY, "e.ini", "shared-socket = 127.0.0.1:9602", "socket = =0", app=EVIL)
+        attack.change()
+        attack.bridge.sync(status=None)
+        attack.change("moved.ini")
+        attack.change("moved-again.ini")
+        attack.bridge.sync(status=None)
 
 
 @pytest.mark.parametrize("attack", ["folders"], indirect=True)

@@ -26,7 +26,7 @@ def test_all_problems_of_every_vassal_are_told_in_one_run(machine: Machine, brid
     bridge.vassal("first.ini", address="/run/first.sock")
     bridge.sync()
     wrong = ("workeers = 4", "chmod-socket = 9", "chown-socket = nobody-at-all", "idle = 1", "die-on-idle = true")
-    lines = (*wrong, "mule = x", "socket = /run/first.sock", "check-static = /srv/none")
+    lines = (*wrong, "mule = x", "socket = //run/first.sock", "check-static = /srv/none")
     bridge.vassal("second.ini", config(*lines), address="/run/first.sock")
     bridge.vassal("third.ini", config("workeers = 4"), address="not\tan address")
     bridge.vassal("fourth.ini", config("workeers = 4"), address="/run/first.sock")

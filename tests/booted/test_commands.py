@@ -124,7 +124,7 @@ def test_status_knows_every_state(machine: Machine, bridge: Bridge) -> None:
     bridge.vassal("running.ini", config("socket = 127.0.0.1:9404"))
     bridge.vassal("stopped.ini", address=":9405")
     bridge.vassal("failed.ini", address="[fe80::1]:9307")
-    bridge.vassal("refused.ini", config("socket = /run/refused.sock"), address="/run/refused.sock")
+    bridge.vassal("refused.ini", config("socket = //run/refused.sock"), address="/run/refused.sock")
     bridge.sync(status=1)
     machine.run("systemctl", "stop", "vassal-stopped.socket")
     client = machine.popen("python3", str(HERE / "client.py"), "uwsgi", "/run/starting.sock", "--timeout=60")
@@ -162,7 +162,7 @@ def test_status_knows_every_state(machine: Machine, bridge: Bridge) -> None:
 
 def test_json_of_sync_and_check(bridge: Bridge) -> None:
     good = bridge.vassal("good.ini", address="/run/good.sock")
-    bad = bridge.vassal("bad.ini", config("socket = /run/bad.sock"), address="/run/bad.sock")
+    bad = bridge.vassal("bad.ini", config("socket = //run/bad.sock"), address="/run/bad.sock")
 
     (problem,) = json.loads(bridge.run("check", "--json", status=1).stdout)
     synced = json.loads(bridge.sync("--json", status=1).stdout)
@@ -170,8 +170,8 @@ def test_json_of_sync_and_check(bridge: Bridge) -> None:
     line = config().count("\n") + 1
     assert (problem["path"], problem["line"], problem["config"], problem["vassal"]) == (bad, line, bad, "bad.ini")
     assert (problem["code"], problem["severity"]) == ("socket-is-rules", "error")
-    assert problem["message"].startswith("socket = /run/bad.sock is the address")
-    assert problem["hint"].startswith("remove this line")
+    assert problem["message"].startswith("socket = //run/bad.sock is the address")
+    assert problem["hint"].startswith("write socket = /run/bad.sock; or remove this line")
     assert synced == {
         "dry_run": False,
         "vassals": 1,

@@ -107,7 +107,9 @@ def test_of_a_users_own_vassal(ursula: Machine) -> None:
 
 def test_an_address_of_a_variable_is_seen(bridge: Bridge) -> None:
     bridge.vassal("a.ini", config("socket = $(HOME)/run/a.sock"), address="/var/www/run/a.sock")
+    bridge.vassal("b.ini", config("socket = $(HOME)/run//b.sock"), address="/var/www/run/b.sock")
     bridge.options = [*FOLDER, "--emperor-on-demand-extension", ".socket", "--uid", "www-data"]
     result = bridge.sync(status=1)
-    assert f"{VASSALS}/a.ini:6: error: socket = /var/www/run/a.sock" in result.stderr
+    assert result.stderr.startswith(f"{VASSALS}/b.ini:6: error: socket = /var/www/run//b.sock")
     assert "[socket-is-rules]" in result.stderr
+    assert bridge.status()["a.ini"]["sockets"] == ["/var/www/run/a.sock"]

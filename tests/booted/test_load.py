@@ -19,13 +19,13 @@ from .bridge import APP, APP_TEXT, VASSALS, WATCH, config
 from .container import HERE
 from .machine import Entry, Machine, MachineError, journal_filter, message
 from .process import Lines, kill
-from .soak import seed, times
+from .soak import FACTOR, seed, times
 from .suite import PYTHON
 from .test_broken import MENDED, starts
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from subprocess import Popen
 
     from .bridge import Bridge
@@ -37,6 +37,7 @@ WORK = 0.3
 comes (`gracefully_kill` in core/uwsgi.c). With an app that answers at once that was 1 reload in 100 here; the longer an
 answer takes, the smaller a part of the time that moment is."""
 DEATHS, DYING_VASSALS = times(300), 50
+OWN_DEATHS = times(1000) if FACTOR > 1 else DEATHS
 IDLE = config("idle = 1", "die-on-idle = true", "disable-logging = true")
 ATTEMPTS = 16
 """The last begins when the 15 pauses before it, of 1 to 15 s, are over: two minutes after the first."""
@@ -161,6 +162,11 @@ class Deaths:
                    for vassal, begin, end in self.spans)
         ]  # fmt: skip
 
+    def of(self, letter: str) -> Deaths:
+        """Return those of the vassals whose names begin with this letter."""
+        spans = [span for span in self.spans if span[0].startswith(letter)]
+        return Deaths(spans, [request for request in self.asked if f"/{letter}" in request["address"]])
+
     def row(self, name: str) -> str:
         times = [request["elapsed"] * 1000 for request in self.asked]
         last = quantiles(times, n=100)[98]
@@ -174,11 +180,17 @@ def seconds(entry: Entry) -> float:
     return int(entry.get("_SOURCE_REALTIME_TIMESTAMP") or entry["__REALTIME_TIMESTAMP"]) / 1e6
 
 
-def let_die(machine: Machine, folder: str, idle: str, gone: str, *which: str) -> Deaths:
-    """Visit the vassals until so many have died; `idle` and `gone` find the vassal in what the journal says of it."""
+def let_die(
+    machine: Machine, addresses: Iterable[str], idle: str, gone: str, *which: str, enough: Mapping[str, int]
+) -> Deaths:
+    """Visit the vassals until the journal has each pattern of `enough` so often.
+
+    ``idle`` and ``gone`` find the vassal in what the journal says of it.
+    """
     cursor = machine.journal_cursor()
-    crowd = start_crowd(machine, f"--seed={seed(3)}", *(f"{folder}/v{number}.sock" for number in range(DYING_VASSALS)))
-    wait_entries(machine, cursor, gone, DEATHS, *which, timeout=times(1200))
+    crowd = start_crowd(machine, f"--seed={seed(3)}", *addresses)
+    for pattern, number in enough.items():
+        wait_entries(machine, cursor, pattern, number, *which, timeout=times(1200))
     asked = end_crowd(crowd)
     spans = []
     began: dict[str, float] = {}
@@ -193,36 +205,46 @@ def let_die(machine: Machine, folder: str, idle: str, gone: str, *which: str) ->
 
 @pytest.mark.soak
 def test_300_idle_deaths_lose_no_request(
-    watch: Bridge, capsys: pytest.CaptureFixture[str], counts: Counter[str]
+    bridge: Bridge, capsys: pytest.CaptureFixture[str], counts: Counter[str]
 ) -> None:
-    """Beside the Emperor, whose figures are for comparison only."""
-    machine = watch.machine
-    names = [f"v{number}" for number in range(DYING_VASSALS)]
-    rule = {f"{VASSALS}/{name}.ini.socket": f"/run/dying/{name}.sock" for name in names}
-    machine.write_many({**rule, **{f"{VASSALS}/{name}.ini": IDLE for name in names}})
+    """Half of the vassals have sockets of their own; beside the Emperor, whose figures are for comparison only."""
+    machine = bridge.machine
+    bridge.options += ["--on-demand-own-sockets", "idle"]
+    names = [f"{letter}{number}" for number in range(DYING_VASSALS // 2) for letter in "vo"]
+    configs = {name: IDLE + f"socket = /run/dying/{name}.sock\n" * name.startswith("o") for name in names}
+    rule = {f"{VASSALS}/{name}.ini.socket": f"/run/dying/{name}.sock" for name in names if name.startswith("v")}
+    machine.write_many({**rule, **{f"{VASSALS}/{name}.ini": text for name, text in configs.items()}})
+    bridge.watch()
     for name in names:
-        watch.wait(name, "listening")
-    idle = r"^vassal-(v\d+)\.service \d+ workers have been inactive"
-    bridged = let_die(machine, "/run/dying", idle, r"vassal-(v\d+)\.service: Deactivated successfully", "_PID=1")
+        bridge.wait(name, "listening")
+    idle = r"^vassal-([vo]\d+)\.service \d+ workers have been inactive"
+    gone = r"vassal-(%s\d+)\.service: Deactivated successfully"
+    enough = {gone % "v": DEATHS, gone % "o": OWN_DEATHS}
+    addresses = [f"/run/dying/{name}.sock" for name in names]
+    bridged = let_die(machine, addresses, idle, gone % "[vo]", "_PID=1", enough=enough)
 
-    counts["idle deaths"] += len(bridged.spans)
+    counts["idle deaths"] += len(bridged.of("v").spans)
+    counts["idle deaths on own sockets"] += len(bridged.of("o").spans)
     counts["requests amid idle deaths"] += len(bridged.asked)
-    rows = [bridged.row("emperor-bridge")]
+    rows = [bridged.of("v").row("fd 0"), bridged.of("o").row("own sockets")]
     # What it cannot do is no failure of the bridge's.
     with suppress(MachineError):
-        rows.append(emperors_deaths(machine, names).row("Emperor"))
+        rows.append(emperors_deaths(machine).row("Emperor"))
     with capsys.disabled():
         print("\n                deaths  requests  in death  failed median ms  p99 ms  max ms")  # noqa: T201
         print(*rows, sep="\n")  # noqa: T201
 
     assert failures(bridged.asked) == []
-    assert len(bridged.spans) >= DEATHS
-    assert len(bridged.dying) >= DEATHS // 10, "too few requests came in the dying second"
+    for letter, number in (("v", DEATHS), ("o", OWN_DEATHS)):
+        some = bridged.of(letter)
+        assert len(some.spans) >= number
+        assert len(some.dying) >= number // 10, "too few requests came in the dying second"
     assert {machine.show(f"vassal-{name}.socket", "ActiveState") for name in names} == {"active"}
 
 
-def emperors_deaths(machine: Machine, names: list[str]) -> Deaths:
+def emperors_deaths(machine: Machine) -> Deaths:
     folder = EMPERORS_VASSALS
+    names = [f"v{number}" for number in range(DYING_VASSALS)]
     machine.cleanups.append(lambda: machine.remove(folder, "/run/imperial"))
     machine.run("mkdir", "-p", "/run/imperial")
     rule = {f"{folder}/{name}.ini.socket": f"/run/imperial/{name}.sock" for name in names}
@@ -235,7 +257,8 @@ def emperors_deaths(machine: Machine, names: list[str]) -> Deaths:
     machine.run("systemd-run", f"--unit={EMPEROR}", *options, *command)
     wait_entries(machine, cursor, "instance detected", len(names), f"--unit={EMPEROR}", timeout=180)
     idle, gone = r"bringing back instance (v\d+)\.ini", r'(v\d+)\.ini -> back to "on demand" mode'
-    return let_die(machine, "/run/imperial", idle, gone, f"--unit={EMPEROR}")
+    addresses = [f"/run/imperial/{name}.sock" for name in names]
+    return let_die(machine, addresses, idle, gone, f"--unit={EMPEROR}", enough={gone: DEATHS})
 
 
 def ticks_in_pause(machine: Machine) -> list[int]:

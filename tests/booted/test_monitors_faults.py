@@ -68,12 +68,28 @@ def cut(churn: Churn) -> None:
     churn.source.cut()
 
 
+def mute(churn: Churn) -> None:
+    churn.source.stop()
+    with churn.source.impersonated():
+        churn.pause(OUTAGE)
+    churn.source.start()
+
+
+def garbage(churn: Churn) -> None:
+    churn.source.stop()
+    with churn.source.impersonated("5000"):
+        churn.pause(OUTAGE)
+    churn.source.start()
+
+
 def disk_full(churn: Churn) -> None:
     cursor = churn.machine.journal_cursor()
     with churn.full_disk():
         churn.source.put(churn.row("long.ini", size=LONG))
         churn.machine.wait_journal("cannot be written: No space left", unit=WATCH, since_cursor=cursor)
-        assert "No space left" in churn.machine.run("sh", "-c", f"cat {MIRROR}/state.json").stdout
+        # An answer that needs no room may have come in between.
+        said = f"until grep -q 'No space left' {MIRROR}/state.json; do sleep 0.01; done"
+        churn.machine.run("sh", "-c", said, timeout=WITHIN)
         churn.pause(OUTAGE)
 
 
@@ -82,6 +98,8 @@ FAULTS: dict[str, Callable[[Churn], None]] = {
     "stopped": stopped,
     "frozen": frozen,
     "cut": cut,
+    "mute": mute,
+    "garbage": garbage,
     "disk full": disk_full,
 }
 

@@ -272,8 +272,8 @@ def test_what_ran_goes_on_when_its_config_turns_bad(machine: Machine, watch: Bri
     watch.told(r"^app\.ini: added")
     before = watch.app("uwsgi", "/run/app.sock")
     cursor = machine.journal_cursor()
-    machine.write(path, config("socket = /run/app.sock"))
-    entry = watch.told(r"app\.ini:\d+: error: socket = /run/app\.sock is the address", cursor)
+    machine.write(path, config("socket = //run/app.sock"))
+    entry = watch.told(r"app\.ini:\d+: error: socket = //run/app\.sock is the address", cursor)
     assert (entry["VASSAL"], entry["VASSAL_EVENT"], entry["EMPEROR_BRIDGE_CODE"]) == (
         "app.ini",
         "refused",
@@ -281,7 +281,7 @@ def test_what_ran_goes_on_when_its_config_turns_bad(machine: Machine, watch: Bri
     )
     row = watch.status()["app.ini"]
     assert row["state"] == "running"
-    assert "socket = /run/app.sock" in row["problem"]
+    assert "socket = //run/app.sock" in row["problem"]
     assert watch.app("uwsgi", "/run/app.sock") == before
 
     machine.write(path, config())

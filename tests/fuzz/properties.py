@@ -25,7 +25,7 @@ from jeepney import DBusAddress, new_signal
 
 from bridge.cli import output
 from bridge.config.emperor_ini import read_emperor_ini
-from bridge.config.settings import Settings, merge, read_toml
+from bridge.config.settings import OwnSocketsMode, Settings, merge, read_toml
 from bridge.diagnostics import BridgeError, Diagnostic, printable
 from bridge.lifecycle.history import make_histories, parse_entry
 from bridge.model.address import (
@@ -54,6 +54,7 @@ from bridge.vassals.on_demand import apply_on_demand_rule
 from bridge.vassals.resolve import Resolution, ResolveContext, resolve
 from bridge.vassals.spawn import spawn_defaults
 from bridge.vassals.tenant import make_boundary
+from bridge.vassals.waiting import WaitingRules
 from tests.unit.build import World, as_is, context, make_paths
 
 from .syntax import expand_specifiers, expand_variables, parse_unit, split_words
@@ -209,7 +210,8 @@ def serve(home: Path, value: Value) -> None:
             check_problem(problem)
         if not rule.is_invalid:
             environments = Environments(None, user_manager=False)
-            run = ResolveContext(defaults, environments, as_is, make_boundary(settings))
+            mode = OwnSocketsMode(settings.on_demand_own_sockets)
+            run = ResolveContext(defaults, environments, WaitingRules(as_is, make_boundary(settings), mode))
             check_units(vassal, resolve(vassal, rule, run), value)
 
 
@@ -261,12 +263,12 @@ def twin(resolved: ResolvedVassal) -> ResolvedVassal:
 
     spawn, owner = resolved.spawn, resolved.vassal.config.owner
     vassal = replace(resolved.vassal, name="t.ini", config=ConfigFile("/v/t.ini", owner), monitor="m", label="t")
-    address = harmless_address(resolved.address)
+    addresses = tuple(map(harmless_address, resolved.addresses))
     return replace(
         resolved,
         vassal=replace(vassal, directory="/v", origin=""),
-        address=address,
-        canonical_address=address,
+        addresses=addresses,
+        canonical_addresses=addresses,
         access=SocketAccess(mode="0660", user=resolved.access.user and "u", group=resolved.access.group and "g"),
         spawn=replace(
             spawn, argv=words(spawn.argv), environment=tuple("A=b" for _ in spawn.environment), user=spawn.user and "u",
@@ -276,7 +278,7 @@ def twin(resolved: ResolvedVassal) -> ResolvedVassal:
     )  # fmt: skip
 
 
-def harmless_address(address: Address | None) -> Address | None:
+def harmless_address(address: Address) -> Address:
     """Return an address of the same kind."""
     match address:
         case UnixAddress():
@@ -325,7 +327,7 @@ def texts_of(resolved: ResolvedVassal) -> set[str]:
     vassal, spawn, access = resolved.vassal, resolved.spawn, resolved.access
     names = printable(vassal.name)
     return {
-        *(vassal.name, vassal.config.path, vassal.monitor, vassal.directory, str(resolved.address or "")),
+        *(vassal.name, vassal.config.path, vassal.monitor, vassal.directory, *map(str, resolved.addresses)),
         *(
             f"uWSGI vassal {names}",
             f"Socket of uWSGI vassal {names}",

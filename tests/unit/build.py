@@ -22,6 +22,7 @@ from bridge.model.vassal import (
     SocketAccess,
     SpawnSpec,
     Vassal,
+    Way,
 )
 from bridge.reconcile.actual import ActualState
 from bridge.reconcile.apply import PlanExecutor
@@ -76,22 +77,23 @@ def make_vassal(name: str = "app.ini", *, folder: str = "/v", owner: Owner | Non
 
 
 def make_resolved(
-    name: str = "app.ini", address: str = "", *, folder: str = "/v", access: SocketAccess | None = None
+    name: str = "app.ini", address: str = "", *more: str, folder: str = "/v", access: SocketAccess | None = None
 ) -> ResolvedVassal:
-    """Return a vassal that waits at ``address``, or runs always if that is empty."""
+    """Return a vassal that waits at ``address``, and ``more`` of its own, or runs always if that is empty."""
     vassal = make_vassal(name, folder=folder)
-    parsed = parse_address(address, base=folder) if address else None
+    parsed = tuple(parse_address(one, base=folder) for one in (address, *more) if one)
     return ResolvedVassal(
         vassal=vassal,
-        address=parsed,
-        canonical_address=parsed,
+        addresses=parsed,
+        canonical_addresses=parsed,
+        way=Way.OWN if more else Way.FD_0,
         access=access or SocketAccess(),
         spawn=SpawnSpec(argv=("/usr/bin/uwsgi", CONFIG_OPTIONS["." + name.rpartition(".")[2]], name)),
     )
 
 
 def refuse(resolved: ResolvedVassal) -> RejectedVassal:
-    return RejectedVassal(vassal=resolved.vassal, mode=resolved.mode, address=resolved.address)
+    return RejectedVassal(vassal=resolved.vassal, mode=resolved.mode, addresses=resolved.addresses)
 
 
 def make_desired(

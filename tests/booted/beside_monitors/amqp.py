@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .model import (
     AMQP_PORT,
+    LONG,
     MUTE_PORT,
     OWN,
     RUN,
@@ -29,6 +30,8 @@ LOGIN, PASSWORD = "bridge", "sesame-of-the-broker"
 OWN_VHOSTS = ("fleet", "other", "noport")
 """Those that only the bridge knows."""
 FILE = f"{TOP}/paths/NAME.ini"
+NEIGHBOURS = f"{TOP}/neighbours"
+"""A folder that the Emperor watches as well."""
 OLD, NEW, AGAIN, CRASH, EMPTY, BROKEN = 0, 2, 6, 8, 10, 12
 """Rounds: with a broker as it is installed, with one that the Emperor can talk to, and after the Emperor's ends."""
 
@@ -43,9 +46,11 @@ def path(body: str = FILE) -> Publish:
     return Publish(body=body)
 
 
-def spec(name: str, vhosts: tuple[str, ...]) -> Case:
-    """Return a case for an Emperor with a spec of its own, to whom a message is sent through these vhosts."""
-    return Case(name=f"amqp-{name}", emperor=name, start=NEW, steps=(Step(text(vhosts=vhosts), RUNS),))
+def spec(name: str, vhost: str, **then: str) -> Case:
+    """Return a case for an Emperor with a spec of its own, to whom a message is sent through this vhost."""
+    logs = ("unable to connect to AMQP server", "nothing is ever told")
+    steps = (Step(text(vhosts=(vhost,)), {**RUNS, **then}),)
+    return Case(name=f"amqp-{name}", emperor=name, start=NEW, logs=logs, steps=steps)
 
 
 CASES = (
@@ -61,9 +66,9 @@ CASES = (
         logs=("waiting for Exchange.declare-ok", "nothing is ever told"),
         steps=(Step(text(), {**RUNS, "log": "silent"}),),
     ),
-    spec("login", ("fleet",)),
-    spec("vhost", ("other",)),
-    spec("noport", ("noport",)),
+    spec("login", "fleet", log="silent"),
+    spec("vhost", "other"),
+    spec("noport", "noport", log="silent"),
     Case(name="amqp-vhostslash", emperor="vhost", start=NEW, steps=(Step(text(), RUNS),)),
     Case(
         name="amqp-mute",
@@ -163,6 +168,11 @@ CASES = (
         shows=("mark", "uid", "gid"),
         steps=(Step(text(uid="33", gid="33"), {"answer": "one 0 0"}),),
     ),
+    Case(
+        name="amqp-long",
+        start=NEW,
+        steps=(Step(text("one", *LONG, "env = MARK=two"), {"state": "runs", "answer": "two"}),),
+    ),
     Case(name="amqp-magic", start=NEW, steps=(Step(text("%n-%s-%e"), {"answer": "amqp-magic-amqp-magic.ini-ini"}),)),
     Case(
         name="amqp-stays",
@@ -189,6 +199,14 @@ CASES = (
         start=EMPTY - 1,
         steps=(Step(text(), RUNS), Step((Publish(key="NAME.ini", body=""),), {"state": "none"})),
     ),
+    Case(
+        name="amqp-neighbour",
+        start=EMPTY - 1,
+        steps=(
+            Step((Write(f"{NEIGHBOURS}/NAME.ini.socket", SOCKET), Write(f"{NEIGHBOURS}/NAME.ini", config("one"))), UP),
+            Step((), {"state": "runs", "answer": "one"}),
+        ),
+    ),
     Case(name="amqp-bystander", start=EMPTY - 1, steps=(Step(text(), RUNS), Step((), {"state": "runs"}))),
 )
 
@@ -199,7 +217,11 @@ ANEW = Event(acts=(Restart(),))
 AMQP_WORLD = World(
     name="amqp",
     emperors=(
-        Imperial(name="amqp", plugins=("emperor_amqp",), monitors=(f"amqp://127.0.0.1:{AMQP_PORT}",)),
+        Imperial(
+            name="amqp",
+            plugins=("emperor_amqp",),
+            monitors=(f"amqp://127.0.0.1:{AMQP_PORT}", f"dir://{NEIGHBOURS}"),
+        ),
         Imperial(
             name="login",
             plugins=("emperor_amqp",),

@@ -18,7 +18,7 @@ EMPTY = "the Emperor runs it without a config, and it ends at each connection; h
 MEMORY = "the Emperor knows its vassals in memory only; here they are on disk, and sites outlive the database"
 SHAPE = "an answer of the wrong shape is no answer, so that nothing is removed"
 GUARD = "more than half of ten vassals gone at once needs the word of an admin"
-SECRET = "the Emperor shows its whole spec to whoever asks its stats"  # noqa: S105
+SECRET = "the Emperor shows its whole spec in its arguments and stats, and a URI in its log"  # noqa: S105
 MUTE = "a server that says nothing stops the Emperor's only loop; here each monitor has a process of its own"
 TIMES = "a number and a text of ISO 8601 are times too, as in the documentation's examples"
 BARE = "without the sixth part the Emperor takes the address away, and the vassal ends; here it keeps what it has"
@@ -36,6 +36,10 @@ FOLDER = "beside a folder, the Emperor works in that; here chdir decides"
 SEMICOLON = "an empty query is an error at each scan; here it means the default, and check warns"
 FRACTION = "the Emperor cuts a time to whole seconds"
 FILE = "a row that gets a text is no more a file; the Emperor keeps the file"
+KEYS = "a comma ends a part only before another key; the Emperor cuts the JSON at its comma"
+OWN_PROCESS = (
+    "the process that asks has not the environment of an Emperor; the spec or a table says it, and a message why"
+)
 INSTEAD = "the row that came first keeps its name, and the other vassal is named in a message"
 
 
@@ -71,6 +75,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     row("zmq-magic", "1 answer", "--", "zmq-magic-zmq-magic.ini-ini", MAGIC),
     row("amqp-magic", "1 answer", "--", "amqp-magic-amqp-magic.ini-ini", MAGIC),
     row("pg-magicpath", "1 answer", "emperor://pg-magicpath.ini", "/MIRROR/configs/pg-magicpath.ini", MAGIC),
+    row("pg-magicfolder", "1 answer", "-", "/MIRROR/configs/-/MIRROR/configs/pg-magicfolder.ini", MAGIC),
     row("*-duplicate", "1 log", "silent", "told", SILENT),
     row("pg-slash", "1 state", "waits", "none", NAMES),
     row("pg-slash", "1 answer", "one", "no path", NAMES),
@@ -84,6 +89,13 @@ DIFFERENCES: tuple[Difference, ...] = (
     row("pg-uppercase", "1 log", "silent", "told", SILENT),
     row("pg-toolong", "1 log", "silent", "told", SILENT),
     row("pg-django", "1 secret", "stats", "nowhere", SECRET),
+    row("pg-spoken", "1 secret", "ps log stats", "nowhere", SECRET),
+    row("pg-environment", "1 state", "runs", "none", OWN_PROCESS),
+    row("pg-environment", "1 answer", "one", "no path", OWN_PROCESS),
+    row("pg-environment", "1 log", "silent", "told", OWN_PROCESS),
+    row("pg-both", "2 answer", "two", "one", INSTEAD),
+    row("pg-both", "2 process", "reloaded", "same", INSTEAD),
+    row("pg-both", "2 log", "silent", "told", SILENT),
     row("pg-semicolon", "1 state", "none", "runs", SEMICOLON),
     row("pg-semicolon", "1 answer", "no path", "one", SEMICOLON),
     row("pg-semicolon", "1 log", "told", "silent", SEMICOLON),
@@ -100,6 +112,10 @@ DIFFERENCES: tuple[Difference, ...] = (
     row("pg-dircwd", "1 answer", "one /srv/monitors/dir", "one /srv/monitors/cwd", FOLDER),
     row("pg-dirsame", "2 process", "reloaded", "same", INSTEAD),
     row("pg-mute", "1 answer", "no path", "one", MUTE),
+    row("mongodb-keys", "1 state", "none", "waits", KEYS),
+    row("mongodb-keys", "1 answer", "no path", "one", KEYS),
+    row("mongodb-keys", "1 log", "told", "silent", KEYS),
+    row("mongodb-noname", "1 log", "silent", "told", SILENT),
     row("mongodb-file", "2 answer", "one", "two", FILE),
     row("mongodb-intts", "2 process", "same", "reloaded", TIMES),
     row("mongodb-textts", "2 process", "same", "reloaded", TIMES),
@@ -131,6 +147,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     row("amqp-durable", "1 log", "told", "silent", BROKER),
     *(row(f"amqp-{name}", "1 state", "none", "runs", SPEC) for name in ("login", "vhost", "noport")),
     *(row(f"amqp-{name}", "1 answer", "no path", "one", SPEC) for name in ("login", "vhost", "noport")),
+    *(row(f"amqp-{name}", "1 log", "told", "silent", SPEC) for name in ("login", "noport")),
     row("amqp-mute", "1 path", "gone", "there", MUTE),
     row("amqp-mute", "1 answer", "no path", "one", MUTE),
     row("amqp-path", "2 answer", "one", "two", WATCHED),
@@ -145,6 +162,8 @@ DIFFERENCES: tuple[Difference, ...] = (
     row("amqp-crash", "2 state", "none", "runs", ABORT),
     row("amqp-crash", "2 answer", "refused", "one", ABORT),
     row("amqp-bystander", "2 state", "none", "runs", ABORT),
+    row("amqp-neighbour", "2 state", "none", "runs", ABORT),
+    row("amqp-neighbour", "2 answer", "refused", "one", ABORT),
     row("amqp-stays", "3 state", "none", "runs", ABORT),
     row("amqp-text", "end state", "none", "runs", MEMORY),
     row("amqp-text", "end answer", "refused", "one", MEMORY),

@@ -182,6 +182,9 @@ class Imperial:
     name: str
     monitors: tuple[str, ...]
     plugins: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    in_arguments: bool = False
+    """Whether its monitors are in its arguments, not in its file."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,6 +136,21 @@ CASES = (
     ),
     Case(name="mongodb-second", steps=(Step((put(table="second"),), UP),)),
     Case(
+        name="mongodb-keys",
+        logs=(r"ERROR\(.*uwsgi\.keys", "nothing is ever told"),
+        steps=(Step((put(table="keys", uid=0),), {**UP, "log": "silent"}),),
+    ),
+    Case(
+        name="mongodb-noname",
+        logs=("no name", "the document .* has no name"),
+        steps=(
+            Step(
+                (Put(table="uwsgi.vassals", row=put(name=None).row, adds=True),),
+                {"state": "none", "answer": "no path", "log": "told"},
+            ),
+        ),
+    ),
+    Case(
         name="mongodb-badjson",
         logs=("emperor-mongodb", "filter is not JSON"),
         steps=(Step((put(table="bad"),), {"state": "none", "log": "told"}),),
@@ -165,6 +180,7 @@ MONGODB_WORLD = World(
             plugins=("emperor_mongodb",),
             monitors=(
                 f"mongodb2://addr=127.0.0.1:{MONGO_PORT},coll=uwsgi.second,json={{enabled:1}}",
+                f"mongodb2://addr=127.0.0.1:{MONGO_PORT},coll=uwsgi.keys,json={{enabled:1,uid:0}}",
                 f"mongodb://127.0.0.1:{MONGO_PORT},uwsgi.bad,{{enabled:",
                 f"mongodb://127.0.0.1:{MONGO_PORT},uwsgi.vassals,{{enabled:1}}",
             ),

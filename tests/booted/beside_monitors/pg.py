@@ -7,11 +7,13 @@ from typing import Any
 from .model import (
     IDLE,
     LONG,
+    MONGO_PORT,
     MOVED,
     MUTE_PORT,
     NEVER,
     OWN,
     PG,
+    PG_FOLDER,
     PG_PORT,
     RUN,
     RUNS,
@@ -45,6 +47,7 @@ CREATE TABLE tyrant ({TABLE});
 CREATE TABLE lab_rows ({TABLE});
 CREATE VIEW lab AS SELECT {COLUMNS}, 'more' AS more FROM lab_rows;
 CREATE TABLE vassals (name text, config text, ts timestamptz);
+CREATE TABLE environment (name text, config text, ts double precision);
 CREATE TABLE stamps (name text, config text, ts timestamptz);
 CREATE TABLE django (
     name varchar(255), config text, ts double precision, uid smallint, gid smallint, enabled boolean
@@ -58,6 +61,8 @@ DJANGO = (
     "SELECT name,config,ts FROM django WHERE enabled = True"
 )
 """The query that django-uwsgi names, with its table."""
+LOGIN_URI = f"mongodb://web:{SECRET}@127.0.0.1:{MONGO_PORT}/uwsgi?collection=nobody"
+"""A URI with a password, which the Emperor takes for an address."""
 MANY = 12
 
 
@@ -172,6 +177,10 @@ ROWS = (
     Case(name="pg-magic", steps=(Step((put("%n-%s-%e"),), {"answer": "pg-magic-pg-magic.ini-ini"}),)),
     Case(name="pg-magicpath", steps=(Step((put("%o"),), {"answer": "/MIRROR/configs/pg-magicpath.ini"}),)),
     Case(
+        name="pg-magicfolder",
+        steps=(Step((put("%d-%p"),), {"answer": "/MIRROR/configs/-/MIRROR/configs/pg-magicfolder.ini"}),),
+    ),
+    Case(
         name="pg-duplicate",
         logs=("several rows|same name|twice", r"pg-duplicate\.ini.*row-duplicate"),
         steps=(
@@ -280,6 +289,30 @@ QUERIES = (
             ),
             Step((always("django", "two", ts=ts(9.5), enabled=True),), {"answer": "two", "process": "reloaded"}),
             Step((always("django", "two", ts=ts(9.5), enabled=False),), {"state": "none"}),
+        ),
+    ),
+    Case(
+        name="pg-spoken",
+        emperor="spoken",
+        steps=(
+            Step(
+                (always("django", ts=ts(0.5), enabled=True),), {"state": "runs", "answer": "one", "secret": "nowhere"}
+            ),
+        ),
+    ),
+    Case(
+        name="pg-environment",
+        emperor="environment",
+        logs=("libpq-error", "FROM environment.*cannot be asked since"),
+        steps=(Step((always("environment", ts=ts(0)),), {"state": "none", "answer": "no path", "log": "told"}),),
+    ),
+    Case(
+        name="pg-both",
+        start=3,
+        logs=("twice|same name", "pg-both.*name-conflict"),
+        steps=(
+            Step((put(),), UP),
+            Step((put("two", table="many", seconds=1),), {"answer": "one", "process": "same", "log": "told"}),
         ),
     ),
     Case(
@@ -405,6 +438,15 @@ PG_WORLD = World(
             name="directory",
             plugins=("emperor_pg",),
             monitors=(f"dir://{DIR}", f"pg://{PG};SELECT {COLUMNS} FROM beside"),
+        ),
+        Imperial(
+            name="spoken", plugins=("emperor_pg", "emperor_mongodb"), monitors=(DJANGO, LOGIN_URI), in_arguments=True
+        ),
+        Imperial(
+            name="environment",
+            plugins=("emperor_pg",),
+            monitors=("pg://;SELECT name,config,ts FROM environment",),
+            environment=(f"PGHOST={PG_FOLDER}", f"PGPORT={PG_PORT}", "PGUSER=postgres"),
         ),
         Imperial(
             name="mute",

@@ -413,7 +413,7 @@ def main() -> None:
     """Run all stages, and print what was seen."""
     Path(TOP).mkdir(parents=True)
     Path(APP).write_text(APP_TEXT)
-    for folder in ("dir", "mute", "mute-amqp", "taken", "paths"):
+    for folder in ("dir", "mute", "mute-amqp", "neighbours", "taken", "paths"):
         Path(TOP, folder).mkdir()
     servers = Servers()
     seen: dict[str, Seen] = {}

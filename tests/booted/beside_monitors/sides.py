@@ -26,7 +26,7 @@ EMPERORS = "/run/monitors-emperor"
 RULE = "emperor-on-demand-extension = .socket"
 UNITS = """
 systemctl show 'vassal*' 'emperor-bridge*' 'monitors*'
-grep -rh . /etc/systemd/system /run/systemd/transient || :
+grep -rh --exclude='the-emperor-*' . /etc/systemd/system /run/systemd/transient || :
 """
 LABEL_MAX = 200
 STATS_WITHIN = 2.0
@@ -80,15 +80,19 @@ class EmperorSide:
         self._ini = f"{TOP}/{imperial.name}.ini"
         make_folders(self.run, self.cwd)
         lines = [f"plugin = {name}" for name in imperial.plugins] + [f"emperor-stats = {RUN}/stats"]
-        Path(self._ini).write_text(ini(lines, imperial.monitors, stage))
+        Path(self._ini).write_text(ini(lines, () if imperial.in_arguments else imperial.monitors, stage))
+        self._arguments = [f"--emperor={spec}" for spec in imperial.monitors] if imperial.in_arguments else []
+        self._environment = imperial.environment
 
     def start(self) -> None:
         """Start it; it need not be ready on return."""
         properties = [f"StandardOutput=append:{self._log}", f"StandardError=append:{self._log}", "KillSignal=SIGINT"]
         properties += [f"BindPaths={self.run}:{RUN} {self.cwd}:{CWD}", "TimeoutStopSec=5", "KillMode=mixed"]
         words = ["--collect", f"--unit={self._unit}", *(f"--property={one}" for one in properties)]
+        words += [f"--setenv={one}" for one in self._environment]
+        emperor = ["/usr/bin/uwsgi", "--ini", self._ini, *self._arguments]
         # On 257 a service inherits all capabilities here, and what root inherits the Emperor does not drop.
-        run("systemd-run", "--quiet", *words, "--", "setpriv", "--inh-caps=-all", "/usr/bin/uwsgi", "--ini", self._ini)
+        run("systemd-run", "--quiet", *words, "--", "setpriv", "--inh-caps=-all", *emperor)
 
     def stop(self) -> None:
         """Stop it, if it has not ended, and forget it."""
@@ -106,7 +110,7 @@ class EmperorSide:
 
     def secret_places(self, secret: str) -> list[str]:
         """Look at its arguments, its log and its stats."""
-        lines = run("ps", "axww", "-o", "unit=,args=").splitlines()
+        lines = run("ps", "axww", "-o", "unit:60=,args=").splitlines()
         texts = {
             "ps": "\n".join(line for line in lines if self._unit in line),
             "log": self.log(),

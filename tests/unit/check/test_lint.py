@@ -16,6 +16,7 @@ from bridge.check.lint import (
 )
 from bridge.check.nginx import ProxyPass
 from bridge.model.address import parse_address
+from bridge.model.vassal import Way
 from bridge.uwsgi import parse_ini
 from bridge.uwsgi.conditions import Surroundings
 from bridge.uwsgi.interpreter import Process
@@ -101,6 +102,15 @@ def test_a_daemon_that_is_none() -> None:
     (found, pidfile) = hazards("daemonize = /var/log/app.log\npidfile = app.pid")
     assert (found.code, found.line, pidfile.code, pidfile.line) == ("daemonize", 2, "daemonize", 3)
     assert "logto = /var/log/app.log" in found.hint
+
+
+def test_who_gets_his_own_sockets_writes_no_pidfile() -> None:
+    own = replace(make_resolved("app.ini", "/run/app.sock"), way=Way.OWN)
+    assert codes("socket = /run/app.sock\npidfile = app.pid", own) == [("pidfile-unwritten", 3)]
+    lines = "daemonize = /app.log\nsafe-pidfile2 = app.pid"
+    assert codes(lines, own) == [("daemonize", 2), ("pidfile-unwritten", 3)]
+    other = make_resolved("b.ini", "/run/b.sock")
+    assert list(find_pidfile_clashes([(one, config("pidfile = /a")) for one in (own, other)])) == []
 
 
 def test_one_pidfile_for_two() -> None:

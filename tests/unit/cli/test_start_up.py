@@ -16,28 +16,35 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEAVY = {
-    "asyncio", "ctypes", "cysystemd", "defusedxml", "difflib", "email", "http", "inotify_simple", "jeepney", "jinja2",
-    "logging", "multiprocessing", "rich", "unittest", "xml", "yaml",
+    "asyncio", "bridge.feeder.protocol", "bridge.monitors.mirrored", "bridge.reconcile.planner", "click", "ctypes",
+    "cysystemd", "defusedxml", "difflib", "email", "http", "inotify_simple", "jeepney", "jinja2", "logging",
+    "lzma", "multiprocessing", "rich", "unittest", "xml", "yaml",
 }  # fmt: skip
 """Modules that take milliseconds to import and that not every command uses."""
 SPELLING = {"difflib"}
 """For hints at misspelt settings; some 1 ms."""
+COMMANDS = {"click"}
+"""For all that is more than ``--version``; some 15 ms."""
+ARCHIVES = {"lzma"}
+"""For shutil, with the formats of archives; some 2 ms."""
 BUS = {"jeepney"}
 """For the connection to the service manager; some 10 ms."""
 JOURNAL = {"cysystemd", "logging"}
 """For reading the journal; some 5 ms."""
 TEMPLATES = {"jinja2", "logging"}
 """For rendering units; some 30 ms."""
+PLANNING = {"bridge.reconcile.planner"}
+"""For reading and judging vassals; some 15 ms."""
 MAY_IMPORT = {
-    ("--version",): SPELLING,
-    ("sync", "--help"): SPELLING,
-    ("status",): SPELLING | BUS | JOURNAL,
-    ("status", "--json"): SPELLING | BUS | JOURNAL,
-    ("sync",): SPELLING | BUS,
-    ("sync", "--json"): SPELLING | BUS,
-    ("retry", "nobody"): SPELLING | BUS,
-    ("check",): SPELLING | BUS | TEMPLATES,
-    ("render", "nobody"): SPELLING | BUS | TEMPLATES,
+    ("--version",): set[str](),
+    ("sync", "--help"): COMMANDS | SPELLING | ARCHIVES,
+    ("status",): COMMANDS | SPELLING | BUS | JOURNAL,
+    ("status", "--json"): COMMANDS | SPELLING | BUS | JOURNAL,
+    ("sync",): COMMANDS | SPELLING | BUS,
+    ("sync", "--json"): COMMANDS | SPELLING | BUS,
+    ("retry", "nobody"): COMMANDS | SPELLING | BUS | PLANNING,
+    ("check",): COMMANDS | SPELLING | ARCHIVES | BUS | PLANNING | TEMPLATES,
+    ("render", "nobody"): COMMANDS | SPELLING | BUS | PLANNING | TEMPLATES,
 }
 """The heavy modules that a command may import which has nothing to do, by its arguments."""
 RUN = """

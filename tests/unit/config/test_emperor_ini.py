@@ -66,6 +66,7 @@ max-running = 100
 tenant-socket-directory = /run/uwsgi
 tenant-socket-groups = www-data
 tenant-first-port = 80
+on-demand-own-sockets = idle
 binary-path = /u
 """
 
@@ -112,6 +113,7 @@ def test_every_setting(tmp_path: Path) -> None:
         tenant_socket_directory=("/run/uwsgi",),
         tenant_socket_groups=("www-data",),
         tenant_first_port=80,
+        on_demand_own_sockets="idle",
         binary_path="/u",
     )
     named = {key for line in FULL.splitlines() for key in [line.partition(" =")[0]]}

@@ -158,7 +158,7 @@ def test_a_kernel_without_inet_diag_has_tables(monkeypatch: pytest.MonkeyPatch, 
 def test_what_the_kernel_does_not_show_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted: list[Address] = [inet("127.0.0.1", 1), AbstractAddress("none"), UnixAddress("/none")]
     assert unheard(wanted) == set(wanted)
-    monkeypatch.setattr(listeners, "shown_listeners", lambda: None)
+    monkeypatch.setattr(listeners, "shown_listeners", lambda _among: None)
     assert unheard(wanted) == {wanted[0]}
     monkeypatch.setattr(listeners, "shown_tcp_listeners", lambda: None)
     assert unheard(wanted) == {wanted[0]}

@@ -138,3 +138,20 @@ def test_more_than_one_datagram_is_read(tmp_path: Path) -> None:
 
 def test_a_file_that_is_gone_has_no_number(tmp_path: Path) -> None:
     assert file_of(str(tmp_path / "none")) is None
+
+
+def test_few_names_are_found_among_many_sockets(tmp_path: Path) -> None:
+    names = [f"\0{tmp_path.name}-{number}" for number in range(2000)]
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(bound := socket.socket(socket.AF_UNIX))
+            bound.bind(name)
+            bound.listen()
+        wanted = [names[7].encode(), names[1999].encode(), b"\0nobody", b"/run/nobody"]
+        found = {one.name for one in sock_diag.shown_listeners(wanted) or ()}
+        assert found.intersection(wanted) == set(wanted[:2])
+        # The other datagrams were not taken apart.
+        assert len(found) < len(names) <= len(sock_diag.shown_listeners() or ())
+        assert {one.name for one in sock_diag.shown_listeners([name.encode() for name in names]) or ()} >= {
+            name.encode() for name in names
+        }

@@ -94,7 +94,7 @@ def test_only_those_that_collide_are_refused() -> None:
 
 
 def test_addresses_are_compared_by_what_they_are_on_this_machine() -> None:
-    through_link = replace(make_resolved("b.ini", "/var/run/a"), canonical_address=A.canonical_address)
+    through_link = replace(make_resolved("b.ini", "/var/run/a"), canonical_addresses=A.canonical_addresses)
     assert accepted(make_desired(A, through_link), NOTHING) == []
 
 
@@ -208,8 +208,7 @@ def test_nobody_takes_the_address_of_a_masked_vassals_socket() -> None:
 
 
 def test_an_occupied_address_refuses() -> None:
-    assert A.canonical_address is not None
-    occupied = {A.canonical_address: "/run/a exists and is not a socket"}
+    occupied = {A.canonical_addresses[0]: "/run/a exists and is not a socket"}
     conflicts = find_conflicts(make_desired(A, B), NOTHING, occupied)
     (problem,) = conflicts.diagnostics
     assert (problem.vassal, problem.code) == ("a.ini", "address-occupied")
@@ -222,3 +221,25 @@ def test_desired_rejections_are_by_key_and_by_config() -> None:
     assert desired.rejected_owners == {"dir:///v:a.ini": 0, "dir:///v:x.ini": None}
     assert desired.rejected_configs == {"/v/a.ini": 0}
     assert replace(desired, resolved=(B,)).owners == desired.rejected_owners | {"dir:///v:b.ini": 0}
+
+
+def test_each_of_several_addresses_counts() -> None:
+    both = make_resolved("c.ini", ":80", "/run/c")
+    assert accepted(make_desired(both, make_resolved("d.ini", ":81")), NOTHING) == ["c.ini", "d.ini"]
+    for address in ("127.0.0.1:80", "/run/c"):
+        desired = make_desired(both, make_resolved("d.ini", address))
+        assert codes(desired, NOTHING) == [("c.ini", "address-conflict"), ("d.ini", "address-conflict")]
+    conflicts = find_conflicts(make_desired(both), NOTHING, {both.canonical_addresses[1]: "/run/c is a folder"})
+    (problem,) = conflicts.diagnostics
+    assert problem.message == "it is to wait on /run/c, but /run/c is a folder"
+
+
+def test_a_vassal_keeps_each_of_its_addresses() -> None:
+    world = World()
+    both = make_resolved("c.ini", ":80", "/run/c")
+    world.sync(make_desired(both))
+    for address in (":80", "/run/c"):
+        newcomer = make_resolved("d.ini", address)
+        assert codes(make_desired(both, newcomer), world.observe()) == [("d.ini", "address-conflict")]
+        kept = replace(make_desired(newcomer), rejections=(refuse(both),))
+        assert codes(kept, world.observe()) == [("d.ini", "address-conflict")]

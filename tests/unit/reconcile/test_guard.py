@@ -15,7 +15,7 @@ from bridge.reconcile import incremental, load, planner, sockets
 from bridge.reconcile.desired import Desired
 from bridge.reconcile.findings import ConflictResult
 from bridge.reconcile.run import RunOptions, Scope
-from bridge.vassals import on_demand
+from bridge.vassals import on_demand, resolve
 from bridge.vassals.guard import Guard
 from tests.unit.build import World, WorldManager, make_desired, make_resolved
 
@@ -102,7 +102,7 @@ def test_an_error_of_any_system_call(site: Site, monkeypatch: pytest.MonkeyPatch
 STEPS: list[tuple[Any, str]] = [
     (on_demand, "_by_extension"),
     (load, "resolve"),
-    (load, "link_targets"),
+    (resolve, "link_targets"),
     (planner, "render"),
     (planner, "find_conflicts"),
     (planner, "occupied_addresses"),

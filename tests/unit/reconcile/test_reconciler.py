@@ -186,7 +186,7 @@ def test_a_run_of_some_leaves_the_cache_on_disk_to_its_fingerprints(site: Site, 
     moved = site.write("a", "elsewhere")
     run(site, daemon, scope=Scope.of({moved}))
     assert Path(site.paths.cache).read_text("utf-8") == before
-    assert daemon.cache.records[moved].address == f"@{site.name}-elsewhere"
+    assert daemon.cache.records[moved].addresses == (f"@{site.name}-elsewhere",)
     site.age()
     # For another process that vassal has changed since.
     assert site.sync().scope == Scope.of({moved})

@@ -22,8 +22,8 @@ def make_installed(number: int, monitor: str = A, tenant: int | None = None) -> 
         config=f"/{label}.ini",
         monitor=monitor,
         tenant=tenant,
-        address=None,
-        canonical_address=None,
+        addresses=(),
+        canonical_addresses=(),
         units=(f"vassal-{label}.service",),
     )
 

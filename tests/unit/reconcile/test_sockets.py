@@ -95,7 +95,7 @@ def test_what_is_in_another_network_namespace_is_not_looked_for(apart: dict[str,
 def test_what_the_kernel_does_not_show_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     actual = actual_of("@none", "127.0.0.1:1", "[::1]:1")
     manager: Any = Manager()
-    monkeypatch.setattr(listeners, "shown_listeners", lambda: None)
+    monkeypatch.setattr(listeners, "shown_listeners", lambda _among: None)
     assert lost(actual) == {"1", "2"}
     monkeypatch.setattr(listeners, "_shown_tcp", lambda: None)
     assert lost(actual) == set()
@@ -121,3 +121,15 @@ def test_a_drop_in_that_has_a_socket_listen_elsewhere_is_a_problem() -> None:
     assert "a drop-in has it listen on nothing" in found[1].message
     stranger = make_resolved("0.xml", "@a")
     assert list(find_moved_sockets(make_desired(stranger), replace(actual, listening={"0": moved}))) == []
+
+
+def test_a_vassal_is_lost_with_any_of_its_sockets(bound: list[str]) -> None:
+    def of(*addresses: str) -> ActualState:
+        world = World()
+        world.sync(make_desired(make_resolved("0.ini", *addresses)))
+        actual = world.observe()
+        return replace(actual, states={one.socket: LISTENING for one in actual.installed.values()})
+
+    assert lost(of(*bound)) == set()
+    for number in range(len(bound)):
+        assert lost(of(*bound[:number], "@gone", *bound[number + 1 :])) == {"0"}

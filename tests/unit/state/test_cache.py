@@ -35,7 +35,7 @@ def record(
         monitor=monitor,
         label=name,
         collision_keys=(collision_key(address(at)),) if at else (),
-        address=at,
+        addresses=(at,) if at else (),
         tenant=tenant,
         is_served=True,
         is_clean=True,

@@ -42,7 +42,7 @@ def installed(label: str, address: str = "", *, config: str = "") -> Any:
         name=f"{label}.ini",
         monitor="dir:///v",
         config=config or f"/v/{label}.ini",
-        address=parse_address(address, base="/v") if address else None,
+        addresses=(parse_address(address, base="/v"),) if address else (),
         service=f"vassal-{label}.service",
     )
 
@@ -50,7 +50,7 @@ def installed(label: str, address: str = "", *, config: str = "") -> Any:
 def rejected(label: str, mode: Mode | None = Mode.ALWAYS, address: str = "") -> Any:
     vassal = installed(label)
     vassal.config = SimpleNamespace(path=vassal.config)
-    return SimpleNamespace(vassal=vassal, mode=mode, address=parse_address(address, base="/v") if address else None)
+    return SimpleNamespace(vassal=vassal, mode=mode, addresses=(parse_address(address, base="/v"),) if address else ())
 
 
 def problem(key: str | None, message: str, **more: Any) -> Diagnostic:

@@ -45,6 +45,21 @@ def test_all_that_wait_have_no_process() -> None:
     assert holders.own == {10, 11, 12}
     assert holders.own_sockets == holders.sockets == {71, 73}
     assert holders.awaited("a") == frozenset()
+    assert holders.waiting == {"a", "c"}
+
+
+def test_only_one_that_the_emperor_listens_for_waits() -> None:
+    """One that runs always, and has just failed, is started again by the Emperor at any time."""
+    holders = assign(emperor(vassal(20, "a.ini", sockets=[71])), [ON_DEMAND, ALWAYS, OTHER], {"a": {71}, "c": {90}})
+    assert holders.waiting == frozenset()
+
+
+def test_one_that_has_bound_its_own_sockets_has_whoever_has_one_of_them() -> None:
+    own = process(20, 12, "my app", sockets=[80, 81])
+    holders = assign(emperor(own), [ON_DEMAND, ALWAYS], {"a": {71}, "b": {81}})
+    assert holders.of == {"b": {20}}
+    assert holders.waiting == {"a"}
+    assert holders.held == {"b": {80, 81}}
 
 
 def test_a_vassal_has_its_master_its_workers_and_what_they_started() -> None:

@@ -55,9 +55,9 @@ def test_what_was_written_is_ours(directory: UnitDirectory) -> None:
     assert set(ownership(directory).values()) == {Ownership.OURS}
     (installed,) = installed_vassals(files, as_is).values()
     assert (installed.label, installed.name, installed.config) == (r"a\x20b", "a b.ini", "/v/a b.ini")
-    assert (installed.address, installed.canonical_address, installed.monitor) == (
-        VASSAL.address,
-        VASSAL.address,
+    assert (installed.addresses, installed.canonical_addresses, installed.monitor) == (
+        VASSAL.addresses,
+        VASSAL.addresses,
         "dir:///v",
     )
     assert set(installed.units) == {SERVICE, SOCKET} == {installed.service, installed.socket}
@@ -158,3 +158,12 @@ def test_removes_files(directory: UnitDirectory) -> None:
     directory.write(texts_of(VASSAL))
     directory.remove([SERVICE, "vassal-gone.service"])
     assert list(directory.files()) == [SOCKET]
+
+
+def test_several_addresses_are_read_back(directory: UnitDirectory) -> None:
+    vassal = make_resolved("own.ini", "/run/a b", ":80", "@c")
+    directory.write(texts_of(vassal))
+    (installed,) = installed_vassals(directory.files(), as_is).values()
+    assert installed.addresses == vassal.addresses
+    assert installed.address == vassal.addresses[0]
+    assert installed.primary_unit == vassal.vassal.socket

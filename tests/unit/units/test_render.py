@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.unit import Mark
 from bridge.model.unit_names import COMMON, SCRIPTS, SUB_SLICE, EscapeError, slice_of, starter_of
-from bridge.model.vassal import ResolvedVassal, SocketAccess
+from bridge.model.vassal import ResolvedVassal, SocketAccess, SocketOptions
 from bridge.units.marker import FORMAT, marked, read_mark
 from bridge.units.render import Limits, RenderContext, make_templates, render, render_common
 from tests.unit.build import SHIPPED, context, make_resolved
@@ -42,7 +42,13 @@ CASES = sorted(path.stem for path in GOLDEN.glob("*.json"))
 def case(name: str) -> ResolvedVassal:
     facts: dict[str, Any] = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
     facts["access"] = SocketAccess(**facts.get("access", {}))
-    return make_resolved(facts.pop("name"), **facts)
+    options = SocketOptions(**facts.pop("options", {}))
+    spawn = facts.pop("spawn", {})
+    found = make_resolved(facts.pop("name"), facts.pop("address", ""), *facts.pop("more", ()), **facts)
+    own = replace(
+        found.spawn, argv=(*found.spawn.argv, *spawn.get("words", ())), environment=spawn.get("environment", ())
+    )
+    return replace(found, options=options, spawn=own)
 
 
 def agree(name: str, texts: Mapping[str, str]) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def interpreted(options: list[Option], around: Surroundings) -> list[Option]:
     process = Process(around)
-    process.start("ini", "v.ini")
+    process.environment()
+    process.config("ini", "v.ini")
     process.add(options)
     return process.finish()
 

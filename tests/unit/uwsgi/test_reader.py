@@ -313,3 +313,14 @@ def test_conditions_ask_about_a_bounded_number_of_files(tmp_path: Path, monkeypa
     assert len(read(str(path), VIEW).asked) == 1
     path = write(tmp_path / "v.ini", "[uwsgi]\n" + "".join(f"if-dir = {n}\nendif\n" for n in range(4)))
     assert "too many files" in rejection(path).message
+
+
+def test_an_included_file_may_describe_a_first_config_that_does_not_describe_itself(tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    (real / "v.ini").write_text("[uwsgi]\nini = more.ini\n")
+    (real / "more.ini").write_text("[uwsgi]\nchdir = %D\ntouch-reload = %d%n and %O\n")
+    path = f"{tmp_path}/link/v.ini"
+    options = read(path, ProcessView(environ={}, cwd=str(real))).options
+    assert [o.value for o in options if o.path == "more.ini"] == [f"{real}/", f"{real}/more and {path}"]

@@ -16,6 +16,7 @@ from bridge.vassals.environment import Environments
 from bridge.vassals.on_demand import RuleResult
 from bridge.vassals.resolve import ResolveContext, resolve
 from bridge.vassals.spawn import SpawnDefaults
+from bridge.vassals.waiting import WaitingRules
 from tests.unit.build import as_is, make_vassal
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def test_no_user_is_looked_up_in_vain(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(pwd, "getpwnam", getpwnam)
     (tmp_path / "app.ini").write_text("[uwsgi]\na = $(PATH)\nif-env = TERM\nb = 1\nendif\n", "utf-8")
     defaults = SpawnDefaults(settings=Settings(uid="ann"), program="/usr/bin/uwsgi")
-    context = ResolveContext(defaults, Environments(None, user_manager=False), as_is)
+    context = ResolveContext(defaults, Environments(None, user_manager=False), WaitingRules(as_is))
     assert resolve(make_vassal(folder=str(tmp_path)), RuleResult(), context).resolved is not None
 
 
@@ -160,12 +161,15 @@ def test_logins_as_systemd_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
         "if-env = INVOCATION_ID\nsocket = /var/www/run/a.sock\nendif =",
     ],
 )
-def test_an_address_from_a_variable_of_systemds_is_a_conflict(tmp_path: Path, lines: str) -> None:
+def test_an_address_from_a_variable_of_systemds_is_known(tmp_path: Path, lines: str) -> None:
     assert pwd.getpwnam("www-data").pw_dir == "/var/www"
     (tmp_path / "app.ini").write_text(f"[uwsgi]\n{lines}\n", "utf-8")
     defaults = SpawnDefaults(settings=Settings(uid="www-data", gid="www-data"), program="/usr/bin/uwsgi")
-    context = ResolveContext(defaults, Environments(None, user_manager=False), as_is)
+    context = ResolveContext(defaults, Environments(None, user_manager=False), WaitingRules(as_is))
     rule = RuleResult(address=parse_address("/var/www/run/a.sock", base="/"))
     found = resolve(make_vassal(folder=str(tmp_path)), rule, context)
-    assert found.resolved is None
-    assert [problem.code for problem in found.problems] == ["socket-is-rules"]
+    if ".." in lines:
+        assert [problem.code for problem in found.problems] == ["socket-is-rules"]
+    else:
+        assert found.resolved is not None
+        assert found.resolved.is_handed_over

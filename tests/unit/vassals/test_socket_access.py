@@ -31,7 +31,7 @@ WRONG = ["www-data : www-data", "www-data:www-data:x", "-1:0", "no-such", "www-d
 
 def access(value: str, spawn: SpawnSpec = ROOT, address: str = UNIX) -> SocketAccess | Diagnostic:
     config = Config("v.ini", (Option("chown-socket", value, "v.ini", 7),))
-    found, problems = find_access(config, make_vassal(), spawn, parse_address(address, base="/"))
+    found, problems = find_access(config, make_vassal(), spawn, [parse_address(address, base="/")])
     return problems[0] if problems else found
 
 
@@ -130,3 +130,25 @@ def test_what_a_tenant_may_give_is_judged_elsewhere() -> None:
     assert owner(":www-data", TENANT) == ("root", "www-data")
     assert owner("1000:www-data", TENANT) == ("1000", "www-data")
     assert owner("1000", TENANT) == ("1000", "1000")
+
+
+def bound(*lines: str, spawn: SpawnSpec = ROOT) -> tuple[str, str, str]:
+    """Return the mode and the owners of a socket that systemd binds instead of uWSGI."""
+    pairs = (line.split(" = ") for line in lines)
+    config = Config("v.ini", tuple(Option(key, value, "v.ini", 1) for key, value in pairs))
+    found, _ = find_access(config, make_vassal(), spawn, [parse_address(UNIX, base="/")], is_own=True)
+    return found.mode, found.user, found.group
+
+
+def test_who_uwsgi_is_when_it_binds() -> None:
+    assert bound() == ("0755", "", "")
+    assert bound("uid = www-data", "gid = www-data") == ("0755", "www-data", "www-data")
+    assert bound("uid = 33", "umask = 007") == ("0770", "33", "root")
+    assert bound("gid = www-data") == ("0755", "", "www-data")
+    assert bound("uid = 33", "chmod-socket = 660") == ("0660", "33", "root")
+    assert bound("immediate-uid = www-data", "immediate-gid = www-data") == ("0755", "www-data", "www-data")
+    for late in ("master-as-root = true", "drop-after-init = true", "drop-after-apps = true"):
+        assert bound("uid = 33", late) == ("0755", "", "")
+        assert bound("immediate-uid = 33", late) == ("0755", "33", "root")
+    assert bound("uid = 33", "chown-socket = daemon") == ("0755", "daemon", "root")
+    assert bound("uid = 33", spawn=TENANT) == ("0755", "1000", "1000")

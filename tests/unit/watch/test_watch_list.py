@@ -62,10 +62,10 @@ def desired_of(*configs: Path) -> Any:
 
 def planned_of(scope: Scope, *sockets: Path, before: Path | None = None) -> Any:
     """Return a run that accepted vassals with these sockets; one of them had another socket before."""
-    accepted = [SimpleNamespace(vassal=None, address=UnixAddress(str(socket))) for socket in sockets]
+    accepted = [SimpleNamespace(vassal=None, addresses=(UnixAddress(str(socket)),)) for socket in sockets]
     for one in accepted:
         one.vassal = SimpleNamespace(config=SimpleNamespace(path="/nowhere/app.ini", owner=Owner()))
-    installed = {} if before is None else {"app": SimpleNamespace(address=UnixAddress(str(before)))}
+    installed = {} if before is None else {"app": SimpleNamespace(addresses=(UnixAddress(str(before)),))}
     return SimpleNamespace(
         scope=scope,
         desired=SimpleNamespace(resolved=accepted, rejections=()),
@@ -194,7 +194,7 @@ def test_a_vassal_that_cannot_be_watched_keeps_no_other_from_being_watched(
     monkeypatch.setattr(WatchList, "file", file)
     planned = planned_of(Scope.all(), run / "bad.sock", run / "good.sock")
     for one in planned.desired.resolved:
-        one.vassal.key = one.vassal.name = one.address.path
+        one.vassal.key = one.vassal.name = one.addresses[0].path
     (problem,) = paths.update(planned)
     assert (problem.code, problem.key) == ("internal", str(run / "bad.sock"))
     assert watched(paths.names, run / "good.sock")

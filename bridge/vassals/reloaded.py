@@ -1,9 +1,12 @@
-"""Starts a vassal with ``daemonize`` so that it stays in its service and only logs to that file, as under an Emperor.
+"""Starts a vassal so that it takes itself for reloaded, and tells what is different then.
 
-Without an Emperor, uWSGI would fork, leave its service and lose its socket (core/utils.c, ``daemonize``); no later
-option takes ``daemonize`` back. It does so only at a start and not after a reload (core/logging.c,
-``uwsgi_setup_log``; core/init.c, ``uwsgi_daemonize2``). So its environment says that it has reloaded, and an option
-makes it open the log. A reloaded uWSGI does not set the mode of its socket; the socket unit does.
+A vassal with ``daemonize`` needs it: without an Emperor, uWSGI would fork, leave its service and lose its socket
+(core/utils.c, ``daemonize``); no later option takes ``daemonize`` back. It does so only at a start and not after a
+reload (core/logging.c, ``uwsgi_setup_log``; core/init.c, ``uwsgi_daemonize2``). A vassal whose own sockets systemd
+holds needs it to find them (:mod:`bridge.vassals.own_sockets`).
+
+So its environment says that it has reloaded, and an option makes it open the log. A reloaded uWSGI does not set the
+mode of its socket; the socket unit does.
 """
 
 from __future__ import annotations
@@ -24,11 +27,8 @@ if TYPE_CHECKING:
 DAEMONIZE = ("daemonize", "daemonize2")
 AS_RELOADED = f"{RELOADS}=-1"
 """uWSGI adds one to it, so its count of reloads is that of a start (core/init.c, ``uwsgi_setup_reload``)."""
-_NOTIFICATION = "3"
-"""The descriptor of uWSGI's connection to systemd's notify socket: the first that it opens (core/notify.c).
-
-A reloaded uWSGI would close it as unknown (core/setup_utils.c, ``uwsgi_setup_inherited_sockets``).
-"""
+_FIRST = 3
+"""The first descriptor behind stdin, stdout and stderr. What systemd hands over begins here (sd_listen_fds(3))."""
 _INHERITED = SHARED | {"zerg", "zerg-node"}
 """Sockets that a reloaded uWSGI does not bind, but expects to inherit (core/socket.c; ``uwsgi_start``)."""
 
@@ -38,25 +38,35 @@ def find_daemonize(config: Config) -> Option | None:
     return config.last(*DAEMONIZE) or next((option for option in config.unread if option.key in DAEMONIZE), None)
 
 
-def in_service(spawn: SpawnSpec, config: Config) -> SpawnSpec:
-    """Return the spawn specification by which a vassal with ``daemonize`` stays in its service."""
-    words = ["--log-reopen", "--safe-fd", _NOTIFICATION]
+def as_reloaded(spawn: SpawnSpec, config: Config, *, sockets: int = 0) -> SpawnSpec:
+    """Return the spawn specification by which a vassal takes itself for reloaded.
+
+    ``sockets`` is how many systemd hands over. The next descriptor is uWSGI's connection to systemd's notify socket,
+    the first that it opens (core/notify.c). A reloaded uWSGI would close it as unknown (core/setup_utils.c).
+    """
+    words = ["--log-reopen", "--safe-fd", str(_FIRST + sockets)]
     if not spawn.user and config.last("uid", "gid"):
         # At a real reload another user than root opens the log; under an Emperor, the vassal dies of that.
         words.append("--logfile-chown")
     return replace(spawn, argv=(*spawn.argv, *words), environment=(*spawn.environment, AS_RELOADED))
 
 
-def find_first_start(vassal: Vassal, config: Config, again: Config, spawn: SpawnSpec) -> Diagnostic | None:
-    """Return a problem if an option has no effect in a uWSGI that assumes a reload; ``again`` is its config then."""
-    daemonize = find_daemonize(config)
-    lost = next((option for option in config.options if option.key in _INHERITED), None)
+def find_lost(config: Config, again: Config, spawn: SpawnSpec, *, sockets: int = 0) -> Option | None:
+    """Return an option that has no effect in a uWSGI that assumes a reload; ``again`` is its config then."""
+    lost = None if sockets else next((option for option in config.options if option.key in _INHERITED), None)
     if lost is None and spawn.user:
         # uWSGI would run without chroot, as only root can change its root (core/utils.c, ``uwsgi_as_root``).
         lost = config.last("chroot")
     if lost is None:
         pairs = zip_longest((*config.options, *config.unread), (*again.options, *again.unread))
         lost = next((one or other for one, other in pairs if one != other), None)
+    return lost
+
+
+def find_first_start(vassal: Vassal, config: Config, again: Config, spawn: SpawnSpec) -> Diagnostic | None:
+    """Return a problem if a vassal with ``daemonize`` would lose the effect of another option."""
+    daemonize = find_daemonize(config)
+    lost = find_lost(config, again, spawn)
     if daemonize is None or lost is None:
         return None
     return vassal.problem(
