@@ -34,6 +34,8 @@ workers = 1
 emperor = {VASSALS}
 emperor-on-demand-extension = .socket
 emperor-freq = 1
+pidfile = /run/the-emperor/emperor.pid
+stats = /run/the-emperor/stats.sock
 """
 # As Debian's uwsgi-emperor.service: systemd removes the folder, with all sockets in it, when the Emperor stops.
 UNIT_TEXT = f"""\
@@ -54,8 +56,7 @@ WantedBy=multi-user.target
 """
 RUN = "/run/the-emperor"
 NOTE = "/var/lib/emperor-bridge/take-over"
-NUMBER = min(200, soak.times(40))
-FEW = 12
+NUMBER, FEW = 200, 16
 KILLS = soak.times(5)
 STOP_TIME = 2.0 * max(1.0, NUMBER / 100)
 """Seconds that the apps of these take to end, on a slow machine: all end at once."""
@@ -88,7 +89,9 @@ class Fleet:
     ports: dict[str, str] = field(default_factory=dict)
     """On demand at TCP ports."""
     always: dict[str, str] = field(default_factory=dict)
-    """These bind their own sockets, at unix paths and TCP ports."""
+    """These bind their own sockets, at unix paths and TCP ports, and run always."""
+    own: dict[str, list[str]] = field(default_factory=dict)
+    """These bind their own sockets, too. The Emperor runs them always, and the bridge on demand."""
 
     @property
     def machine(self) -> Machine:
@@ -96,23 +99,38 @@ class Fleet:
 
     @property
     def addresses(self) -> list[str]:
-        return [*self.waiting.values(), *self.ports.values(), *self.always.values()]
+        own = (address for addresses in self.own.values() for address in addresses)
+        return [*self.waiting.values(), *self.ports.values(), *self.always.values(), *own]
 
-    def make(self, number: int) -> None:
-        """Write so many vassals."""
+    def make(self, number: int, mode: str) -> None:
+        """Write so many vassals; ``mode`` says which of those with own sockets are to be on demand."""
+        self.bridge.options = ["--emperor-ini", INI, "--on-demand-own-sockets", mode]
+        idles = ["idle = 600", "die-on-idle = true"] if mode == "idle" else []
         files: dict[str, str | bytes] = {}
         for at in range(number):
-            kind, path = at % 4, f"{RUN}/v{at}.sock"
-            if kind < 2:
-                address = self.waiting[f"v{at}"] = path
-            elif kind == 2:
-                address = self.ports[f"v{at}"] = f"127.0.0.1:{7000 + at}"
+            name, path, port = f"v{at}", f"{RUN}/v{at}.sock", f"127.0.0.1:{7000 + at}"
+            match at % 8:
+                case 0 | 1 | 2:
+                    self.waiting[name] = path
+                case 3:
+                    self.ports[name] = port
+                case 4:
+                    self.always[name] = path if at % 16 == 4 else port
+                case 5:
+                    self.own[name] = [path, port]
+                case 6:
+                    self.own[name] = [path, f"{RUN}/v{at}.more.sock"]
+                case _:
+                    self.own[name] = [port]
+            lines: list[str] = []
+            if rule := self.waiting.get(name) or self.ports.get(name):
+                files[f"{VASSALS}/{name}.ini.socket"] = f"{rule}\n"
             else:
-                address = self.always[f"v{at}"] = path if at % 8 == 3 else f"127.0.0.1:{7000 + at}"
-            # Without vacuum the Emperor leaves the files of unix sockets behind.
-            own = [f"socket = {address}", f"vacuum = {'true' if at % 16 == 3 else 'false'}"] if kind == 3 else []
-            files |= {f"{VASSALS}/v{at}.ini": config(*own)}
-            files |= {f"{VASSALS}/v{at}.ini.socket": f"{address}\n"} if kind < 3 else {}
+                bound = self.own.get(name) or [self.always[name]]
+                # Without vacuum the Emperor leaves the files of unix sockets behind.
+                lines = [*(f"socket = {one}" for one in bound), f"vacuum = {'true' if at % 16 < 8 else 'false'}"]
+                lines += idles if name in self.own else ["cron = 0 0 1 1 -1 true"]
+            files[f"{VASSALS}/{name}.ini"] = config(*lines)
         self.machine.write_many(files)
 
     def start(self) -> None:
@@ -161,6 +179,7 @@ class Fleet:
         groups = machine.run("sh", "-c", "cat $(pgrep -x uwsgi-core | sed 's|.*|/proc/&/cgroup|')", check=False).stdout
         assert [line for line in groups.splitlines() if "systemd:" in line and "/vassal-" not in line] == []
         assert machine.run("find", "/run/systemd/system", "-name", "*take-over*").stdout == ""
+        assert machine.run("find", RUN, "-name", "emperor.pid", "-o", "-name", "stats.sock").stdout == ""
 
     def no_bridge_is_left(self) -> None:
         """See that the Emperor is in charge, and nothing of the bridge is there."""
@@ -208,31 +227,31 @@ def refused(requests: list[tuple[float, float, str | None]]) -> float:
     return longest
 
 
-def make_fleet(bridge: Bridge, number: int) -> Fleet:
+def make_fleet(bridge: Bridge, number: int, mode: str) -> Fleet:
     """Return so many vassals under the Emperor."""
-    bridge.options = ["--emperor-ini", INI]
     made = Fleet(bridge)
-    made.make(number)
+    made.make(number, mode)
     made.start()
     return made
 
 
 @pytest.fixture
 def fleet(bridge: Bridge) -> Fleet:
-    return make_fleet(bridge, NUMBER)
+    return make_fleet(bridge, NUMBER, "idle")
 
 
 @pytest.fixture
 def few(bridge: Bridge) -> Fleet:
-    return make_fleet(bridge, FEW)
+    return make_fleet(bridge, FEW, "all")
 
 
 @pytest.mark.soak
 def test_there_and_back_while_the_sites_are_asked(fleet: Fleet, counts: Counter[str]) -> None:
     waiting = list(fleet.waiting.values())
     half = len(waiting) // 2
-    steady = [*waiting[:half], *list(fleet.ports.values())[::2], *list(fleet.always.values())[::2]]
-    assert len(fleet.addresses) // 3 <= len(steady)
+    own = [address for addresses in list(fleet.own.values())[::2] for address in addresses]
+    steady = [*waiting[:half], *list(fleet.ports.values())[::2], *list(fleet.always.values())[::2], *own]
+    assert 2 * len(steady) >= len(fleet.addresses) - 8
     planned = fleet.take_over("--dry-run")
     assert (planned["outcome"], planned["emperor"], len(planned["changes"])) == ("planned", [UNIT], NUMBER)
     fleet.no_bridge_is_left()
@@ -250,14 +269,17 @@ def test_there_and_back_while_the_sites_are_asked(fleet: Fleet, counts: Counter[
     # Nobody who came to a vassal that only waited was refused.
     assert {address: worst[address] for address in waiting[half:] if worst.get(address)} == {}
     assert len([address for address in waiting[half:] if address in made]) >= 5
-    assert said["gap"]["addresses"] == NUMBER
+    assert said["gap"]["addresses"] == len(fleet.addresses)
     # Those that nobody had asked before were handed over without a gap.
-    assert said["gap"]["refused"] < NUMBER
+    assert said["gap"]["refused"] < len(fleet.addresses)
     assert 0 < said["gap"]["worst"] <= LIMIT + STOP_TIME
     assert said["gap"]["worst"] >= max(worst.values()) - STOP_TIME
     fleet.no_emperor_is_left()
     fleet.all_answer()
-    assert {row["state"] for row in fleet.bridge.status().values()} <= {"running", "listening"}
+    rows = fleet.bridge.status()
+    assert {row["state"] for row in rows.values()} <= {"running", "listening"}
+    assert {name: rows[f"{name}.ini"]["sockets"] for name in fleet.own} == fleet.own
+    assert {rows[f"{name}.ini"]["mode"] for name in fleet.always} == {"always"}
     assert fleet.bridge.sync().stdout == f"{NUMBER} vassals: nothing to do\n"
 
     back = fleet.take_over("--back")
@@ -331,8 +353,10 @@ def test_what_cannot_come_up_leads_back_to_the_emperor(few: Fleet) -> None:
 
 
 def test_a_vassal_that_is_refused_keeps_the_emperor_in_charge(few: Fleet) -> None:
-    few.bridge.vassal("bad.ini", address="/run/../nothing/\x01:99999")
     pid = few.machine.show(UNIT, "MainPID")
+    for named in ((), (UNIT,), (UNIT.removesuffix(".service"),), (pid,)):
+        assert few.take_over("--dry-run", *named)["emperor"] == [UNIT]
+    few.bridge.vassal("bad.ini", address="/run/../nothing/\x01:99999")
     said = few.take_over(status=1)
     assert said["outcome"] == "refused"
     assert said["changes"] == []
