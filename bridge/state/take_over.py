@@ -45,6 +45,8 @@ class TakeOver:
     enabled: Mapping[str, bool] = field(default_factory=dict)
     """Whether systemd was to start the service at boot, and each unit that starts it, before the take-over."""
     step: Step = Step.WRITING
+    leavings: tuple[str, ...] = ()
+    """Files that the Emperor may leave behind."""
 
     @property
     def units(self) -> list[str]:
@@ -71,7 +73,8 @@ class TakeOverNote:
         try:
             noted = json.loads(read_regular(self.path, max_bytes=_MAX_BYTES))
             enabled = {str(unit): bool(is_enabled) for unit, is_enabled in noted["enabled"].items()}
-            return TakeOver(unit=str(noted["unit"]), enabled=enabled, step=Step(noted["step"]))
+            leavings = tuple(map(str, noted.get("leavings", ())))
+            return TakeOver(unit=str(noted["unit"]), enabled=enabled, step=Step(noted["step"]), leavings=leavings)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -90,7 +93,9 @@ class TakeOverNote:
             BridgeError: the file system refuses.
         """
         folder, name = os.path.split(self.path)
-        text = json.dumps({"unit": noted.unit, "enabled": dict(noted.enabled), "step": noted.step})
+        text = json.dumps(
+            {"unit": noted.unit, "enabled": dict(noted.enabled), "step": noted.step, "leavings": noted.leavings}
+        )
         try:
             os.makedirs(folder, exist_ok=True)
             write_all(folder, {name: text})

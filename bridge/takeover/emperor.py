@@ -88,21 +88,39 @@ def configs_of(words: Sequence[str]) -> list[str]:
 def _search(manager: Manager, *, is_users: bool) -> str:
     """Find the only service whose main process is an Emperor's. What other processes call themselves does not count."""
     units: set[str] = set()
+    without_main: set[str] = set()
+    outside: list[int] = []
     for pid in process_ids():
         words = command_line(pid)
         unit = service_of_process(pid, is_users=is_users)
         # A vassal that is an Emperor itself is one that the bridge already runs.
-        if not unit or unit in units or unit.startswith(PREFIX) or not is_emperor(words, f"/proc/{pid}/cwd"):
+        if unit in units or unit.startswith(PREFIX) or not is_emperor(words, f"/proc/{pid}/cwd"):
             continue
-        if manager.properties([unit], "Service", "MainPID").get(unit) == pid:
+        main = manager.properties([unit], "Service", "MainPID").get(unit) if unit else None
+        if main == pid:
             units.add(unit)
+        elif main == 0:
+            without_main.add(unit)
+        elif not unit:
+            outside.append(pid)
     if not units:
-        raise _problem(
-            "no service is found that runs an Emperor", "name its unit: emperor-bridge take-over uwsgi-emperor"
-        )
+        raise _not_found(sorted(without_main), outside)
     if len(units) > 1:
         raise _problem(f"several services run an Emperor: {', '.join(sorted(units))}", "name one of them")
     return units.pop()
+
+
+def _not_found(without_main: Sequence[str], outside: Sequence[int]) -> BridgeError:
+    """Return why no service is found, by what looks like an Emperor all the same."""
+    found = "no service is found that runs an Emperor"
+    if without_main:
+        # systemd knows no main process where a script of /etc/init.d starts it (systemd-sysv-generator(8)).
+        hint = f"if it is one, name it: emperor-bridge take-over {without_main[0]}"
+        return _problem(f"{found}; a process in {without_main[0]} looks like one", hint)
+    if outside:
+        hint = "if it is one, stop it and let a unit run it: there would be no way back to what nobody starts"
+        return _problem(f"{found}; the process {outside[0]} looks like one and is in no service", hint)
+    return _problem(found, "name its unit: emperor-bridge take-over uwsgi-emperor")
 
 
 def _of_process(pid: int, *, is_users: bool) -> str:

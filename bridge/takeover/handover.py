@@ -27,6 +27,7 @@ from bridge.records import dataclass
 from bridge.takeover.gap import Gap, GapWatch
 from bridge.takeover.hold import DROP_IN, Hold, remove_drop_in
 from bridge.takeover.holders import Holders, assign
+from bridge.takeover.leavings import leavings
 from bridge.takeover.remaining import Remaining
 
 if TYPE_CHECKING:
@@ -103,6 +104,12 @@ class Handover:
         found = assign(processes, vassals, at)
         self.served |= found.of.keys() | {label for label, those in at.items() if not found.sockets.isdisjoint(those)}
         return found
+
+    def leavings(self) -> tuple[str, ...]:
+        """Return the files that the Emperor may leave behind."""
+        processes = processes_of(self.emperor.unit, is_users=self.paths.user_manager)
+        own = assign(processes, (), {}).own
+        return tuple(leavings([process for process in processes if process.pid in own], heard()))
 
     def is_down(self) -> bool:
         """Tell whether nothing of the Emperor's service runs."""

@@ -8,7 +8,7 @@ may have been started beside it, the vassals' units are removed, and it is enabl
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from bridge.systemd.unit_files import UnitFiles
 from bridge.takeover.emperor import Emperor, find_emperor, with_triggers
 from bridge.takeover.gap import Gap
 from bridge.takeover.handover import Handover
+from bridge.takeover.leavings import remove_leavings
 from bridge.units.directory import UnitDirectory
 
 if TYPE_CHECKING:
@@ -91,6 +92,9 @@ class TakeOverRun:
         planned = self._reconciler.plan(self._manager, RunOptions(ending=ending))
         strangers = handover.look(planned.conflicts.accepted).strangers
         problems = tuple(_stranger(noted.unit, config) for config in strangers)
+        before = self._note.read()
+        if (before is None or before.step is Step.DONE) and (already := len(planned.actual.installed)):
+            problems += (_mixed(already, noted.unit, is_done=before is not None and before.unit == noted.unit),)
         return TakeOverResult(outcome=Outcome.PLANNED, units=tuple(noted.units), planned=planned, problems=problems)
 
     def take_over(self, named: str | None, *, is_forced: bool) -> TakeOverResult:
@@ -114,6 +118,7 @@ class TakeOverRun:
         if noted.step is not Step.WRITING:
             # Vassals may have been started beside the Emperor.
             noted = noted.at(Step.SWITCHING)
+        noted = replace(noted, leavings=noted.leavings or self._handover(noted).leavings())
         self._note.write(noted)
         handover = self._handover(noted)
         try:
@@ -160,7 +165,11 @@ class TakeOverRun:
         noted = self._note.read()
         if noted is None or noted.step is Step.DONE:
             emperor = find_emperor(named, self._manager, is_users=self._paths.user_manager)
-            return TakeOver(unit=emperor.unit, enabled={unit: self._files.is_enabled(unit) for unit in emperor.units})
+            enabled = {unit: self._files.is_enabled(unit) for unit in emperor.units}
+            if noted is not None and noted.unit == emperor.unit:
+                # Somebody has started it again meanwhile: the way back is still the one to where all began.
+                enabled |= {unit: True for unit, was_enabled in noted.enabled.items() if was_enabled}
+            return TakeOver(unit=emperor.unit, enabled=enabled)
         if named not in {None, noted.unit, noted.unit.removesuffix(".service")}:
             message = f"a take-over from {noted.unit} has begun and not ended"
             hint = "finish it first: emperor-bridge take-over; or go back: emperor-bridge take-over --back"
@@ -181,6 +190,7 @@ class TakeOverRun:
     def _finish(self, noted: TakeOver, handover: Handover) -> None:
         """Have the vassals start at boot, and then the Emperor no more."""
         handover.forget()
+        remove_leavings(noted.leavings)
         UnitDirectory(self._paths).link({self._boot_link: f"../{TARGET}"})
         self._files.set_enabled([unit for unit in noted.units if noted.enabled.get(unit)], is_enabled=False)
         self._note.write(noted.at(Step.DONE))
@@ -241,6 +251,16 @@ def _stranger(unit: str, config: str) -> Diagnostic:
         message=f"{unit} runs {config}, which is none of the vassals here: nobody would run it after a take-over",
         hint="name all its folders in bridge.toml, or let emperor-ini name its config",
     )
+
+
+def _mixed(number: int, unit: str, *, is_done: bool) -> Diagnostic:
+    if is_done:
+        message = f"{unit} runs again, though the bridge has taken over from it and runs its vassals ({number})"
+        hint = f"stop it: systemctl disable --now {unit}; or go back to it: emperor-bridge take-over --back"
+    else:
+        message = f"the bridge runs vassals already ({number}), and the way back would remove these too"
+        hint = "emperor-bridge remove, if the Emperor runs them as well; or --force, if they may go on the way back"
+    return Diagnostic(code="take-over-mixed", message=message, hint=hint)
 
 
 def _failed(unit: str, error: BaseException, then: tuple[Diagnostic, ...]) -> BridgeError:

@@ -105,3 +105,12 @@ def test_where_there_is_none_the_hint_names_one(processes: dict[int, tuple[str, 
     assert processes == {}
     with pytest.raises(BridgeError, match="take-over uwsgi-emperor"):
         find(None, Units({}))
+
+
+def test_what_looks_like_an_emperor_and_is_not_found_is_told(processes: dict[int, tuple[str, str]]) -> None:
+    processes |= {9: ("", "uwsgi --emperor /v")}
+    with pytest.raises(BridgeError, match=r"the process 9 looks like one and is in no service.*let a unit run it"):
+        find(None, Units({}))
+    processes |= {5: ("uwsgi-emperor.service", "uwsgi --emperor /v"), 8: ("web.service", "uwsgi --emperor /fake")}
+    with pytest.raises(BridgeError, match=r"in uwsgi-emperor\.service looks.*take-over uwsgi-emperor\.service"):
+        find(None, Units({"uwsgi-emperor.service": 0, "web.service": 7}))

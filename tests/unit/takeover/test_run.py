@@ -163,6 +163,36 @@ def test_there_and_back(realm: Realm) -> None:
         taking.back()
 
 
+@pytest.mark.parametrize("is_forced", [False, True])
+def test_vassals_that_the_bridge_runs_already_are_not_put_at_risk(realm: Realm, *, is_forced: bool) -> None:
+    realm.write("own", "own")
+    (realm.folder / "a.ini").rename(realm.folder.parent / "a.ini")
+    (realm.folder / "b.ini").rename(realm.folder.parent / "b.ini")
+    realm.sync()
+    for name in ("a.ini", "b.ini"):
+        (realm.folder.parent / name).rename(realm.folder / name)
+    before = realm.units()
+    with realm.takes_over() as taking:
+        result = taking.take_over(None, is_forced=is_forced)
+    assert [problem.code for problem in result.problems] == ["take-over-mixed"]
+    assert result.outcome is (Outcome.DONE if is_forced else Outcome.REFUSED)
+    assert (realm.units() == before) is not is_forced
+
+
+def test_an_emperor_that_runs_again_after_a_take_over_is_told_and_the_way_back_is_kept(realm: Realm) -> None:
+    with realm.takes_over() as taking:
+        taking.take_over(None, is_forced=False)
+    realm.kernel.states[UNIT] = RUNNING
+    with realm.takes_over() as taking:
+        result = taking.take_over(None, is_forced=False)
+        assert [problem.code for problem in result.problems] == ["take-over-mixed"]
+        assert f"systemctl disable --now {UNIT}" in result.problems[0].hint
+        assert taking.take_over(None, is_forced=True).outcome is Outcome.DONE
+    noted = realm.note.read()
+    assert noted is not None
+    assert noted.enabled == {UNIT: True}
+
+
 def test_an_emperor_that_was_not_enabled_is_not_enabled_on_the_way_back(realm: Realm) -> None:
     realm.enabled[UNIT] = False
     with realm.takes_over() as taking:
