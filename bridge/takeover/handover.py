@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from bridge.config.paths import Paths
+    from bridge.host.services import ServiceProcess
     from bridge.model.address import Address
     from bridge.model.unit import UnitState
     from bridge.model.vassal import ResolvedVassal
@@ -100,20 +101,23 @@ class Handover:
             numbers.setdefault(canonical_address(one.address), set()).add(one.number)
         listened = {v.vassal.label: [numbers[a] for a in v.canonical_addresses if a in numbers] for v in vassals}
         at = {label: set().union(*found) for label, found in listened.items() if found}
-        processes = processes_of(self.emperor.unit, is_users=self.paths.user_manager)
-        found = assign(processes, vassals, at)
+        found = assign(self._processes(), vassals, at)
         self.served |= found.of.keys() | {label for label, those in at.items() if not found.sockets.isdisjoint(those)}
         return found
 
     def leavings(self) -> tuple[str, ...]:
         """Return the files that the Emperor may leave behind."""
-        processes = processes_of(self.emperor.unit, is_users=self.paths.user_manager)
+        processes = self._processes()
         own = assign(processes, (), {}).own
         return tuple(leavings([process for process in processes if process.pid in own], heard()))
 
     def is_down(self) -> bool:
-        """Tell whether nothing of the Emperor's service runs."""
-        return self._state().is_down
+        """Tell whether nothing of the Emperor's service runs.
+
+        Where only the main process is killed (``KillMode=process``), as in a service that systemd makes of a script in
+        /etc/init.d, others can outlive the service (systemd.kill(5)).
+        """
+        return self._state().is_down and not self._processes()
 
     def wait_until_down(self) -> None:
         """Stop the Emperor and wait for its end; kill it in the end.
@@ -122,6 +126,9 @@ class Handover:
             BridgeError: systemd refuses.
         """
         self.manager.stop(self.emperor.units, timeout=PATIENCE, progress=no_progress)
+        deadline = time.monotonic() + KILL_PATIENCE
+        while self._state().is_down and self._processes() and time.monotonic() < deadline:
+            time.sleep(_STEP)
         if not self.is_down():
             self.manager.kill([self.emperor.unit])
             self.manager.stop(self.emperor.units, timeout=KILL_PATIENCE, progress=no_progress)
@@ -182,13 +189,14 @@ class Handover:
                 self.wait_until_down()
             if state.active != "deactivating" or now > asked + ASK_EVERY:
                 state, asked = self._state(), now
-            watch.retire(rest.note_ended(is_down=state.is_down))
+            is_down = state.is_down and not self._processes()
+            watch.retire(rest.note_ended(is_down=is_down))
             freed: list[str] = []
             if now > together or not rest.is_any_left:
                 if state.active == "deactivating":
                     rest.release()
                 hold.begin()
-                freed = rest.take_freed(is_down=state.is_down)
+                freed = rest.take_freed(is_down=is_down)
                 executor.start(freed)
             if not freed:
                 time.sleep(_STEP)
@@ -199,6 +207,9 @@ class Handover:
         states = self.manager.units(services) if services else {}
         starting = [unit for unit, state in states.items() if state.active == "activating"]
         self.manager.start(starting, timeout=SERVED_WITHIN, progress=no_progress)
+
+    def _processes(self) -> list[ServiceProcess]:
+        return processes_of(self.emperor.unit, is_users=self.paths.user_manager)
 
     def _state(self) -> UnitState:
         return self.manager.units([self.emperor.unit]).get(self.emperor.unit, DOWN)

@@ -39,6 +39,8 @@ class Realm(Site):
         self.write("a", "a")
         self.write("b")
         self.held: socket.socket | None = None
+        self.survivors: list[ServiceProcess] = []
+        """What goes on when the service has ended."""
         self.rise()
 
     def rise(self) -> None:
@@ -58,7 +60,7 @@ class Realm(Site):
     def processes(self, _unit: str, *, is_users: bool) -> list[ServiceProcess]:
         assert not is_users
         if not self.held:
-            return []
+            return self.survivors
         number = os.fstat(self.held.fileno()).st_ino
         return [
             ServiceProcess(-2, 1, ("uwsgi", "--emperor"), frozenset(), frozenset({number})),
@@ -191,6 +193,25 @@ def test_an_emperor_that_runs_again_after_a_take_over_is_told_and_the_way_back_i
     noted = realm.note.read()
     assert noted is not None
     assert noted.enabled == {UNIT: True}
+
+
+def test_what_outlives_the_service_is_killed_before_its_vassals_start(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "PATIENCE", 0.3)
+    monkeypatch.setattr(handover, "KILL_PATIENCE", 0.1)
+    realm.survivors = [ServiceProcess(-3, 1, ("uwsgi", "--ini", "b.ini"))]
+
+    def kill(units: Collection[str]) -> None:
+        realm.kernel.calls += [f"kill {unit}" for unit in units]
+        realm.survivors.clear()
+
+    monkeypatch.setattr(realm.kernel, "kill", kill)
+    monkeypatch.setattr(remaining, "has_ended", lambda _pid: not realm.survivors)
+    with realm.takes_over() as taking:
+        result = taking.take_over(None, is_forced=False)
+    assert result.outcome is Outcome.DONE
+    assert in_order(realm.kernel.calls, f"stop {UNIT}", f"kill {UNIT}", f"start {TARGET}")
 
 
 def test_an_emperor_that_was_not_enabled_is_not_enabled_on_the_way_back(realm: Realm) -> None:
