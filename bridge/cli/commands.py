@@ -1,4 +1,4 @@
-"""The command line: ``emperor-bridge sync | check | status | render | remove | retry | watch | pg-trigger``."""
+"""The command line: ``emperor-bridge sync | check | status | render | remove | retry | take-over | watch …``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bridge import __version__
 from bridge.cli.options import settings_options
 from bridge.cli.pg_trigger import pg_trigger
 from bridge.cli.session import connected_reconciler, open_reconciler, print_waiting
+from bridge.cli.take_over import take_over
 from bridge.cli.watch import watch
 from bridge.config.load import load_invocation
 from bridge.diagnostics import BridgeError, Diagnostic, bounded, count, errors, printable
@@ -244,6 +245,7 @@ def retry(*, vassal: str, **given: Any) -> None:
 
 
 cli.add_command(pg_trigger)
+cli.add_command(take_over)
 cli.add_command(watch)
 
 

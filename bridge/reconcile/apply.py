@@ -146,6 +146,18 @@ class PlanExecutor:
                 # systemd still counts the starts that failed, also of a socket that is started anew.
                 time.sleep(TRIGGER_WINDOW)
 
+    def start(self, units: Collection[str]) -> None:
+        """Start units that are written. It waits for sockets; ``Manager.join`` waits for services.
+
+        Raises:
+            BridgeError: systemd refuses.
+        """
+        sockets = [unit for unit in units if unit.endswith(".socket")]
+        for at in range(0, len(sockets), SHARE):
+            self._start(sockets[at : at + SHARE])
+        if services := [unit for unit in units if unit.endswith(".service")]:
+            self.manager.launch(services)
+
     def check(self, accepted: Iterable[ResolvedVassal], *, down: Collection[str] = ()) -> list[Diagnostic]:
         """Check the outcome: see :class:`bridge.reconcile.outcome.OutcomeCheck`."""
         return OutcomeCheck(self.manager, self.reason).check(accepted, down)

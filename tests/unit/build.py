@@ -116,6 +116,7 @@ def make_paths(root: Path) -> Paths:
         config=f"{root}/bridge.toml",
         pauses=f"{root}/lock.d/pauses",
         mirrors=f"{root}/mirrors",
+        take_over=f"{root}/take-over.d/take-over",
         templates=(str(SHIPPED),),
     )
 
