@@ -90,7 +90,7 @@ def verdict(results: Results) -> str:
     ]
     grown = [one for one in growths(results) if one.who in OURS]
     missed = sum(not found.met for found in judged) + sum(not one.met for one in grown)
-    open_ = sum(not found.certain for found in judged)
+    unsure = sum(not found.certain for found in judged)
     unknown = sum(
         (bar.sizes is None or size in bar.sizes) and judge(results, row, bar, size) is None
         for row in ROWS
@@ -98,7 +98,7 @@ def verdict(results: Results) -> str:
         for size in results.sizes
     )
     text = f"{len(judged) + len(grown) - missed} bars met, {missed} missed, {unknown} without figures"
-    text += f", {len(results.failures)} measures failed. {open_} of these are not certain (?)."
+    text += f", {len(results.failures)} measures failed. {unsure} of these are not certain (?)."
     return f"{text} {noise(results)}"
 
 
