@@ -98,7 +98,7 @@ def verdict(results: Results) -> str:
         for size in results.sizes
     )
     text = f"{len(judged) + len(grown) - missed} bars met, {missed} missed, {unknown} without figures"
-    text += f", {len(results.failures)} measures failed. {unsure} of these are not certain (?)."
+    text += f", {len(results.failures)} measures failed. Of these verdicts, {unsure} are not certain (?)."
     return f"{text} {noise(results)}"
 
 
