@@ -285,6 +285,8 @@ def test_there_and_back_while_the_sites_are_asked(fleet: Fleet, counts: Counter[
     back = fleet.take_over("--back")
     assert back["outcome"] == "back", back
     fleet.no_bridge_is_left()
+    # The Emperor binds one socket after the other.
+    fleet.listens()
     fleet.all_answer()
 
 
