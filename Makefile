@@ -11,7 +11,7 @@ MARKED = $(if $(MARK),-m $(MARK))
 # Two processes, each with a machine of its own: most of the time a test waits.
 PARALLEL = --numprocesses=2 --dist=loadfile
 
-.PHONY: demo demo-pg test unit beside bench soak fuzz packages servers emperors clean
+.PHONY: demo demo-pg test unit beside bench soak fuzz packages servers emperors completions clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
@@ -55,6 +55,10 @@ beside: packages servers emperors $(VENV)/ready
 bench: packages servers $(VENV)/ready-bench
 	@sh packaging/install-packages bench-packages.txt
 	$(RUN) -m tests.bench --sizes "$(SIZES)" --measures "$(MEASURES)" $(if $(ROUNDS),--rounds $(ROUNDS))
+
+# For distribution packages: packaging/completions/bash, zsh and fish. It needs the runtime dependencies and bash.
+completions:
+	@PYTHON=$(PYTHON) packaging/completions/generate
 
 packages:
 	@sh packaging/install-packages
