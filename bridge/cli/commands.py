@@ -140,7 +140,7 @@ def _print_sockets(planned: PlannedRun, diagnostics: Iterable[Diagnostic], *, as
 
 
 @cli.command(params=settings_options())
-@click.option("--json", "as_json", is_flag=True, help="Print a list of objects, one for each vassal.")
+@click.option("--json", "as_json", is_flag=True, help="Print an object with a version and a list of vassals.")
 @click.option("--follow", is_flag=True, help="Go on to show every change, until interrupted.")
 def status(*, as_json: bool, follow: bool, **given: Any) -> None:
     """Show every vassal: where it waits, whether it runs, since when."""
@@ -164,7 +164,7 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
             return
         report = read()
     if as_json:
-        output.print_json([output.row_json(row) for row in report.rows])
+        output.print_json(output.status_json(report.rows))
     else:
         output.print_table(report.rows)
         for mirror in report.mirrors:

@@ -70,7 +70,7 @@ class Bridge:
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Return ``status --json`` by vassal."""
-        rows: list[dict[str, Any]] = json.loads(self.run("status", "--json").stdout)
+        rows: list[dict[str, Any]] = json.loads(self.run("status", "--json").stdout)["vassals"]
         return {row["vassal"]: row for row in rows}
 
     def vassal(self, name: str, text: str | None = None, *, address: str | None = None, folder: str = VASSALS) -> str:

@@ -159,7 +159,7 @@ def test_a_name_that_cannot_be_a_units_is_refused_with_the_reason(names: Bridge)
         assert words in found[f"{VASSALS}/{stem}.ini"]
     assert result.stderr.count(" (rename it) [vassal-name]\n") == len(REFUSED)
     assert "\\udcff\\udcfe.ini: error: " in result.stderr
-    assert len(json.loads(names.run("status", "--json").stdout)) == len(stems)
+    assert len(json.loads(names.run("status", "--json").stdout)["vassals"]) == len(stems)
     all_answer(names, [f"{SOCKETS}/good"])
 
 
