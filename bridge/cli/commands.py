@@ -65,14 +65,8 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
 
         tell_run(changes, bounded(done.new), user_manager=invocation.paths.user_manager)
     if as_json:
-        output.print_json(
-            {
-                "dry_run": dry_run,
-                "vassals": done.planned.vassals,
-                "changes": output.changes_json(changes),
-                "diagnostics": output.diagnostics_json((*invocation.notices, *done.diagnostics)),
-            }
-        )
+        told = (*invocation.notices, *done.diagnostics)
+        output.print_json(output.sync_json(changes, told, done.planned.vassals, dry_run=dry_run))
     else:
         output.print_changes(changes, planned=dry_run)
         if dry_run:
