@@ -63,8 +63,8 @@ class Bridge:
     def vassals(self) -> dict[str, int]:
         """Return the process of each vassal that has units, 0 where it waits."""
         if not self._units:
-            shown = subprocess.run(self._status, capture_output=True, text=True, check=False).stdout
-            rows = json.loads(shown)["vassals"]
+            said = subprocess.run(self._status, capture_output=True, text=True, check=False).stdout
+            rows = json.loads(said)["vassals"]
             self._units = {row["vassal"]: row["unit"] for row in rows if row["unit"]}
         argv = ["systemctl", "show", "--property=Id,MainPID,LoadState", "--", *self._units.values()]
         text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout if self._units else ""

@@ -27,9 +27,11 @@ LATER = {
     "vassal-fork-base",
 }  # fmt: skip
 """Options that no uWSGI 2.0 has, but its next version (core/uwsgi.c of the branch master)."""
-STATS = set(
-    ["id", "pid", "born", "last_mod", "last_heartbeat", "loyal", "ready", "accepting", "last_loyal", "last_ready", "last_accepting", "first_run", "last_run", "cursed", "zerg", "on_demand", "uid", "gid", "monitor", "respawns", "throttle_level", "attempt", "first_attempt", "last_attempt"]
-)
+STATS = {
+    "accepting", "attempt", "born", "cursed", "first_attempt", "first_run", "gid", "id", "last_accepting",
+    "last_attempt", "last_heartbeat", "last_loyal", "last_mod", "last_ready", "last_run", "loyal", "monitor",
+    "on_demand", "pid", "ready", "respawns", "throttle_level", "uid", "zerg",
+}  # fmt: skip
 """What emperor-stats says of a vassal (core/emperor.c, emperor_send_stats)."""
 
 
