@@ -11,7 +11,7 @@ MARKED = $(if $(MARK),-m $(MARK))
 # Two processes, each with a machine of its own: most of the time a test waits.
 PARALLEL = --numprocesses=2 --dist=loadfile
 
-.PHONY: demo demo-pg test unit beside bench soak fuzz packages servers emperors completions clean
+.PHONY: demo demo-pg test unit beside bench soak fuzz packages servers emperors clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
@@ -57,6 +57,7 @@ bench: packages servers $(VENV)/ready-bench
 	$(RUN) -m tests.bench --sizes "$(SIZES)" --measures "$(MEASURES)" $(if $(ROUNDS),--rounds $(ROUNDS))
 
 # For distribution packages: packaging/completions/bash, zsh and fish. It needs the runtime dependencies and bash.
+.PHONY: completions
 completions:
 	@PYTHON=$(PYTHON) packaging/completions/generate
 
