@@ -21,10 +21,13 @@ from bridge.config.monitor_tables import MonitorTable
 from bridge.config.paths import make_paths
 from bridge.config.settings import NAMES, SETTINGS
 from bridge.diagnostics import Diagnostic
+from bridge.feeder import amqp_options
+from bridge.feeder.amqp_options import AmqpOptions
 from bridge.lifecycle.events import EXILE, MESSAGE_IDS, PROBLEM_ID, Ending, Event, LifecycleEvent
 from bridge.lifecycle.journal import tell, tell_run
 from bridge.model.change import Change, Verb
 from bridge.model.vassal import Way
+from bridge.monitors import mongodb
 from bridge.status.table import Row, State
 
 from .build import ROOT
@@ -56,13 +59,18 @@ def section(text: str, title: str) -> str:
 
 def subsection(text: str, title: str) -> str:
     """Return one part of a section."""
-    return text.replace("\\-", "-").partition(f"\n.SS {title}\n")[2].partition("\n.SS ")[0]
+    return text.replace("\\-", "-").partition(f"\n.SS {title}\n")[2].partition("\n.SS ")[0].partition("\n.SH ")[0]
 
 
 def headings(text: str) -> list[str]:
     """Return the headings of the entries of a list, as they are read."""
     found = re.findall(r"^\.TP\n(\.[A-Z]+ .+)$", text, re.MULTILINE)
     return [plain(heading) for heading in found]
+
+
+def entries(text: str) -> list[str]:
+    """Return the names in the headings, of which each can have several."""
+    return [name for heading in headings(text) for name in heading.split(", ")]
 
 
 def plain(line: str) -> str:
@@ -185,8 +193,8 @@ def keys_of(record: type) -> list[str]:
     ids=lambda given: given if isinstance(given, str) else "",
 )
 def test_every_name_in_json_is_in_the_manual_once(title: str, keys: Iterable[str]) -> None:
-    entries = headings(subsection(section(page("emperor-bridge.1"), "OUTPUT FOR SCRIPTS"), title))
-    assert sorted(name for heading in entries for name in heading.split(", ")) == sorted(keys)
+    listed = entries(subsection(section(page("emperor-bridge.1"), "OUTPUT FOR SCRIPTS"), title))
+    assert sorted(listed) == sorted(keys)
 
 
 def test_the_values_and_the_version_of_json_are_in_the_manual() -> None:
@@ -214,8 +222,7 @@ def test_every_variable_of_the_environment_is_in_the_manual() -> None:
     # What the feeders and the vassals get is not the admin's to set.
     code = "".join(path.read_text("utf-8") for path in (ROOT / "bridge").rglob("*.py") if path.parent.name != "feeder")
     used = set(re.findall(r"""os\.environ(?:\.get\(|\[)['"](\w+)['"]|['"](\w+)['"] in os\.environ""", code))
-    entries = headings(section(page("emperor-bridge.1"), "ENVIRONMENT"))
-    listed = [name for heading in entries for name in heading.split(", ")]
+    listed = entries(section(page("emperor-bridge.1"), "ENVIRONMENT"))
     asked = {"PATH", "_EMPEROR_BRIDGE_COMPLETE"}
     assert sorted(listed) == sorted({name for pair in used for name in pair if name} | asked)
 
@@ -225,13 +232,45 @@ def test_every_file_is_in_the_manual() -> None:
     text = section(page("emperor-bridge.1"), "FILES")
     used = [paths.config, *paths.templates[:-1], *USUAL_EMPEROR_INIS, paths.unit_directory, paths.mirrors]
     used.append(str(Path(paths.lock).parent))
-    assert sorted(name for heading in headings(text) for name in heading.split(", ")) == sorted(used)
+    assert sorted(entries(text)) == sorted(used)
     assert f".IR {brief.unit_directory} ." in text
 
 
 def test_every_key_of_a_monitor_is_in_the_manual_once() -> None:
     keys = [key.replace("_", "-") for key in keys_of(MonitorTable)]
     assert sorted(headings(section(page("bridge.toml.5"), "MONITORS"))) == sorted(keys)
+
+
+def test_every_part_of_a_spec_is_in_the_manual_once() -> None:
+    text = page("emperor-bridge-monitors.7")
+    assert sorted(entries(subsection(text, "Parts of mongodb://"))) == sorted(mongodb._OWN)
+    assert sorted(entries(subsection(text, "Parts of mongodb2://"))) == sorted(mongodb._KEYS)
+    parameters = entries(subsection(text, "Parameters of the URL"))
+    taken = amqp_options._query("&".join(f"{name}=1" for name in parameters))
+    of_the_address = {"host", "port", "user", "password", "vhost", "is_tls"}
+    assert sorted(taken) == sorted({*keys_of(AmqpOptions)} - of_the_address)
+    assert len(parameters) == len(taken)
+
+
+def test_every_default_of_rabbitmq_is_in_the_manual() -> None:
+    text = subsection(page("emperor-bridge-monitors.7"), "Parameters of the URL")
+    assert f"Default: {AmqpOptions().heartbeat}." in text
+    assert f".IR {AmqpOptions().exchange} ." in text
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_names_only_commands_options_and_modules_that_exist(path: Path) -> None:
+    lines = [plain(line).strip(' "') for line in path.read_text("utf-8").splitlines()]
+    typed = [line.split("#")[0] for line in lines if re.search(r"(^|[|&] )emperor-bridge [a-z]", line)]
+    for line in typed:
+        command, *arguments = line.partition("emperor-bridge ")[2].partition("|")[0].split()
+        # Where a line is prose, another word follows the name.
+        known = cli.commands.get(command.strip(".,;:)"))
+        assert known, line
+        used = {word.strip('.,;:)"') for word in arguments if word.startswith("--")}
+        assert used <= options_of(known) | {"--help"}, line
+    modules = re.findall(r"\bbridge/[a-z_/]+\.py", "\n".join(lines))
+    assert [module for module in modules if not (ROOT / module).exists()] == []
 
 
 def test_every_field_of_the_journal_is_in_the_manual_once(monkeypatch: pytest.MonkeyPatch) -> None:

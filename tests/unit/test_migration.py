@@ -12,7 +12,7 @@ import pytest
 from bridge.config.emperor_ini import HOOKS, REPLACED
 from bridge.config.settings import NAMES
 
-from .test_manual import headings, page, section, subsection
+from .test_manual import entries, page, section, subsection
 
 PAGE = section(page("emperor-bridge-migration.7"), "OPTION BY OPTION")
 OWN = {
@@ -35,10 +35,6 @@ STATS = {
 """What emperor-stats says of a vassal (core/emperor.c, emperor_send_stats)."""
 
 
-def options(text: str) -> list[str]:
-    return [name for heading in headings(text) for name in heading.split(", ")]
-
-
 @pytest.fixture(scope="module")
 def installed() -> set[str]:
     """Return the options of the installed uWSGI; the tests of this machine need one."""
@@ -49,32 +45,32 @@ def installed() -> set[str]:
 
 
 def test_no_option_is_named_twice() -> None:
-    assert [name for name, times in Counter(options(PAGE)).items() if times > 1] == []
+    assert [name for name, times in Counter(entries(PAGE)).items() if times > 1] == []
 
 
 def test_what_the_bridge_reads_is_what_the_code_reads() -> None:
-    assert set(options(subsection(PAGE, "Read by the bridge"))) == NAMES.keys() - OWN
+    assert set(entries(subsection(PAGE, "Read by the bridge"))) == NAMES.keys() - OWN
 
 
 def test_what_is_replaced_is_what_the_code_says() -> None:
-    hooks = set(options(subsection(PAGE, "Hooks")))
+    hooks = set(entries(subsection(PAGE, "Hooks")))
     assert hooks
     assert all(name.startswith(HOOKS) for name in hooks)
-    assert set(options(PAGE)) - hooks == REPLACED.keys() | (NAMES.keys() - OWN)
+    assert set(entries(PAGE)) - hooks == REPLACED.keys() | (NAMES.keys() - OWN)
 
 
 def test_every_option_of_the_installed_emperor_is_there(installed: set[str]) -> None:
     of_an_emperor = {name for name in installed if re.search("emperor|vassal|imperial|heartbeat", name)}
     assert len(of_an_emperor) >= 60
-    assert of_an_emperor - set(options(PAGE)) == set()
+    assert of_an_emperor - set(entries(PAGE)) == set()
 
 
 def test_no_other_option_is_there(installed: set[str]) -> None:
-    named = {name for name in options(PAGE) if re.search("emperor|vassal|imperial|heartbeat", name)}
+    named = {name for name in entries(PAGE) if re.search("emperor|vassal|imperial|heartbeat", name)}
     assert named - installed == LATER
     assert OWN & installed == set()
 
 
 def test_every_key_of_emperor_stats_is_in_the_recipes() -> None:
     metrics = section(page("emperor-bridge-recipes.7"), "METRICS")
-    assert set(options(subsection(metrics, "What emperor-stats said"))) == STATS
+    assert set(entries(subsection(metrics, "What emperor-stats said"))) == STATS
