@@ -58,6 +58,11 @@ bench: packages servers $(VENV)/ready-bench
 	SUITE=$(SUITE) $(RUN) -m tests.bench --sizes "$(SIZES)" --measures "$(MEASURES)" $(if $(ROUNDS),--rounds $(ROUNDS)) \
 		$(if $(BASE),--base $(BASE))
 
+# For distribution packages: packaging/completions/bash, zsh and fish. It needs the runtime dependencies and bash.
+.PHONY: completions
+completions:
+	@PYTHON=$(PYTHON) packaging/completions/generate
+
 packages:
 	@sh packaging/install-packages
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge import __version__
+from bridge.cli.completion import complete_vassal
 from bridge.cli.options import settings_options
 from bridge.cli.pg_trigger import pg_trigger
 from bridge.cli.session import connected_reconciler, open_reconciler, print_waiting
@@ -65,14 +66,8 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
 
         tell_run(changes, bounded(done.new), user_manager=invocation.paths.user_manager)
     if as_json:
-        output.print_json(
-            {
-                "dry_run": dry_run,
-                "vassals": done.planned.vassals,
-                "changes": output.changes_json(changes),
-                "diagnostics": output.diagnostics_json((*invocation.notices, *done.diagnostics)),
-            }
-        )
+        told = (*invocation.notices, *done.diagnostics)
+        output.print_json(output.sync_json(changes, told, done.planned.vassals, dry_run=dry_run))
     else:
         output.print_changes(changes, planned=dry_run)
         if dry_run:
@@ -164,7 +159,7 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
             return
         report = read()
     if as_json:
-        output.print_json([output.row_json(row) for row in report.rows])
+        output.print_json(output.status_json(report.rows))
     else:
         output.print_table(report.rows)
         for mirror in report.mirrors:
@@ -174,7 +169,7 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
 
 
 @cli.command(short_help="Print the units of one vassal.", params=settings_options())
-@click.argument("vassal")
+@click.argument("vassal", shell_complete=complete_vassal)
 def render(*, vassal: str, **given: Any) -> None:
     """Print the units of one VASSAL, named by its config, its name or its unit."""
     from bridge.cli import output
@@ -226,7 +221,7 @@ def _confirm_removal(number: int) -> None:
 
 
 @cli.command(params=settings_options())
-@click.argument("vassal")
+@click.argument("vassal", shell_complete=complete_vassal)
 def retry(*, vassal: str, **given: Any) -> None:
     """Start at once a VASSAL that failed, or that asked not to be started again."""
     from bridge.cli import output
@@ -256,7 +251,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        cli.main(standalone_mode=True)
+        # The name is also part of the variable by which a shell asks for completions.
+        cli.main(prog_name="emperor-bridge", standalone_mode=True)
     except BridgeError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2 if error.diagnostic.code in {"settings", "no-vassals", "monitor-unknown"} else 1)
