@@ -7,11 +7,12 @@ RUN := $(VENV)/bin/python
 SUITE ?=
 # make test MARK=core: only the tests with this pytest mark.
 MARK ?=
-MARKED = $(if $(MARK),-m $(MARK))
+MARKED = $(if $(MARK),-m "$(MARK)")
 # Two processes, each with a machine of its own: most of the time a test waits.
 PARALLEL = --numprocesses=2 --dist=loadfile
 
-.PHONY: demo demo-pg test unit beside bench soak fuzz packages servers emperors clean
+.PHONY: demo demo-pg test unit unit-lowest unit-debian unit-pythons unit-312 beside bench soak fuzz
+.PHONY: install deb rpm arch package-tests packages servers emperors clean
 
 demo: packages $(VENV)/ready
 	$(RUN) -m tests.demo
@@ -46,6 +47,25 @@ fuzz: packages $(VENV)/ready-fuzz
 unit: $(VENV)/ready
 	$(RUN) -m pytest tests/unit
 
+# The same with the lowest versions that pyproject.toml allows; and with Debian's own libraries and Python.
+UNIT = -m pytest tests/unit --ignore=tests/unit/test_gate.py $(PARALLEL)
+unit-lowest: packages $(VENV)-lowest/ready
+	$(VENV)-lowest/bin/python $(UNIT)
+
+unit-debian: packages $(VENV)-debian/ready
+	$(VENV)-debian/bin/python $(UNIT)
+
+# And with each newer Python: those of Debian 13 and testing in trees of them; 3.12, of which Debian has none, if it is here.
+PYTHON_312 ?= $(firstword $(wildcard /usr/bin/python3.12 /usr/local/bin/python3.12 $(HOME)/.pyenv/versions/3.12.*/bin/python3.12))
+unit-pythons: packages servers $(VENV)/ready
+	@sh packaging/install-packages suite-packages.txt
+	SUITE=trixie $(RUN) -m pytest tests/booted/test_unit.py
+	SUITE=testing $(RUN) -m pytest tests/booted/test_unit.py
+	$(if $(PYTHON_312),$(MAKE) unit-312,@echo "There is no python3.12 here: not tested with it.")
+
+unit-312: packages $(VENV)-312/ready
+	$(VENV)-312/bin/python $(UNIT)
+
 # The part of "test" that has the real Emperor beside the bridge: minutes.
 beside: packages servers emperors $(VENV)/ready
 	$(RUN) -m pytest tests/booted/test_beside.py tests/booted/test_beside_monitors.py
@@ -62,6 +82,22 @@ bench: packages servers $(VENV)/ready-bench
 .PHONY: completions
 completions:
 	@PYTHON=$(PYTHON) packaging/completions/generate
+
+# What every distribution's package has; nothing is compiled, enabled or started. For a machine without a package, the
+# README has the venv.
+PREFIX ?= /usr
+install:
+	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh packaging/install
+
+# The Debian packages, into .deb/SUITE; without SUITE, for this machine's own. They are built in a tree of that suite.
+BUILT_FOR = $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME))
+deb: packages $(VENV)/ready
+	@sh packaging/install-packages suite-packages.txt
+	SUITE=$(BUILT_FOR) $(RUN) -m tests.packages.build
+
+# Builds them twice, has Debian's tools look at them, and tries them in a booted machine.
+package-tests: deb
+	SUITE=$(BUILT_FOR) PACKAGES=.deb/$(BUILT_FOR) $(RUN) -m pytest tests/packages $(MARKED)
 
 packages:
 	@sh packaging/install-packages
@@ -85,5 +121,26 @@ $(VENV)/ready-fuzz: $(VENV)/ready
 	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[test,fuzz]'
 	touch $@
 
+$(VENV)-lowest/ready: pyproject.toml
+	$(PYTHON) -m venv --clear $(@D)
+	$(PYTHON) -m tests.requirements lowest >$(@D)/requirements.txt
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(@D)/requirements.txt
+	touch $@
+
+$(VENV)-312/ready: pyproject.toml
+	$(PYTHON_312) -m venv --clear $(@D)
+	$(PYTHON) -m tests.requirements newest >$(@D)/requirements.txt
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(@D)/requirements.txt
+	touch $@
+
+# What pip would bring of Debian's libraries would stand before them.
+$(VENV)-debian/ready: pyproject.toml packaging/runtime-packages.txt
+	@sh packaging/install-packages runtime-packages.txt
+	/usr/bin/python3 -m venv --clear --system-site-packages $(@D)
+	$(PYTHON) -m tests.requirements debian >$(@D)/requirements.txt
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $(@D)/requirements.txt
+	! $(@D)/bin/python -m pip freeze --local | grep -iE '^(click|defusedxml|jeepney|jinja2|pyyaml|rich)='
+	touch $@
+
 clean:
-	rm -rf $(VENV) .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .bench
+	rm -rf $(VENV) $(VENV)-* .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .bench .deb .rpm .arch

@@ -36,14 +36,23 @@ Examples:
 """
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+)
 @click.version_option(__version__, prog_name="emperor-bridge", message="%(prog)s %(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Run uWSGI's vassals as systemd units, on demand, without an Emperor.
 
     Vassals and on-demand rules are those of uWSGI's Emperor. Each vassal becomes a service. A vassal with a rule gets a
     socket too, and systemd starts it at the first connection.
     """
+    if context.invoked_subcommand is None:
+        # click before 8.2 prints this on standard output and exits with 0.
+        click.echo(context.get_help(), err=True)
+        context.exit(2)
 
 
 @cli.command(epilog=_EPILOG_SYNC, params=settings_options())

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode
 
 from bridge.monitors.mirrored import MirroredMonitor
 from bridge.monitors.spec import MonitorSpec, SpecError, SpecWarning, shown, without_password
 
 DEFAULT_QUERY = "SELECT name,config,EXTRACT(epoch FROM ts) FROM vassals"
 """What the Emperor asks if the spec has no query (plugins/emperor_pg/emperor_pg.c)."""
-_URLS = ("postgresql://", "postgres://")
+_URL = re.compile(r"(postgres(?:ql)?://)([^/?#]*)([^?#]*)(?:\?([^#]*))?(.*)", re.DOTALL)
+"""RFC 3986, appendix B. ``urlsplit`` of Python 3.14 refuses libpq's several hosts if one is an IPv6 address."""
 _SECRET = re.compile(r"pass?w|pwd|secret", re.IGNORECASE)
 """What is in the names of libpq's words for secrets, and in some that people take for them."""
 _WORD = re.compile(r"\s*([A-Za-z_]+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)", re.DOTALL)
@@ -42,7 +43,8 @@ def parse_pg(text: str) -> MonitorSpec:
         )
     query = query.strip() or DEFAULT_QUERY
     conninfo = conninfo.strip()
-    redacted, has_password = _redact_url(conninfo) if conninfo.startswith(_URLS) else _redact_words(conninfo)
+    url = _URL.fullmatch(conninfo)
+    redacted, has_password = _redact_words(conninfo) if url is None else _redact_url(*url.groups(default=""))
     suffix = "" if query == DEFAULT_QUERY else f";{shown(query)}"
     options: dict[str, Any] = {"conninfo": conninfo, "query": query}
     return MonitorSpec(
@@ -73,19 +75,15 @@ def _redact_words(conninfo: str) -> tuple[str, bool]:
     return shown(" ".join(kept)), has_password
 
 
-def _redact_url(conninfo: str) -> tuple[str, bool]:
+def _redact_url(scheme: str, netloc: str, path: str, query: str, fragment: str) -> tuple[str, bool]:
     """Return ``postgresql://…`` without secrets (libpq, "Connection URIs")."""
-    try:
-        parts = urlsplit(conninfo)
-    except ValueError:
-        raise SpecError("its URL is none that libpq takes", "write postgresql://USER@HOST/DATABASE") from None
     # An "@" there may be that of a login whose password has a "?". Without one before, it must be written as %40.
-    query = "" if "@" in parts.netloc else parts.query
-    netloc, has_password = without_password(parts.netloc, parts.path + parts.fragment + query)
-    if not all("=" in word for word in filter(None, parts.query.split("&"))):
+    rest = path + fragment + ("" if "@" in netloc else query)
+    netloc, has_password = without_password(netloc, rest)
+    if not all("=" in word for word in filter(None, query.split("&"))):
         # It may be the end of a password, after a "?" in it.
         raise SpecError("what follows the '?' of its URL is not KEY=VALUE", "write special characters as %XX")
-    words = parse_qsl(parts.query, keep_blank_values=True)
+    words = parse_qsl(query, keep_blank_values=True)
     kept = [(key, given) for key, given in words if not _SECRET.search(key)]
-    url = urlunsplit(parts._replace(netloc=netloc, query=urlencode(kept)))
+    url = f"{scheme}{netloc}{path}{'?' if kept else ''}{urlencode(kept)}{fragment}"
     return shown(url), has_password or len(kept) < len(words)

@@ -43,13 +43,14 @@ class Bridge:
     machine: Machine
     options: list[str] = field(default_factory=lambda: [*FOLDER, "--emperor-on-demand-extension", ".socket"])
     user: str | None = None
+    program: str = COMMAND
     cursor: str | None = None
     """The journal's end when the watch daemon was started."""
 
     def command(self, name: str, *arguments: str) -> list[str]:
         """Return the command line of one of the bridge's commands with the options in force."""
         scope = ["--user"] if self.user else []
-        return [COMMAND, name, *scope, *self.options, *arguments]
+        return [self.program, name, *scope, *self.options, *arguments]
 
     def run(self, name: str, *arguments: str, status: int | None = 0, timeout: float = 120.0) -> Result:
         """Run a command of the bridge's; it must exit with ``status`` unless that is None."""

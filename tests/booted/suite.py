@@ -14,13 +14,14 @@ import shutil
 import sys
 import tomllib
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .process import MachineError, execute
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SUITE = os.environ.get("SUITE", "")
@@ -53,16 +54,33 @@ sys.exit(main())
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """A tree of a Debian suite, by what is in it."""
+
+    packages: tuple[str, ...]
+    requirements: tuple[str, ...]
+    """What comes from PyPI."""
+    options: tuple[str, ...] = ()
+    """Of mmdebstrap."""
+    kind: str = ""
+    """What its name begins with; trees of other kinds are left alone."""
+
+    def path(self) -> Path:
+        """Return its directory, which is made if it is not there as it should be."""
+        words = [*self.packages, *self.requirements, MAKE_VENV, *self.options]
+        contents = hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
+        directory = TREES / f"{self.kind}{SUITE}-{contents}"
+        if not directory.exists():
+            with lock(directory):
+                if not directory.exists():
+                    _make(self, directory)
+        return directory
+
+
 def tree() -> Path:
     """Return the directory of the tree to boot, which is made if it is not there as it should be."""
-    if not SUITE:
-        return Path("/")
-    directory = TREES / f"{SUITE}-{_contents()}"
-    if not directory.exists():
-        with lock(directory):
-            if not directory.exists():
-                _make(directory)
-    return directory
+    return Tree(packages=tuple(packages()), requirements=tuple(requirements())).path() if SUITE else Path("/")
 
 
 def files(lower: Path) -> dict[str, tuple[str, int]]:
@@ -71,9 +89,9 @@ def files(lower: Path) -> dict[str, tuple[str, int]]:
     return {f"/{found.relative_to(lower)}/checkout.pth": (f"{CHECKOUT}\n", 0o644), COMMAND: (SCRIPT, 0o755)}
 
 
-def packages() -> list[str]:
+def packages(lists: Sequence[str] = LISTS) -> list[str]:
     """Return the Debian packages of a tree."""
-    lines = [line.strip() for name in LISTS for line in (CHECKOUT / "packaging" / name).read_text().splitlines()]
+    lines = [line.strip() for name in lists for line in (CHECKOUT / "packaging" / name).read_text().splitlines()]
     return sorted({line for line in lines if line and not line.startswith("#")})
 
 
@@ -86,11 +104,6 @@ def requirements() -> list[str]:
     return [*project["dependencies"], *drivers, *(one for one in extras["test"] if one.startswith(TESTS))]
 
 
-def _contents() -> str:
-    words = [*packages(), *requirements(), MAKE_VENV]
-    return hashlib.sha256("\0".join(words).encode()).hexdigest()[:8]
-
-
 @contextmanager
 def lock(directory: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
     """Hold a tree's lock: shared to boot it, exclusive to make or remove it."""
@@ -100,22 +113,23 @@ def lock(directory: Path, how: int = fcntl.LOCK_EX) -> Iterator[None]:
         yield
 
 
-def _make(directory: Path) -> None:
+def _make(tree: Tree, directory: Path) -> None:
     """Make a tree, and remove those that the suite had with other contents, unless they are in use."""
     if shutil.which("mmdebstrap") is None:
         raise MachineError(f"a tree of {SUITE} needs mmdebstrap: see packaging/suite-packages.txt")
     print(f"making {directory}, a tree of Debian {SUITE}: a minute or two", file=sys.stderr, flush=True)  # noqa: T201
-    for old in TREES.glob(f"{SUITE}-*/"):
+    for old in TREES.glob(f"{tree.kind}{SUITE}-*/"):
         with suppress(BlockingIOError), lock(old.with_suffix(""), fcntl.LOCK_EX | fcntl.LOCK_NB):
             _remove(old)
     fresh, hook = directory.with_suffix(".new"), directory.with_suffix(".hook")
     _remove(fresh)
-    words = shlex.join(requirements())
+    words = shlex.join(tree.requirements)
     hook.write_text(f'#!/bin/sh\nset -eu\nset -- "$1" {words}\n{MAKE_VENV}')
     hook.chmod(0o755)
-    argv = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(packages())}"]
+    argv = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(tree.packages)}"]
     # A mirror that is behind is good enough for tests.
     argv += ["--aptopt=Acquire::Check-Valid-Until false"]
+    argv += tree.options
     argv += [f'--customize-hook={shlex.quote(str(hook))} "$1"', SUITE, str(fresh), MIRROR]
     result = execute(argv, timeout=TIMEOUT)
     hook.unlink()

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
-import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .asked import asked
 from .bridge import VASSALS, WATCH, Bridge
-from .container import HERE
 from .fleets import PLAIN, SOCKETS, TYRANT, Fleet
-from .machine import PATIENCE, message
-from .process import Lines, kill
-from .suite import PYTHON
+from .machine import message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from .machine import Machine
 
     Make = Callable[[Fleet, bool], "Upgrade"]
 
 UNITS = "/etc/systemd/system"
-EVERY = 0.1
-"""Seconds between a client's questions."""
 STOPPING, STOPPED = "de5b426a63be47a7b6ac3eaac82e2f6f", "9d1aaa27d60140bd96365438aad20286"
 """The manager's MESSAGE_ID of a unit that is being stopped, and of one that has been (sd-messages.h)."""
 MOVED = f"{SOCKETS}/moved.sock"
@@ -117,24 +111,9 @@ class Upgrade:
             if entry.get("MESSAGE_ID") in {STOPPING, STOPPED} and entry.get("UNIT", "").startswith("vassal")
         ]
 
-    @contextmanager
-    def asked(self) -> Iterator[None]:
+    def asked(self) -> AbstractContextManager[None]:
         """Have a client ask the apps that run, from before to after; it must get every answer."""
-        argv = (PYTHON, str(HERE / "crowd.py"), f"--every={EVERY}", *self.fleet.running)
-        client = self.machine.popen(*argv)
-        try:
-            assert Lines(client.stderr).next(time.monotonic() + PATIENCE) == "asked"
-            began = time.time()
-            yield
-            ended = time.time()
-            asked = json.loads(client.communicate(b"\n", timeout=PATIENCE)[0])
-        finally:
-            kill(client)
-        assert [one for one in asked if one["status"] != 200] == []
-        assert asked[0]["at"] < began
-        # Each time after a pause, and after the answers.
-        longest = max(one["elapsed"] for one in asked)
-        assert len(asked) >= (ended - began) / (EVERY + len(self.fleet.running) * longest)
+        return asked(self.machine, self.fleet.running)
 
 
 def sync(upgrade: Upgrade) -> None:

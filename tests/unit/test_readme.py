@@ -47,7 +47,7 @@ def test_the_readme_has_every_command_and_only_settings_there_are() -> None:
 def test_every_make_target_of_the_readme_exists() -> None:
     targets = re.findall(r"^    make ([a-z-]+)", PAGES["README.md"], re.MULTILINE)
     makefile = (ROOT / "Makefile").read_text()
-    targets += re.findall(r"^\| `make ([a-z]+)", PAGES["tests/README.md"], re.MULTILINE)
+    targets += re.findall(r"^\| `make ([a-z-]+)", PAGES["tests/README.md"], re.MULTILINE)
     assert {"demo", "demo-pg", "test", "beside", "bench", "soak"} <= set(targets)
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 

@@ -34,8 +34,8 @@ def user(tmp_path: Path) -> dict[str, str]:
 
 def test_no_command_is_wrong_usage() -> None:
     run = bridge()
-    assert run.returncode == 2
-    assert "sync" in run.stderr + run.stdout
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "sync" in run.stderr
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("-h",), ("sync", "--help"), ("remove", "-h")])

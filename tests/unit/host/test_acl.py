@@ -10,6 +10,7 @@ import pytest
 
 from bridge.host import acl
 from bridge.host.found_file import FoundFile
+from tests.unit.root import needs_root
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +20,6 @@ AS_USER = (
     "import os, sys; os.setgroups([]); os.setresgid(*[int(sys.argv[1])] * 3); os.setresuid(*[int(sys.argv[1])] * 3)"
 )
 READ = f"{AS_USER}; print(open(sys.argv[2]).read(), end='')"
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 
 
 @pytest.fixture

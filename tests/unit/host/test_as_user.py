@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.host.as_user import Identity, Place, look
+from tests.unit.root import needs_root
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NOBODY, GAMES = 65534, 60
 OWN = Identity(os.geteuid(), os.getegid(), ())
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from bridge.host import found_file
 from bridge.host.files import FileError, read_foreign
 from bridge.host.found_file import FoundFile, NotAFileError
+from tests.unit.root import needs_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +89,7 @@ def test_a_fifo_and_a_socket_are_never_opened(place: Path, opened: list[str]) ->
     assert opened == []
 
 
+@needs_root
 def test_a_file_is_read_with_a_bound(place: Path) -> None:
     path = make(place / "a", ANN, text="12345")
     for bound, data in ((10, b"12345"), (5, b"12345"), (4, b"12345"), (3, b"1234"), (0, b"1")):
@@ -96,6 +98,7 @@ def test_a_file_is_read_with_a_bound(place: Path) -> None:
             assert found.real == str(path)
 
 
+@needs_root
 def test_what_is_judged_is_what_is_read(place: Path) -> None:
     path = make(place / "a", ANN, text="mine")
     with FoundFile(str(path)) as found:
@@ -104,6 +107,7 @@ def test_what_is_judged_is_what_is_read(place: Path) -> None:
         assert (found.status.st_uid, found.read(10), found.real) == (ANN, b"mine", str(place / "b"))
 
 
+@needs_root
 @pytest.mark.parametrize(
     ("owner", "mode", "may"),
     [
@@ -133,6 +137,7 @@ def test_whom_a_folder_lets_through(place: Path, owner: int, mode: int, may: boo
     assert status_as(folder / "a", 0).st_uid == ANN
 
 
+@needs_root
 def test_links_on_the_way(place: Path) -> None:
     closed, open_ = place / "closed", place / "open"
     closed.mkdir(mode=0o700)
@@ -166,6 +171,7 @@ def test_the_kernels_links_lead_nowhere() -> None:
             status_as(path, ANN)
 
 
+@needs_root
 def test_an_acl_may_decide_otherwise(place: Path) -> None:
     folder = place / "folder"
     folder.mkdir()
@@ -181,6 +187,7 @@ def test_an_acl_may_decide_otherwise(place: Path) -> None:
         status_as(folder / "a", ANN)
 
 
+@needs_root
 def test_members_of_a_group(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(found_file, "groups_of", lambda user: {BOB} if user == ANN else set())
     path = make(place / "a", BOB, 0o640)

@@ -13,6 +13,7 @@ import pytest
 from bridge.host import path_security
 from bridge.host.links import MAX_LINKS, link_owners, link_targets
 from bridge.host.path_security import PathSecurity, Trust
+from tests.unit.root import needs_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,17 +36,20 @@ def unsafe(path: Path | str, trust: Trust = Trust(), *, sticky_is_safe: bool = F
     return step.path if step else None
 
 
+@needs_root
 def test_a_way_that_is_roots(way: Path) -> None:
     assert unsafe(way / "a" / "b") is None
     assert unsafe(way / "a" / "b" / "not" / "yet") is None
 
 
+@needs_root
 def test_a_step_of_a_tenants(way: Path) -> None:
     os.chown(way / "a", TENANT, TENANT)
     assert unsafe(way / "a" / "b") == str(way / "a")
     assert unsafe(way / "a" / "not" / "yet") == str(way / "a")
 
 
+@needs_root
 @pytest.mark.parametrize(
     ("mode", "gid", "is_unsafe"),
     [(0o777, 0, True), (0o775, TENANT, True), (0o775, 0, False), (0o1777, 0, True), (0o755, TENANT, False)],
@@ -56,6 +60,7 @@ def test_who_may_write(way: Path, mode: int, gid: int, is_unsafe: bool) -> None:
     assert unsafe(way / "a" / "b") == (str(way / "a") if is_unsafe else None)
 
 
+@needs_root
 def test_in_a_sticky_folder_only_what_exists_is_safe_and_only_if_the_caller_says_so(way: Path) -> None:
     (way / "a").chmod(0o1777)
     assert unsafe(way / "a" / "b", sticky_is_safe=True) is None
@@ -63,6 +68,7 @@ def test_in_a_sticky_folder_only_what_exists_is_safe_and_only_if_the_caller_says
     assert unsafe(way / "a" / "b") == str(way / "a")
 
 
+@needs_root
 def test_symlinks_are_judged_by_where_they_lead_and_whose_they_are(way: Path) -> None:
     (way / "link").symlink_to("a/b")
     assert unsafe(way / "link") is None
@@ -72,6 +78,7 @@ def test_symlinks_are_judged_by_where_they_lead_and_whose_they_are(way: Path) ->
     assert unsafe(way / "link") == str(way / "link")
 
 
+@needs_root
 def test_a_way_up_is_judged_where_it_leads(way: Path) -> None:
     (way / "c").mkdir(mode=0o777)
     (way / "c").chmod(0o777)
@@ -80,12 +87,14 @@ def test_a_way_up_is_judged_where_it_leads(way: Path) -> None:
     assert unsafe(way / "a" / ".." / "c") == str(way / "c")
 
 
+@needs_root
 def test_a_circle_of_symlinks_is_unsafe(way: Path) -> None:
     (way / "x").symlink_to("y")
     (way / "y").symlink_to("x")
     assert unsafe(way / "x") in {str(way / "x"), str(way / "y")}
 
 
+@needs_root
 def test_symlinks_that_fan_out_end_with_the_kernels_number(way: Path) -> None:
     (way / "l0").mkdir()
     (way / "l0" / "l0").symlink_to("..")
@@ -100,6 +109,7 @@ def test_places_that_change_hands(path: str) -> None:
     assert unsafe(path) is not None
 
 
+@needs_root
 @pytest.mark.parametrize("kind", ["autofs", "fuse.sshfs", "nfs4", "9p"])
 def test_a_mount_whose_contents_are_somebody_elses(way: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(path_security, "_read_mounts", lambda: {str(way / "a"): kind})
@@ -116,6 +126,7 @@ def acl(tag: int, permissions: int, who: int = TENANT, *, mask: int = 7) -> byte
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in sorted(entries))
 
 
+@needs_root
 @pytest.mark.parametrize(
     ("raw", "is_unsafe"),
     [(acl(2, 7), True), (acl(8, 7), True), (acl(2, 5), False), (acl(2, 7, mask=5), False)],
@@ -129,12 +140,14 @@ def test_acls_count(way: Path, raw: bytes, is_unsafe: bool) -> None:
     assert unsafe(way / "a" / "b") == (str(way / "a") if is_unsafe else None)
 
 
+@needs_root
 def test_a_default_acl_would_give_a_new_folder_away(way: Path) -> None:
     os.setxattr(way / "a" / "b", "system.posix_acl_default", acl(2, 7))
     assert unsafe(way / "a" / "b") is None
     assert unsafe(way / "a" / "b" / "new") == str(way / "a" / "b")
 
 
+@needs_root
 def test_whom_the_admin_trusts(way: Path) -> None:
     os.chown(way / "a", SERVICE, SERVICE)
     (way / "a").chmod(0o775)
@@ -143,6 +156,7 @@ def test_whom_the_admin_trusts(way: Path) -> None:
     assert unsafe(way / "a" / "b", Trust(SERVICE)) == str(way / "a")
 
 
+@needs_root
 def test_the_owners_of_all_links_on_the_way(way: Path) -> None:
     (way / "folder").symlink_to("a")
     (way / "a" / "link").symlink_to("b")

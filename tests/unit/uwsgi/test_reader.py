@@ -13,6 +13,7 @@ import pytest
 from bridge.uwsgi import reader
 from bridge.uwsgi.options import Config, ConfigError
 from bridge.uwsgi.reader import ProcessView, read
+from tests.unit.root import needs_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +67,7 @@ def test_includes_have_their_own_place(tmp_path: Path) -> None:
     assert config.unread == ()
 
 
+@needs_root
 @pytest.mark.parametrize(
     ("owner", "mode", "followed"),
     [(TENANT, 0o600, True), (0, 0o644, True), (0, 0o640, False), (TENANT + 1, 0o644, False)],
@@ -78,6 +80,7 @@ def test_whose_includes_are_followed(open_folder: Path, owner: int, mode: int, f
     assert [o.value for o in config.unread] == ([] if followed else ["more.ini"])
 
 
+@needs_root
 def test_a_readable_file_in_a_closed_folder_is_not_followed(open_folder: Path) -> None:
     closed = open_folder / "closed"
     closed.mkdir(mode=0o700)
@@ -89,6 +92,7 @@ def test_a_readable_file_in_a_closed_folder_is_not_followed(open_folder: Path) -
     assert len(config.unread) == 1
 
 
+@needs_root
 def test_no_way_through_roots_file_to_its_private_ones(open_folder: Path) -> None:
     write(open_folder / "private.ini", "[uwsgi]\nsecret = 1\n", mode=0o600)
     write(open_folder / "public.ini", "[uwsgi]\ninclude = private.ini\n")
@@ -183,6 +187,7 @@ ESCAPES: dict[str, tuple[dict[str, str], list[tuple[str, str]]]] = {
 }
 
 
+@needs_root
 @pytest.mark.parametrize("way", ESCAPES)
 def test_no_tenant_has_a_secret_read(open_folder: Path, way: str) -> None:
     """The bridge is root: what it reads for a tenant the tenant must be able to read."""
@@ -201,6 +206,7 @@ def test_no_tenant_has_a_secret_read(open_folder: Path, way: str) -> None:
     assert "secret" not in {option.value for option in found.options if option.key == "procname"}
 
 
+@needs_root
 @pytest.mark.parametrize("value", ["@(secret)", "@(own)", "@(link)"])
 def test_no_tenant_has_a_secret_put_into_a_value(open_folder: Path, value: str) -> None:
     write(open_folder / "secret", "hush\n").chmod(0o600)
@@ -214,6 +220,7 @@ def test_no_tenant_has_a_secret_put_into_a_value(open_folder: Path, value: str) 
     assert "socket" in {option.key for option in config.unread}
 
 
+@needs_root
 def test_what_everybody_may_read_is_put_into_a_value(open_folder: Path) -> None:
     app = write(
         open_folder / "app.ini", "[uwsgi]\nsocket = @(own)\nhost = @(/etc/passwd)\nstdin = @(-)\nx = @(exec://id)\n"
@@ -227,6 +234,7 @@ def test_what_everybody_may_read_is_put_into_a_value(open_folder: Path) -> None:
     assert config.asked == (str(open_folder / "own"), "/etc/passwd")
 
 
+@needs_root
 def test_the_admins_templates_are_read(open_folder: Path) -> None:
     template = open_folder / "template.ini"
     template.write_text("[uwsgi]\nprocname = template\n", "utf-8")
@@ -250,6 +258,7 @@ PLACES = [
 ]
 
 
+@needs_root
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("option", ["ini = {}", "include = {}.ini", "json = {}", "xml = {}", "yaml = {}", "a = @({})"])
 def test_what_is_no_file_is_refused_unopened(
@@ -286,6 +295,7 @@ def test_a_config_that_is_no_file_is_refused_unopened(open_folder: Path) -> None
         link.unlink()
 
 
+@needs_root
 @pytest.mark.parametrize("option", ["ini = {}", "a = @({})", "if-exists = {}\na = 1\nendif"])
 def test_a_tenant_cannot_ask_what_others_hide(open_folder: Path, option: str) -> None:
     closed = open_folder / "closed"
@@ -299,6 +309,7 @@ def test_a_tenant_cannot_ask_what_others_hide(open_folder: Path, option: str) ->
     assert found[0] == found[1]
 
 
+@needs_root
 def test_a_config_that_its_tenant_may_not_read(open_folder: Path) -> None:
     path = write(open_folder / "v.ini", "[uwsgi]\na = 1\n", owner=TENANT + 1, mode=0o600)
     with pytest.raises(ConfigError, match=f"uid {TENANT}, as whom it would run, may not read it"):

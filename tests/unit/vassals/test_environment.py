@@ -122,7 +122,7 @@ def test_where_no_manager_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         == {"LANG", "PATH", "NOTIFY_SOCKET"} | AT_EACH_START
     )
     found = Environments(None, user_manager=True).of(SPAWN, "/v")
-    assert found["HOME"] == pwd.getpwuid(os.getuid()).pw_dir
+    assert found["LOGNAME"] == pwd.getpwuid(os.getuid()).pw_name
     assert found["NOTIFY_SOCKET"] == "/run/user/8/systemd/notify"
     assert "UWSGI_SOCKET" not in found
 

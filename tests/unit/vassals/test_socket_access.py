@@ -15,6 +15,7 @@ from bridge.model.vassal import SocketAccess, SpawnSpec
 from bridge.uwsgi.options import Config, Option
 from bridge.vassals.socket_access import find_access
 from tests.unit.build import make_vassal
+from tests.unit.root import needs_root
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,7 @@ def ids(value: str) -> tuple[int, int]:
     return uid, -1
 
 
+@needs_root
 @pytest.mark.parametrize("value", FORMS)
 def test_as_uwsgi_does(tmp_path: Path, value: str) -> None:
     path = tmp_path / "s"

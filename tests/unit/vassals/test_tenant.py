@@ -15,6 +15,7 @@ from bridge.host.files import ForeignFileError
 from bridge.model.address import parse_address
 from bridge.model.vassal import Owner, SocketAccess
 from bridge.vassals.tenant import TenantBoundary, make_boundary, read_rule, start_check
+from tests.unit.root import needs_root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,6 +72,7 @@ def test_ports(port: int, first: int, is_refused: bool) -> None:
         assert f"tenant-first-port = {port}" in refused(TenantBoundary(first_port=first), f":{port}")
 
 
+@needs_root
 def test_a_folder_that_the_admin_names(folder: Path) -> None:
     boundary = TenantBoundary(directories=(str(folder),))
     assert refused(boundary, f"{folder}/app.sock") == ""
@@ -83,6 +85,7 @@ def test_a_folder_that_the_admin_names(folder: Path) -> None:
     assert "tenants may not listen there" in refused(boundary, f"{folder}/link/app.sock")
 
 
+@needs_root
 def test_a_named_folder_may_be_a_services_but_no_persons(folder: Path) -> None:
     boundary = TenantBoundary(directories=(str(folder),))
     os.chown(folder, 33, 33)
@@ -92,6 +95,7 @@ def test_a_named_folder_may_be_a_services_but_no_persons(folder: Path) -> None:
     assert f"belongs to uid {NEIGHBOUR}" in refused(TenantBoundary(directories=(str(folder),)), f"{folder}/app.sock")
 
 
+@needs_root
 def test_the_admins_own_directory_rule(folder: Path) -> None:
     assert refused(TenantBoundary(), f"{folder}/app.socket", is_admins=True) == ""
     assert refused(TenantBoundary(), "/tmp/app.socket", is_admins=True) == ""
@@ -137,6 +141,7 @@ def whose_rule(path: Path) -> str:
     return ""
 
 
+@needs_root
 def test_whose_rule_file_counts(folder: Path) -> None:
     rule = folder / "app.ini.socket"
     assert whose_rule(rule) == "nobody"
@@ -153,6 +158,7 @@ def test_whose_rule_file_counts(folder: Path) -> None:
     assert read_rule(str(rule), None, max_bytes=100) == b"@app"
 
 
+@needs_root
 @pytest.mark.parametrize("target", ["app.ini.socket", "/dev/zero", "/etc/passwd/x", "/proc/self/mem", "/"])
 def test_a_neighbours_symlink_counts_for_nothing_wherever_it_leads(folder: Path, target: str) -> None:
     rule = folder / "app.ini.socket"
@@ -163,6 +169,7 @@ def test_a_neighbours_symlink_counts_for_nothing_wherever_it_leads(folder: Path,
     assert whose_rule(rule) == "nobody"
 
 
+@needs_root
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
 def test_a_neighbours_pipe_or_folder_counts_for_nothing(folder: Path, kind: str) -> None:
     rule = folder / "app.ini.socket"
@@ -171,6 +178,7 @@ def test_a_neighbours_pipe_or_folder_counts_for_nothing(folder: Path, kind: str)
     assert whose_rule(rule) == f"uid {NEIGHBOUR}"
 
 
+@needs_root
 @pytest.mark.parametrize("is_replaced", [False, True])
 def test_a_neighbours_rule_that_is_gone_once_it_was_opened_does_not_count(
     folder: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
@@ -200,6 +208,7 @@ def start(config: Path, *, nofollow: bool = False) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@needs_root
 @pytest.mark.parametrize("name", ["app.ini", "-x.ini", "a b$(touch x)'\".ini"])
 def test_a_service_starts_only_its_users_config(folder: Path, name: str) -> None:
     config = folder / name
@@ -213,6 +222,7 @@ def test_a_service_starts_only_its_users_config(folder: Path, name: str) -> None
     assert f"does not belong to uid {TENANT.uid}" in text
 
 
+@needs_root
 @pytest.mark.parametrize(("owner", "status"), [(0, 0), (TENANT.uid, 0), (NEIGHBOUR, 26)])
 def test_a_service_does_not_start_its_users_file_by_a_neighbours_symlink(folder: Path, owner: int, status: int) -> None:
     (folder / "private.ini").touch()
@@ -223,6 +233,7 @@ def test_a_service_does_not_start_its_users_file_by_a_neighbours_symlink(folder:
     assert start(link)[0] == status
 
 
+@needs_root
 def test_with_nofollow_the_symlinks_owner_counts(folder: Path) -> None:
     (folder / "target").touch()
     link = folder / "app.ini"

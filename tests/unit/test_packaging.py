@@ -1,0 +1,120 @@
+"""What packages install: everything, nothing twice, with the same modes and times; and what versions they have."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tomllib
+from importlib import import_module
+from runpy import run_path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bridge import __version__
+from bridge.config.monitor_tables import MonitorTable
+from bridge.config.settings import SETTINGS, read_toml
+from bridge.records import names
+
+from .build import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SHIPPED = ROOT / "packaging/bridge.toml"
+RECIPES = ROOT / "packaging/debian"
+SET = re.compile(r"^#(?=(?:[a-z-]+) = |\[\[)", re.MULTILINE)
+PRIVATE = "/usr/share/emperor-bridge/"
+SCRIPTS = {"/usr/bin/emperor-bridge", f"{PRIVATE}reload-vassals"}
+EPOCH = 1_700_000_000
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree that the install step makes, under a umask that would show."""
+    root = tmp_path_factory.mktemp("root")
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)}
+    command = ["sh", "-c", f'umask 077 && exec make --silent install DESTDIR="{root}" PREFIX=/usr']
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    return root
+
+
+def test_the_shipped_configuration_sets_nothing_and_has_every_setting() -> None:
+    text = SHIPPED.read_text("utf-8")
+    assert tomllib.loads(text) == {}
+    shown = tomllib.loads(SET.sub("", text))
+    (table,) = shown.pop("monitor")
+    assert shown.keys() == {setting.name for setting in SETTINGS} | {"emperor-ini"}
+    assert table.keys() == {name.replace("_", "-") for name in names(MonitorTable)}
+
+
+def test_each_line_of_the_shipped_configuration_can_be_set(tmp_path: Path) -> None:
+    text = SHIPPED.read_text("utf-8").partition("#[[monitor]]")[0]
+    (tmp_path / "bridge.toml").write_text(SET.sub("", text))
+    assert read_toml(tmp_path / "bridge.toml")
+
+
+def test_all_is_installed_with_usual_modes_and_one_time(installed: Path) -> None:
+    files = {f"/{path.relative_to(installed)}": path for path in installed.rglob("*") if path.is_file()}
+    modes = {
+        name: path.stat().st_mode & 0o777 for path in files.values() for name in [f"/{path.relative_to(installed)}"]
+    }
+    assert {mode for name, mode in modes.items() if name not in SCRIPTS} == {0o644}
+    assert {modes[name] for name in SCRIPTS} == {0o755}
+    assert {path.stat().st_mode & 0o777 for path in installed.rglob("*") if path.is_dir()} == {0o755}
+    assert {path.stat().st_mtime for path in files.values()} == {EPOCH}
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "bridge").rglob("*.py")}
+    modules |= {f"bridge/{path.relative_to(ROOT)}" for path in (ROOT / "templates").iterdir()}
+    assert {name.removeprefix(PRIVATE) for name in files.keys() - SCRIPTS if name.startswith(PRIVATE)} == modules
+    for folder, where in (("packaging/man", "usr/share/man"), ("units", "usr/lib/systemd/system")):
+        wanted = {path.name for path in (ROOT / folder).iterdir()}
+        assert {path.name for path in (installed / where).rglob("*") if path.is_file()} == wanted
+    assert "/etc/emperor-bridge/bridge.toml" in files
+
+
+def test_a_preset_says_of_each_unit_that_it_is_not_enabled(installed: Path) -> None:
+    (preset,) = (installed / "usr/lib/systemd/system-preset").iterdir()
+    lines = [line for line in preset.read_text().splitlines() if not line.startswith("#")]
+    assert set(lines) == {f"disable {path.name}" for path in (ROOT / "units").iterdir()}
+
+
+def test_the_installed_command_takes_only_its_own_modules(installed: Path, tmp_path: Path) -> None:
+    for name in SCRIPTS:
+        script = (installed / name.lstrip("/")).read_text()
+        assert script.startswith("#!/usr/bin/python3 -I\n")
+        assert 'sys.path.insert(0, "/usr/share/emperor-bridge")' in script
+        (module,) = re.findall(r"^from (\S+) import main$", script, re.MULTILINE)
+        assert callable(import_module(module).main)
+    subprocess.run(["sh", str(ROOT / "packaging/install")], cwd=ROOT, check=True,
+                         env={**os.environ, "DESTDIR": str(tmp_path), "PREFIX": "/opt/x"})  # fmt: skip
+    unit = (tmp_path / "opt/x/lib/systemd/system/emperor-bridge.service").read_text()
+    assert "ExecStart=/opt/x/bin/emperor-bridge watch" in unit
+
+
+def test_the_debian_changelog_is_the_news_and_has_this_version_first() -> None:
+    entries = run_path(str(RECIPES / "changelog.py"))["entries"]
+    news = (ROOT / "packaging/NEWS").read_text("utf-8")
+    made = entries(news, EPOCH, "~deb12")
+    heads = re.findall(r"^emperor-bridge \((.+)-1~deb12\) unstable; urgency=medium$", made, re.MULTILINE)
+    assert heads == re.findall(r"^emperor-bridge (\S+)", news, re.MULTILINE)
+    assert heads[0] == __version__
+    assert len(re.findall(r"^ -- .+ <.+>  \w{3}, \d\d .+ [+]0000$", made, re.MULTILINE)) == len(heads)
+    assert made.count("\n  * ") == len(re.findall(r"^  - ", news, re.MULTILINE))
+    assert [line for line in made.splitlines() if len(line) > 80 and not line.startswith(" -- ")] == []
+
+
+def test_the_debian_package_depends_on_all_that_the_bridge_needs() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    control = (RECIPES / "emperor-bridge/control").read_text()
+    field = dict(re.findall(r"^(\w+):((?: .*\n)+)", control, re.MULTILINE))
+    assert names_of(project["dependencies"]) <= set(re.findall(r"python3-([a-z0-9-]+)", field["Depends"]))
+    drivers = [one for extra in ("pg", "mongodb", "zmq", "amqp") for one in project["optional-dependencies"][extra]]
+    assert names_of(drivers) == set(re.findall(r"python3-([a-z0-9-]+)", field["Suggests"]))
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    """Return what Debian calls these, after python3-."""
+    found = {re.split(r"[^a-z0-9-]", requirement)[0] for requirement in requirements}
+    return {{"pyyaml": "yaml", "pyzmq": "zmq"}.get(name, name) for name in found}
