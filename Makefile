@@ -87,7 +87,7 @@ completions:
 # README has the venv.
 PREFIX ?= /usr
 install:
-	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh packaging/install
+	@PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh packaging/install
 
 # The Debian packages, into .deb/SUITE; without SUITE, for this machine's own. They are built in a tree of that suite.
 BUILT_FOR = $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME))
