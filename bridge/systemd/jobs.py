@@ -93,6 +93,15 @@ class JobBatches:
         """Queue the start of units, and do not wait. Raises as :meth:`run`."""
         self._launched.append(self._begin("Wants", units))
 
+    def await_loaded(self) -> None:
+        """Wait until the manager has read the units of all launched batches: it answers once their jobs are queued.
+
+        Raises:
+            CallError: the manager does not answer.
+        """
+        for batch in self._launched:
+            self._bus.await_begun(batch.serial)
+
     def join(self, *, timeout: float, progress: StageProgress) -> None:
         """Wait for all launched batches. Raises as :meth:`run`."""
         while self._launched:
