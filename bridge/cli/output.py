@@ -62,6 +62,11 @@ def diagnostics_json(diagnostics: Iterable[Diagnostic]) -> list[dict[str, object
     return [asdict(diagnostic) for diagnostic in diagnostics]
 
 
+def changes_json(changes: Iterable[Change]) -> list[dict[str, object]]:
+    """Return changes in the form of ``sync --json``."""
+    return [asdict(change) for change in changes]
+
+
 def sync_json(
     changes: Iterable[Change], diagnostics: Iterable[Diagnostic], vassals: int, *, dry_run: bool
 ) -> dict[str, object]:
@@ -69,7 +74,7 @@ def sync_json(
     return {
         "dry_run": dry_run,
         "vassals": vassals,
-        "changes": [asdict(change) for change in changes],
+        "changes": changes_json(changes),
         "diagnostics": diagnostics_json(diagnostics),
     }
 

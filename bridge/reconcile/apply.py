@@ -143,10 +143,7 @@ class PlanExecutor:
             self.manager.reset_failed(services)
             pauses = [pause_of(service) for service in services]
             self.manager.stop(pauses, timeout=SERVICE_PATIENCE, progress=stage(self.progress, "ending pauses"))
-            results = self.manager.properties([socket_of(service) for service in services], "Socket", "Result")
-            if "trigger-limit-hit" in results.values():
-                # systemd still counts the starts that failed, also of a socket that is started anew.
-                time.sleep(TRIGGER_WINDOW)
+            _await_triggers(self.manager, services)
 
     def start(self, units: Collection[str]) -> None:
         """Start units that are written. It waits for sockets; ``Manager.join`` waits for services.
@@ -242,6 +239,14 @@ class PlanExecutor:
     def _start(self, sockets: list[str]) -> None:
         patience = _patience(len(sockets))
         self.manager.start(sockets, timeout=patience, progress=stage(self.progress, "starting sockets"))
+
+
+def _await_triggers(manager: Manager, services: Iterable[str]) -> None:
+    """Wait until the sockets of services may start these again."""
+    results = manager.properties([socket_of(service) for service in services], "Socket", "Result")
+    if "trigger-limit-hit" in results.values():
+        # systemd still counts the starts that failed, also of a socket that is started anew.
+        time.sleep(TRIGGER_WINDOW)
 
 
 def _patience(sockets: int) -> float:
