@@ -71,16 +71,23 @@ beside: packages servers emperors $(VENV)/ready
 	$(RUN) -m pytest tests/booted/test_beside.py tests/booted/test_beside_monitors.py
 
 # The bridge beside the Emperor and beside bare systemd; it writes tests/bench/README.md, and one line of README.md.
-# Less: make bench SIZES="1 100" (ROUNDS=1, MEASURES=up,one), which leaves both alone.
+# Less: make bench SIZES="1 100" (ROUNDS=1, MEASURES=up,one), which leaves both alone. BASE=COMMIT: beside that commit.
 bench: packages servers $(VENV)/ready-bench
-	@sh packaging/install-packages bench-packages.txt
-	$(RUN) -m tests.bench --sizes "$(SIZES)" --measures "$(MEASURES)" $(if $(ROUNDS),--rounds $(ROUNDS))
+	@sh packaging/install-packages bench-packages.txt $(if $(SUITE),suite-packages.txt)
+	$(if $(SUITE),SUITE=$(SUITE) $(RUN) -m tests.booted.suite)
+	SUITE=$(SUITE) $(RUN) -m tests.bench --sizes "$(SIZES)" --measures "$(MEASURES)" $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(BASE),--base $(BASE))
+
+# For distribution packages: packaging/completions/bash, zsh and fish. It needs the runtime dependencies and bash.
+.PHONY: completions
+completions:
+	@PYTHON=$(PYTHON) packaging/completions/generate
 
 # What every distribution's package has; nothing is compiled, enabled or started. For a machine without a package, the
 # README has the venv.
 PREFIX ?= /usr
 install:
-	@PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh packaging/install
+	@PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh packaging/install
 
 # The Debian packages, into .deb/SUITE; without SUITE, for this machine's own. They are built in a tree of that suite.
 BUILT_FOR = $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME))

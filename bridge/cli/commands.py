@@ -1,4 +1,4 @@
-"""The command line: ``emperor-bridge sync | check | status | render | remove | retry | watch | pg-trigger``."""
+"""The command line: ``emperor-bridge sync | check | status | render | remove | retry | take-over | watch …``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bridge import __version__
+from bridge.cli.completion import complete_vassal
 from bridge.cli.options import settings_options
 from bridge.cli.pg_trigger import pg_trigger
 from bridge.cli.session import connected_reconciler, open_reconciler, print_waiting
+from bridge.cli.take_over import take_over
 from bridge.cli.watch import watch
 from bridge.config.load import load_invocation
 from bridge.diagnostics import BridgeError, Diagnostic, bounded, count, errors, printable
@@ -73,14 +75,8 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
 
         tell_run(changes, bounded(done.new), user_manager=invocation.paths.user_manager)
     if as_json:
-        output.print_json(
-            {
-                "dry_run": dry_run,
-                "vassals": done.planned.vassals,
-                "changes": output.changes_json(changes),
-                "diagnostics": output.diagnostics_json((*invocation.notices, *done.diagnostics)),
-            }
-        )
+        told = (*invocation.notices, *done.diagnostics)
+        output.print_json(output.sync_json(changes, told, done.planned.vassals, dry_run=dry_run))
     else:
         output.print_changes(changes, planned=dry_run)
         if dry_run:
@@ -172,7 +168,7 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
             return
         report = read()
     if as_json:
-        output.print_json([output.row_json(row) for row in report.rows])
+        output.print_json(output.status_json(report.rows))
     else:
         output.print_table(report.rows)
         for mirror in report.mirrors:
@@ -182,7 +178,7 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
 
 
 @cli.command(short_help="Print the units of one vassal.", params=settings_options())
-@click.argument("vassal")
+@click.argument("vassal", shell_complete=complete_vassal)
 def render(*, vassal: str, **given: Any) -> None:
     """Print the units of one VASSAL, named by its config, its name or its unit."""
     from bridge.cli import output
@@ -234,7 +230,7 @@ def _confirm_removal(number: int) -> None:
 
 
 @cli.command(params=settings_options())
-@click.argument("vassal")
+@click.argument("vassal", shell_complete=complete_vassal)
 def retry(*, vassal: str, **given: Any) -> None:
     """Start at once a VASSAL that failed, or that asked not to be started again."""
     from bridge.cli import output
@@ -253,6 +249,7 @@ def retry(*, vassal: str, **given: Any) -> None:
 
 
 cli.add_command(pg_trigger)
+cli.add_command(take_over)
 cli.add_command(watch)
 
 
@@ -263,7 +260,8 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        cli.main(standalone_mode=True)
+        # The name is also part of the variable by which a shell asks for completions.
+        cli.main(prog_name="emperor-bridge", standalone_mode=True)
     except BridgeError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2 if error.diagnostic.code in {"settings", "no-vassals", "monitor-unknown"} else 1)

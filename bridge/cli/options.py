@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bridge.cli.completion import complete_path
 from bridge.config.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -22,9 +23,11 @@ def settings_options() -> list[click.Parameter]:
 def _options() -> tuple[click.Option, ...]:
     """Make the options once for all commands: it takes longer than anything else when a command line is set up."""
     return (
-        click.Option(["--config"], metavar="FILE", help="The bridge's configuration; options override it.  "
+        click.Option(["--config"], metavar="FILE", shell_complete=complete_path("FILE"),
+                     help="The bridge's configuration; options override it.  "
                      "[default: /etc/emperor-bridge/bridge.toml]"),
-        click.Option(["--emperor-ini"], metavar="FILE", help="Read these settings from an Emperor's own config."),
+        click.Option(["--emperor-ini"], metavar="FILE", shell_complete=complete_path("FILE"),
+                     help="Read these settings from an Emperor's own config."),
         click.Option(["--user"], is_flag=True, help="Work on your own service manager instead of the system's."),
         click.Option(["--runtime"], is_flag=True, help="Write units to /run, where a reboot removes them."),
         *map(_option, SETTINGS),
@@ -37,4 +40,5 @@ def _option(setting: Setting) -> click.Option:
     if not setting.flag:
         of_text = click.Choice(setting.choices) if setting.choices else str
         kind = {"metavar": setting.metavar, "type": click.IntRange(min=1) if setting.number else of_text}
+        kind["shell_complete"] = complete_path(setting.metavar)
     return click.Option([*names, setting.field], multiple=setting.multiple, help=setting.help, **kind)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from bridge.reconcile.steps import Plan
     from bridge.status.table import Row
 
+STATUS_VERSION = 1
+"""Raised when a key of ``status --json`` is gone or means something else, and not for a new one."""
 _PATIENCE = 0.5
 """Seconds of work before a progress bar is drawn."""
 _COLORS = {"listening": "36", "starting": "33", "running": "32", "failed": "31", "refused": "31"}
@@ -65,9 +67,21 @@ def changes_json(changes: Iterable[Change]) -> list[dict[str, object]]:
     return [asdict(change) for change in changes]
 
 
-def row_json(row: Row) -> dict[str, object]:
-    """Return a vassal in the form of ``status --json``."""
-    return {name: getattr(row, name) for name in names(type(row))}
+def sync_json(
+    changes: Iterable[Change], diagnostics: Iterable[Diagnostic], vassals: int, *, dry_run: bool
+) -> dict[str, object]:
+    """Return what a run did in the form of ``sync --json``."""
+    return {
+        "dry_run": dry_run,
+        "vassals": vassals,
+        "changes": changes_json(changes),
+        "diagnostics": diagnostics_json(diagnostics),
+    }
+
+
+def status_json(rows: Iterable[Row]) -> list[dict[str, object]]:
+    """Return all vassals in the form of ``status --json``."""
+    return [{"version": STATUS_VERSION} | {name: getattr(row, name) for name in names(type(row))} for row in rows]
 
 
 def print_changes(changes: Sequence[Change], *, planned: bool) -> None:

@@ -46,7 +46,7 @@ def run_sync(invocation: Invocation, *, dry_run: bool, allow_mass_removal: bool)
     with connected_reconciler(invocation) as (manager, reconciler):
         shown = ShownWarnings(invocation.paths.last_run)
         places = tuple(monitor.id for monitor in reconciler.monitors)
-        with _asked(invocation, reconciler, is_asking=not dry_run) as told:
+        with asked(invocation, reconciler, is_asking=not dry_run) as told:
             if dry_run:
                 planned = reconciler.plan(manager, options)
             else:
@@ -66,7 +66,7 @@ def _merged(planned: PlannedRun, told: tuple[Diagnostic, ...]) -> tuple[Diagnost
 
 
 @contextmanager
-def _asked(invocation: Invocation, reconciler: Reconciler, *, is_asking: bool) -> Iterator[tuple[Diagnostic, ...]]:
+def asked(invocation: Invocation, reconciler: Reconciler, *, is_asking: bool) -> Iterator[tuple[Diagnostic, ...]]:
     """Ask databases and brokers once, where no daemon does; yield what is wrong with all of them.
 
     A dry run changes nothing, so it takes what they said last.

@@ -23,7 +23,7 @@ _NOTHING = "nothing: no Emperor runs any more"
 _OF_THE_BRIDGE = "systemd: see emperor-bridge.service"
 _JOURNAL = "the journal: journalctl _UID=0 VASSAL=NAME, or -u of the vassal's unit"
 _PER_VASSAL = "a line in the vassals' configs, or vassals-set"
-_REPLACED = {
+REPLACED = {
     **dict.fromkeys(("emperor-required-heartbeat", "heartbeat", "emperor-curse-tolerance"),
                     "a drop-in of the vassal's service, such as WatchdogSec= or TimeoutStopSec="),
     **dict.fromkeys(("emperor-stats", "emperor-stats-server", "stats", "stats-server"),
@@ -56,7 +56,9 @@ _REPLACED = {
                      "fastrouter-subscription-server", "http-subscription-server"),
                     "a vassal of its own: no Emperor runs that could do it"),
 }  # fmt: skip
-_HOOKS = ("hook-", "exec-", "call-", "mount-", "umount-")
+"""What replaces an option of an Emperor's that the bridge does not read. A test compares this with the manual."""
+HOOKS = ("hook-", "exec-", "call-", "mount-", "umount-")
+"""What the names of hooks begin with: settings and drop-ins replace them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,9 +142,9 @@ def interpret(config: Config) -> EmperorIni:
 
 
 def _without_effect(option: Option) -> Diagnostic:
-    if instead := _REPLACED.get(option.key):
+    if instead := REPLACED.get(option.key):
         hint = f"replaced by {instead}"
-    elif option.key.startswith(_HOOKS):
+    elif option.key.startswith(HOOKS):
         hint = "vassals-start-hook, vassals-stop-hook, or ExecStartPre= in a drop-in of the vassal's service"
     else:
         hint = "it was for the Emperor's own process; if vassals need it, use vassals-set"

@@ -47,6 +47,8 @@ class Paths:
     """The folder in which services note how long they pause, or that they want no other start."""
     mirrors: str
     """The folder of what databases and brokers said last, which outlasts a reboot."""
+    take_over: str
+    """What a take-over from an Emperor has begun or done; it outlasts a reboot."""
     templates: tuple[str, ...]
     """Folders of templates. The first that has a file wins."""
     configuration: str = ""
@@ -67,6 +69,7 @@ class Paths:
             last_run=f"{self.last_run}-{digest}",
             cache=f"{self.cache}-{digest}",
             mirrors=f"{self.mirrors}-{digest}",
+            take_over=f"{self.take_over}-{digest}",
             configuration=path,
         )
 
@@ -92,6 +95,7 @@ def make_paths(*, user: bool, runtime: bool) -> Paths:
         compiled="/run/emperor-bridge/templates",
         pauses="/run/emperor-bridge/pauses",
         mirrors="/var/lib/emperor-bridge/monitors",
+        take_over="/var/lib/emperor-bridge/take-over",
         config="/etc/emperor-bridge/bridge.toml",
         templates=("/etc/emperor-bridge/templates", _shipped_templates()),
     )
@@ -128,6 +132,7 @@ def _user_paths(*, runtime: bool) -> Paths:
         compiled=f"{run}/emperor-bridge/templates",
         pauses=f"{run}/emperor-bridge/pauses",
         mirrors=f"{state_home}/emperor-bridge/monitors",
+        take_over=f"{state_home}/emperor-bridge/take-over",
         config=f"{config_home}/emperor-bridge/bridge.toml",
         templates=(f"{config_home}/emperor-bridge/templates", _shipped_templates()),
     )  # fmt: skip

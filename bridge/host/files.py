@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from bridge.host.found_file import CHUNK, FoundFile
 from bridge.host.links import link_owners
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 TEMPORARY_PREFIX = ".emperor-bridge.tmp."
 """Prefix of files that are being written; a killed run may leave one behind."""
@@ -131,26 +131,45 @@ def _read_bounded(fd: int, status: os.stat_result, max_bytes: int) -> bytes:
 def write_all(directory: str, texts: Mapping[str, str | bytes], *, mode: int = 0o644) -> None:
     """Write or replace files of one directory atomically: a reader sees the old text of a file or the new one.
 
-    All texts are flushed to the disk before the first rename, so that a power cut leaves no empty file; one flush does
-    for any number of files. The caller must keep other processes from writing there at the same time.
+    The caller must keep other processes from writing there at the same time.
 
     Raises:
         OSError: a file could not be written; files that were not yet renamed are unchanged.
     """
+    with staged(directory, texts, mode=mode) as publish:
+        publish(directory)
+
+
+@contextmanager
+def staged(folder: str, texts: Mapping[str, str | bytes], *, mode: int = 0o644) -> Iterator[Callable[[str], None]]:
+    """Write files under temporary names in a folder; yield what moves them to a directory of the same file system.
+
+    All texts are flushed to the disk before the first rename, so that a power cut leaves no empty file; one flush does
+    for any number of files. Files that are not published are removed.
+
+    Raises:
+        OSError: a file could not be written or published.
+    """
     temporaries: dict[str, str] = {}
-    mask = os.umask(0)
-    try:
-        for number, (name, text) in enumerate(texts.items()):
-            temporary = f"{directory}/{TEMPORARY_PREFIX}{number}"
-            temporaries[name] = temporary
-            _write_new(temporary, text if isinstance(text, bytes) else text.encode("utf-8"), mode)
-        if temporaries:
-            flush(directory)
+
+    def publish(directory: str) -> None:
         for name in texts:
             os.rename(temporaries[name], f"{directory}/{name}")
             del temporaries[name]
+
+    try:
+        mask = os.umask(0)
+        try:
+            for number, (name, text) in enumerate(texts.items()):
+                temporary = f"{folder}/{TEMPORARY_PREFIX}{number}"
+                temporaries[name] = temporary
+                _write_new(temporary, text if isinstance(text, bytes) else text.encode("utf-8"), mode)
+        finally:
+            os.umask(mask)
+        if temporaries:
+            flush(folder)
+        yield publish
     finally:
-        os.umask(mask)
         for temporary in temporaries.values():
             remove_if_there(temporary)
 

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.host.links import make_real_path
-from bridge.host.sock_diag import listeners, shown_listeners, shown_tcp_listeners
+from bridge.host.sock_diag import file_of, listeners, shown_listeners, shown_tcp_listeners
 from bridge.model.address import AbstractAddress, InetAddress, UnixAddress, collision_key, overlaps
 
 if TYPE_CHECKING:
@@ -84,7 +84,10 @@ def occupied(
         if others:
             reasons[address] = f"another process listens on {others[0].address}"
         elif not found and isinstance(address, UnixAddress) and _is_alive(address.path):
-            reasons[address] = f"another process holds the socket {address}"
+            # It may have been bound by a relative path. The kernel knows its file all the same.
+            file = file_of(address.path)
+            if not any(ends(address, one.number) for one in listeners() if file is not None and one.inode == file):
+                reasons[address] = f"another process holds the socket {address}"
     return reasons
 
 
@@ -109,6 +112,18 @@ def heard() -> Iterator[Heard]:
     for one in listeners():
         yield Heard(_unix_address(one), one.number)
     yield from _shown_tcp() or ()
+
+
+def all_heard() -> list[Heard] | None:
+    """Return every listening socket of this network namespace; None if the kernel does not show all of them."""
+    unix, tcp = shown_listeners(), _shown_tcp()
+    return None if unix is None or tcp is None else [*(Heard(_unix_address(one), one.number) for one in unix), *tcp]
+
+
+def queued_at(numbers: Collection[int]) -> int:
+    """Return how many connections wait to be accepted at those of the sockets with these inode numbers that listen."""
+    found = (*listeners(), *(shown_tcp_listeners() or ()))
+    return sum(one.queued for one in found if one.number in numbers)
 
 
 def listening() -> Iterator[Address]:

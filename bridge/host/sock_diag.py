@@ -30,8 +30,8 @@ _REQUEST_DUMP = 0x301
 _ERROR, _DONE = 2, 3
 _LISTENING = 1 << 10
 """The requested states: ``TCP_LISTEN`` only."""
-_SHOW_NAME, _SHOW_VFS = 1, 2
-_NAME, _VFS = 0, 1
+_SHOW_NAME, _SHOW_VFS, _SHOW_QUEUE = 1, 2, 16
+_NAME, _VFS, _QUEUE = 0, 1, 4
 _HEADER = struct.Struct("=IHHII")
 _SIZE_AND_KIND = struct.Struct("=IH")
 _REQUEST = struct.Struct("=BBHIIIII")
@@ -46,6 +46,8 @@ _PORT = struct.Struct("!4xH2x16s")
 """Where ``struct inet_diag_msg`` has the port and the address."""
 _UNIX_NUMBER, _INET_NUMBER = 4, 68
 """Where ``struct unix_diag_msg`` and ``struct inet_diag_msg`` have the socket's inode number."""
+_INET_QUEUE = 56
+"""Where ``struct inet_diag_msg`` has the length of the queue."""
 _BUFFER = 1 << 18
 _FEW = 16
 """Names that are looked for in each datagram before it is taken apart."""
@@ -60,6 +62,8 @@ class Listener(NamedTuple):
     """The inode number of the file it was bound to, even if renamed (:data:`INODE_MASK`); None: it has no file."""
     number: int
     """The socket's own inode number, by which a process has it as ``socket:[NUMBER]`` (proc_pid_fd(5))."""
+    queued: int = 0
+    """How many connections wait to be accepted."""
 
 
 class TcpListener(NamedTuple):
@@ -69,6 +73,8 @@ class TcpListener(NamedTuple):
     port: int
     number: int
     """The socket's own inode number."""
+    queued: int = 0
+    """How many connections wait to be accepted."""
 
 
 def listeners() -> list[Listener]:
@@ -82,7 +88,7 @@ def shown_listeners(among: Collection[bytes] = ()) -> list[Listener] | None:
     With names, ``among`` which they are to be looked for, sockets of other names may be left out, and no files are
     told: one of thousands is found in a third of the time.
     """
-    shown = _SHOW_NAME if among else _SHOW_NAME | _SHOW_VFS
+    shown = _SHOW_NAME if among else _SHOW_NAME | _SHOW_VFS | _SHOW_QUEUE
     request = _REQUEST.pack(socket.AF_UNIX, 0, 0, _LISTENING, 0, shown, 0, 0)
     return _dump(request, partial(_parse_if_any, tuple(among)) if 0 < len(among) <= _FEW else parse)
 
@@ -128,7 +134,7 @@ def parse(datagram: bytes) -> tuple[list[Listener], bool]:
     bodies, more = _bodies(datagram)
     found = []
     for start, end in bodies:
-        name, inode = b"", None
+        name, inode, queued = b"", None, 0
         at = start + _MESSAGE_SIZE
         while at + _ATTRIBUTE.size <= end:
             size, kind = _ATTRIBUTE.unpack_from(datagram, at)
@@ -138,11 +144,13 @@ def parse(datagram: bytes) -> tuple[list[Listener], bool]:
                 name = datagram[at + _ATTRIBUTE.size : at + size]
             elif kind == _VFS and size >= _ATTRIBUTE.size + _INODE.size:
                 inode = _INODE.unpack_from(datagram, at + _ATTRIBUTE.size)[0]
+            elif kind == _QUEUE and size >= _ATTRIBUTE.size + _INODE.size:
+                queued = _INODE.unpack_from(datagram, at + _ATTRIBUTE.size)[0]
             at += size + 3 & ~3
         if name:
             # A path ends with a NUL byte, an abstract name begins with one (unix(7)).
             number = _INODE.unpack_from(datagram, start + _UNIX_NUMBER)[0]
-            found.append(Listener(name if name[0] == 0 else name.rstrip(b"\0"), inode, number))
+            found.append(Listener(name if name[0] == 0 else name.rstrip(b"\0"), inode, number, queued))
     return found, more
 
 
@@ -158,12 +166,13 @@ def parse_tcp(datagram: bytes) -> tuple[list[TcpListener], bool]:
         if end - start < _INET_NUMBER + _INODE.size:
             break
         number = _INODE.unpack_from(datagram, start + _INET_NUMBER)[0]
+        queued = _INODE.unpack_from(datagram, start + _INET_QUEUE)[0]
         port, raw = _PORT.unpack_from(datagram, start)
         if datagram[start] == socket.AF_INET:
-            found.append(TcpListener(IPv4Address(raw[:4]), port, number))
+            found.append(TcpListener(IPv4Address(raw[:4]), port, number, queued))
         else:
             address = IPv6Address(raw)
-            found.append(TcpListener(address.ipv4_mapped or address, port, number))
+            found.append(TcpListener(address.ipv4_mapped or address, port, number, queued))
     return found, more
 
 

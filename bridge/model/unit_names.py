@@ -149,6 +149,11 @@ def service_of(socket: str) -> str:
     return socket.removesuffix(".socket") + ".service"
 
 
+def socket_of(service: str) -> str:
+    """Return the socket unit of a service that is on demand."""
+    return service.removesuffix(".service") + ".socket"
+
+
 def link_path(unit: str) -> str:
     """Return the path, below the unit directory, of the link that has a vassal's unit started."""
     return f"{starter_of(unit)}.wants/{unit}"

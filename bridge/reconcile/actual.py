@@ -44,6 +44,8 @@ class ActualState:
     """Whether the manager was asked. If not, whatever is installed is taken to listen."""
     is_users: bool = False
     """Whether the units are those of a user's own manager."""
+    ending: frozenset[int] = frozenset()
+    """The inode numbers of sockets that end before anything is started: to listen there is possible then."""
 
     def state(self, unit: str) -> UnitState:
         """Return the state of a unit, loaded or not."""

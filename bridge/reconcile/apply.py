@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of
+from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of, socket_of
 from bridge.progress import no_progress, stage
 from bridge.reconcile.outcome import OutcomeCheck, silent_vassals
 from bridge.reconcile.reloads import Reloads
@@ -14,7 +15,7 @@ from bridge.records import dataclass
 from bridge.state.lock import NOTHING, Pending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from bridge.model.vassal import ResolvedVassal
     from bridge.progress import Progress
@@ -29,8 +30,12 @@ SOCKET_PATIENCE, SOCKET_PATIENCE_EACH = 10.0, 0.02
 """Seconds that a run waits for sockets to start, and more for each of them; one that hangs goes on starting."""
 SHARE = 2000
 """Sockets that are started as one job."""
+FIRST_SHARE = 250
+"""The same of the first share; each is twice as large as the one before."""
 SERVICE_PATIENCE = 10.0
 """Seconds to wait for always-on vassals, so as to report those that fail; a slow one goes on starting."""
+TRIGGER_WINDOW = 0.5
+"""Seconds after which a socket that started its service too often may do so again: TriggerLimitIntervalSec= of it."""
 BRIEF_PATIENCE = 1.5
 """The same for the daemon: other vassals change meanwhile, and it learns of a failure by the unit's events."""
 
@@ -138,6 +143,19 @@ class PlanExecutor:
             self.manager.reset_failed(services)
             pauses = [pause_of(service) for service in services]
             self.manager.stop(pauses, timeout=SERVICE_PATIENCE, progress=stage(self.progress, "ending pauses"))
+            _await_triggers(self.manager, services)
+
+    def start(self, units: Collection[str]) -> None:
+        """Start units that are written. It waits for sockets; ``Manager.join`` waits for services.
+
+        Raises:
+            BridgeError: systemd refuses.
+        """
+        sockets = [unit for unit in units if unit.endswith(".socket")]
+        for at in range(0, len(sockets), SHARE):
+            self._start(sockets[at : at + SHARE])
+        if services := [unit for unit in units if unit.endswith(".service")]:
+            self.manager.launch(services)
 
     def check(self, accepted: Iterable[ResolvedVassal], *, down: Collection[str] = ()) -> list[Diagnostic]:
         """Check the outcome: see :class:`bridge.reconcile.outcome.OutcomeCheck`."""
@@ -187,17 +205,22 @@ class PlanExecutor:
     def _bring_up(self, sockets: list[str], plan: Plan, *, is_written: bool) -> None:
         """Start sockets that systemd does not know, a share at a time, and write their units unless that is done.
 
-        While systemd starts one share the next is written. In one go, the transaction of thousands of jobs would leave
-        PID 1 with twice the memory that it needs.
+        While systemd starts one share the next is written. It is put in place once systemd has read the one before. In
+        one go, the transaction of thousands of jobs would leave PID 1 with twice the memory that it needs.
         """
-        for at in range(0, len(sockets), SHARE):
-            share = sockets[at : at + SHARE]
+        at = 0
+        for share in _shares(sockets):
+            units = () if is_written else (unit for socket in share for unit in (service_of(socket), socket))
+            with self.directory.staged({unit: plan.write[unit] for unit in units}) as publish:
+                self.manager.await_loaded()
+                publish()
             if not is_written:
-                units = (unit for socket in share for unit in (service_of(socket), socket))
-                self.directory.write({unit: plan.write[unit] for unit in units})
                 self.directory.link({path: plan.link[path] for path in map(link_path, share) if path in plan.link})
+            at += len(share)
+            if at == len(sockets):
+                self.directory.end_staging()
             self.manager.join(timeout=_patience(SHARE), progress=no_progress)
-            self.progress("starting sockets", at, len(sockets))
+            self.progress("starting sockets", at - len(share), len(sockets))
             if len(sockets) > 1:
                 self.manager.launch(share)
             else:
@@ -218,8 +241,27 @@ class PlanExecutor:
         self.manager.start(sockets, timeout=patience, progress=stage(self.progress, "starting sockets"))
 
 
+def _await_triggers(manager: Manager, services: Iterable[str]) -> None:
+    """Wait until the sockets of services may start these again."""
+    results = manager.properties([socket_of(service) for service in services], "Socket", "Result")
+    if "trigger-limit-hit" in results.values():
+        # systemd still counts the starts that failed, also of a socket that is started anew.
+        time.sleep(TRIGGER_WINDOW)
+
+
 def _patience(sockets: int) -> float:
     return SOCKET_PATIENCE + SOCKET_PATIENCE_EACH * sockets
+
+
+def _shares(sockets: list[str]) -> Iterator[list[str]]:
+    """Split sockets into shares to start. The first are small, so that systemd has something to do early."""
+    at, size = 0, FIRST_SHARE
+    while at < len(sockets):
+        end = at + min(size, SHARE)
+        # For each share systemd lists the unit files once more: a small rest is not worth it.
+        end = len(sockets) if len(sockets) - end < FIRST_SHARE else end
+        yield sockets[at:end]
+        at, size = end, size * 2
 
 
 def _fresh_sockets(plan: Plan, known: frozenset[str]) -> list[str]:

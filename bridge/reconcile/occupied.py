@@ -26,10 +26,14 @@ def occupied_addresses(desired: Desired, actual: ActualState) -> dict[Address, s
 
 
 class _EndingApps:
-    """The apps that ran always and bound their addresses themselves, and end before their sockets begin to listen."""
+    """What ends before the vassals' sockets begin to listen.
+
+    That is an app that ran always and bound its address itself, and in a take-over all that the Emperor runs.
+    """
 
     def __init__(self, desired: Desired, actual: ActualState) -> None:
         self._is_users = actual.is_users
+        self._ending = actual.ending
         self._services = {
             address: one.vassal.service
             for one in desired.resolved
@@ -42,6 +46,8 @@ class _EndingApps:
 
     def have(self, wanted: Address, number: int) -> bool:
         """Tell whether the socket with this inode number is that of the app which is to wait at this address."""
+        if number in self._ending:
+            return True
         if (service := self._services.get(wanted)) is None:
             return False
         if service not in self._sockets:

@@ -70,7 +70,7 @@ class Planner:
             BridgeError: the settings, the templates or the manager cannot be used.
         """
         reader = self.reader()
-        actual = reader.read_all(manager)
+        actual = replace(reader.read_all(manager), ending=context.ending)
         refuse_foreign_common(actual)
         tenants = {one.key: one.tenant for one in actual.installed.values()}
         desired = self.loader(reader, manager, tenants).load(Scope.all(), context.unfinished, keep_configs=keep_configs)

@@ -34,9 +34,22 @@ if TYPE_CHECKING:
     from bridge.reconcile.apply import PlanExecutor
     from bridge.reconcile.planner import Planner
     from bridge.state.cache import VassalCache
+    from bridge.state.lock import Pending
     from bridge.systemd.protocol import Manager
 
+    Applied = tuple[PlannedRun, tuple[Diagnostic, ...]]
+    """A run as it was applied, and what then proved wrong."""
+    CarryOut = Callable[[PlanExecutor, PlannedRun, Pending], Pending]
+    """Carries out a plan; takes what earlier runs have left to do, and returns what is left to do now."""
+
 _ANY = RunOptions()
+
+
+def carry_out(executor: PlanExecutor, planned: PlannedRun, left: Pending) -> Pending:
+    """Carry out a plan in the usual way: whatever it starts, as soon as its units are written."""
+    if planned.plan.is_empty:
+        return left
+    return executor.apply(planned.plan, planned.actual.files, planned.unmoved, left)
 
 
 class Reconciler:
@@ -99,7 +112,8 @@ class Reconciler:
             BridgeError: the settings, the templates or the manager cannot be used.
         """
         if manager is None or not self._state.lock.is_held:
-            context = RunContext(last=self._state.last_run(), allow_mass_removal=options.allow_mass_removal)
+            allowed, last = options.allow_mass_removal, self._state.last_run()
+            context = RunContext(last=last, allow_mass_removal=allowed, ending=options.ending or frozenset())
             return self._planner.plan_all(manager, context, keep_configs=options.keep_configs)
         return with_second_look(partial(self._plan, manager, options))
 
@@ -123,7 +137,7 @@ class Reconciler:
                 self._state.cache = cache
         return planned or self._planner.plan_all(manager, context)
 
-    def apply(self, manager: Manager, planned: PlannedRun) -> tuple[PlannedRun, tuple[Diagnostic, ...]]:
+    def apply(self, manager: Manager, planned: PlannedRun, by: CarryOut = carry_out) -> Applied:
         """Apply a plan, under the lock it was made under; return it as it was applied, and what then proved wrong.
 
         Raises:
@@ -136,8 +150,7 @@ class Reconciler:
         problems: tuple[Diagnostic, ...] = ()
         if planned.scope.keys != frozenset():
             executor = self._executor(manager, waits_for_late=planned.context.waits_for_late)
-            if not planned.plan.is_empty:
-                left = executor.apply(planned.plan, planned.actual.files, planned.unmoved, left)
+            left = by(executor, planned, left)
             self._late.retain(set(map(label_of, left.restart)))
             done = replace(planned, late=frozenset(self._late.due), deferred=frozenset(map(label_of, left.reload)))
             problems = (*executor.check(done.unmoved, down=done.meant_down), *unkillable(done, self._late.killed))

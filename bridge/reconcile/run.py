@@ -63,6 +63,8 @@ class RunOptions:
     waits_for_late: bool = True
     """Whether a run waits for vassals that do not end. If not, :attr:`Reconciler.late` has them."""
     allow_mass_removal: bool = False
+    ending: frozenset[int] | None = None
+    """The inode numbers of sockets that end before the plan starts anything. None: this is no take-over."""
     keep_configs: bool = False
     """Whether the plan keeps every config that was read. That takes memory, and makes all vassals in scope."""
 
@@ -87,6 +89,8 @@ class RunContext:
     unfinished: frozenset[str] = frozenset()
     """Files that somebody is just writing."""
     allow_mass_removal: bool = False
+    ending: frozenset[int] = frozenset()
+    """The inode numbers of sockets that end before the plan starts anything, such as the Emperor's."""
     sees_sockets: bool = True
     """Whether the plan looks for sockets whose files are lost. The daemon sees that by itself."""
     has_others: bool = False

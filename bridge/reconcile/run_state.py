@@ -17,6 +17,7 @@ from bridge.state.cache import VassalCache
 from bridge.state.last_run import LastRun, LastRunFile
 from bridge.state.lock import NOTHING, Lock, Pending
 from bridge.state.places import forget_places
+from bridge.state.take_over import TakeOverNote
 from bridge.vassals.guard import is_unexpected
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class RunState:
         self._paths = paths
         self._settings = settings
         self._last_run = LastRunFile(paths.last_run)
+        self._take_over = TakeOverNote(paths.take_over)
         self._saw_others = False
         """Whether other configurations had vassals when this process last processed all of its own."""
         self._stamp = 0
@@ -50,7 +52,13 @@ class RunState:
         return self._last_run.read() or LastRun()
 
     def context(self, options: RunOptions) -> tuple[RunContext, bool]:
-        """Return what a plan is made with, and whether the last run ended well. The lock is held."""
+        """Return what a plan is made with, and whether the last run ended well. The lock is held.
+
+        Raises:
+            BridgeError: a take-over has begun and not ended, and this run is none.
+        """
+        if options.ending is None:
+            self._take_over.refuse_unfinished()
         noted = self._last_run.read()
         pending = self.lock.pending()
         context = RunContext(
@@ -66,12 +74,13 @@ class RunState:
             waits_for_late=options.waits_for_late,
             left=pending if self.lock.stamp() > 0 else NOTHING,
             allow_mass_removal=options.allow_mass_removal,
+            ending=options.ending or frozenset(),
             # Others that came after this process's last run of all vassals have left a note.
             has_others=self._saw_others or self.lock.is_shared,
         )
         # A process that left vassals to its next run knows of them.
         is_known = pending == NOTHING or (self.is_own(context) and pending == self._left)
-        return context, noted is not None and context.stamp > 0 and is_known
+        return context, noted is not None and context.stamp > 0 and is_known and options.ending is None
 
     def carried(self, planned: PlannedRun) -> Pending:
         """Return what the last run left to do of vassals that this plan leaves out.

@@ -99,6 +99,11 @@ class Bus:
         self._begun[serial] = None
         return serial
 
+    def await_begun(self, serial: int) -> None:
+        """Wait for the answer to a call of :meth:`begin`, and leave it to :meth:`next_signal`. Raises as that."""
+        while self._begun[serial] is None:
+            self._receive_answer()
+
     def call_many(
         self, calls: Iterable[tuple[str, str, str, str, tuple[object, ...]]]
     ) -> list[tuple[Any, ...] | CallError]:
@@ -158,11 +163,7 @@ class Bus:
         self._match("AddMatch", _rule(self._service, interface, signal, unit))
 
     def unmatch(self, interface: str, signal: str, *, unit: str = "") -> None:
-        """End the subscription of :meth:`match`.
-
-        Raises:
-            CallError: the bus refuses.
-        """
+        """End the subscription of :meth:`match`. Raises as that."""
         self._match("RemoveMatch", _rule(self._service, interface, signal, unit))
 
     def next_signal(self, deadline: float, *, begun: int = 0) -> tuple[str, str, tuple[Any, ...]] | None:

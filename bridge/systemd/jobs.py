@@ -61,6 +61,8 @@ class JobBatches:
         self._handler = handler
         self._numbers = itertools.count()
         self._launched: deque[_Batch] = deque()
+        self._over: set[str] = set()
+        """The names of launched batches that were done while something else was waited for."""
         self._shows_progress = sys.stderr.isatty()
 
     def run(
@@ -90,6 +92,15 @@ class JobBatches:
     def launch(self, units: Collection[str]) -> None:
         """Queue the start of units, and do not wait. Raises as :meth:`run`."""
         self._launched.append(self._begin("Wants", units))
+
+    def await_loaded(self) -> None:
+        """Wait until the manager has read the units of all launched batches: it answers once their jobs are queued.
+
+        Raises:
+            CallError: the manager does not answer.
+        """
+        for batch in self._launched:
+            self._bus.await_begun(batch.serial)
 
     def join(self, *, timeout: float, progress: StageProgress) -> None:
         """Wait for all launched batches. Raises as :meth:`run`."""
@@ -124,7 +135,7 @@ class JobBatches:
     def _wait(self, batch: _Batch, deadline: float, progress: StageProgress, *, is_stop: bool = False) -> None:
         left, changed = batch.jobs, math.inf
         try:
-            while (now := time.monotonic()) < min(deadline, changed + IDLE):
+            while batch.name not in self._over and (now := time.monotonic()) < min(deadline, changed + IDLE):
                 until = min(deadline, now + _POLL_INTERVAL) if self._shows_progress or is_stop else deadline
                 signal = self._bus.next_signal(until, begun=batch.serial)
                 if signal is None:
@@ -133,8 +144,9 @@ class JobBatches:
                     progress(max(0, batch.jobs - left), batch.jobs)
                 elif signal[1] != _JOB_REMOVED:
                     self._handler(*signal)
-                elif signal[2][2] == batch.name:
-                    break
+                else:
+                    self._over.add(signal[2][2])
+            self._over.intersection_update(other.name for other in self._launched)
             self._bus.unmatch(_MANAGER, _JOB_REMOVED, unit=batch.name)
         finally:
             # The next run removes a target that is left behind.
@@ -163,6 +175,8 @@ class JobBatches:
                 if is_stopped and signal[2][1] in jobs:
                     end = min(deadline, time.monotonic() + IDLE)
                 jobs.discard(signal[2][1])
+                if any(unit == batch.name for batch in self._launched):
+                    self._over.add(unit)
             else:
                 self._handler(*signal)
         self._bus.unmatch(_MANAGER, _JOB_REMOVED)

@@ -184,6 +184,11 @@ class SystemdManager:
         with _call_errors("StartUnit"):
             self._batches.launch(units)
 
+    def await_loaded(self) -> None:
+        """Wait until the manager has read the units of all launched jobs. Raises as :meth:`join`."""
+        with _call_errors("StartUnit"):
+            self._batches.await_loaded()
+
     def join(self, *, timeout: float, progress: StageProgress) -> None:
         """Wait for all launched jobs.
 

@@ -41,6 +41,9 @@ class Manager(Protocol):
     def launch(self, units: Collection[str]) -> None:
         """Queue the start of units as one job, and do not wait; :meth:`join` waits."""
 
+    def await_loaded(self) -> None:
+        """Wait until the manager has read the units of all launched jobs."""
+
     def join(self, *, timeout: float, progress: StageProgress) -> None:
         """Wait for all launched jobs."""
 

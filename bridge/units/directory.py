@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.host.files import TEMPORARY_PREFIX, read_regular, remove_if_there, write_all
+from bridge.host.files import TEMPORARY_PREFIX, read_regular, remove_if_there, staged, write_all
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit import InstalledVassal, Ownership, UnitFile
 from bridge.model.unit_names import (
@@ -23,12 +23,14 @@ from bridge.model.unit_names import (
 from bridge.units.marker import UNCLAIMED, read_mark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from bridge.config.paths import Paths
     from bridge.model.address import Address
 
 _UNIT_MAX = 1 << 20
+STAGING = ".emperor-bridge.new"
+"""The folder of unit files that wait until systemd has read the share before them."""
 _LINKS = (f"{SERVICES}.wants", *(f"{SOCKETS}.wants".replace("@", f"@{share}") for share in SHARES))
 
 
@@ -93,6 +95,26 @@ class UnitDirectory:
         os.makedirs(self._directory, exist_ok=True)
         write_all(self._directory, texts)
 
+    @contextmanager
+    def staged(self, texts: Mapping[str, str]) -> Iterator[Callable[[], None]]:
+        """Write unit files where systemd does not look; yield what puts them in place, each whole or not at all.
+
+        While systemd loads units, it lists its unit directories again for each of them if one of these has changed
+        (core/load-fragment.c, ``unit_load_fragment``).
+
+        Raises:
+            OSError: the disk or the file system refuses.
+        """
+        folder = f"{self._directory}/{STAGING}"
+        os.makedirs(folder, exist_ok=True)
+        with staged(folder, texts) as publish:
+            yield lambda: publish(self._directory)
+
+    def end_staging(self) -> None:
+        """Remove the folder in which unit files waited, if nothing is in it."""
+        with suppress(OSError):
+            os.rmdir(f"{self._directory}/{STAGING}")
+
     def remove(self, units: Iterable[str]) -> None:
         """Remove unit files.
 
@@ -108,9 +130,10 @@ class UnitDirectory:
         Raises:
             OSError: the file system refuses.
         """
+        for folder in {os.path.dirname(path) for path in links}:
+            os.makedirs(f"{self._directory}/{folder}", exist_ok=True)
         for path, target in links.items():
             whole = f"{self._directory}/{path}"
-            os.makedirs(os.path.dirname(whole), exist_ok=True)
             try:
                 os.symlink(target, whole)
             except FileExistsError:
@@ -137,7 +160,7 @@ class UnitDirectory:
         Raises:
             BridgeError: one is there and cannot be removed.
         """
-        folders = (self._directory, os.path.dirname(self._paths.last_run))
+        folders = (self._directory, f"{self._directory}/{STAGING}", os.path.dirname(self._paths.last_run))
         unfinished = [f"{f}/{name}" for f in folders for name in self._names(f) if name.startswith(TEMPORARY_PREFIX)]
         batches = self._paths.runtime_units
         unfinished += [f"{batches}/{name}" for name in self._names(batches) if BATCH_UNIT.fullmatch(name)]
@@ -147,6 +170,7 @@ class UnitDirectory:
             except OSError as error:
                 message = f"what a killed run left cannot be removed: {error.strerror}"
                 raise BridgeError(Diagnostic(code="unit-directory", path=path, message=message)) from error
+        self.end_staging()
 
     @staticmethod
     def _names(directory: str) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.booted.machine import MachineError
-from tests.booted.suite import CHECKOUT
+from tests.booted.suite import CHECKOUT, SUITE
 
 from .lap import tell
 from .measures import LARGE, ROUNDS, SIZES, Step
@@ -16,7 +16,7 @@ from .report import full, headline, replace_section, section
 from .results import Results
 
 HERE = Path(__file__).resolve().parent
-FILE = HERE / "results.json"
+FILE = HERE / f"results{SUITE and '-'}{SUITE}.json"
 PART = CHECKOUT / ".bench"
 """For runs of less than everything: what the READMEs show stays as it is."""
 PAGE, README = HERE / "README.md", CHECKOUT / "README.md"
@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("--sizes", default="", help=f"numbers of vassals, at most {LARGE}; default: {SIZES}")
     parser.add_argument("--rounds", type=int, help="how often each contestant is measured at each size")
     parser.add_argument("--measures", default="", help=f"some of {','.join(Step)}")
-    parser.add_argument("--base", type=Path, metavar="CHECKOUT", help="measure the bridge beside another checkout's")
+    parser.add_argument("--base", metavar="COMMIT", help="measure the bridge beside that of another commit or folder")
     parser.add_argument("--report", type=Path, metavar="FILE", help="measure nothing, report what a file has")
     parser.add_argument("--readme", action="store_true", help="measure nothing, write the READMEs and the plots")
     arguments = parser.parse_args()
@@ -48,7 +48,7 @@ def main() -> int:
         sys.stdout.write(full(Results.load(arguments.report)))
         return 0
     if arguments.base:
-        return compare(arguments.base.resolve(), sizes, arguments.rounds or ROUNDS, steps)
+        return compare(arguments.base, sizes, arguments.rounds or ROUNDS, steps)
     return measure(sizes, arguments.rounds, steps)
 
 
@@ -74,13 +74,14 @@ def measure(sizes: list[int], rounds: int | None, steps: frozenset[Step]) -> int
     return 1 if results.failures else 0
 
 
-def compare(base: Path, sizes: list[int], rounds: int, steps: frozenset[Step]) -> int:
+def compare(base: str, sizes: list[int], rounds: int, steps: frozenset[Step]) -> int:
     """Measure the bridge of this checkout and of another in turn, and report what the change costs."""
-    from .comparing import compared, report
+    from .comparing import checkout, compared, report
 
     PART.mkdir(exist_ok=True)
     try:
-        before, after = compared(base, sizes, rounds, steps)
+        with checkout(base, PART / "base") as folder:
+            before, after = compared(folder, sizes, rounds, steps)
     except MachineError as error:
         tell(f"no machine: {error}", lasting=True)
         return 1
@@ -96,10 +97,11 @@ def keep(path: Path, results: Results) -> None:
 
 
 def write_readmes(results: Results) -> None:
-    """Write the table and the plots that it shows, and the one figure of the project's README."""
-    draw(results, HERE)
-    for path, text in ((PAGE, section(results)), (README, headline(results))):
-        path.write_text(replace_section(path.read_text(), text))
+    """Write the table and the plots that it shows; of this machine's own suite also the figure in the main README."""
+    draw(results, HERE / SUITE)
+    PAGE.write_text(replace_section(PAGE.read_text(), section(results, SUITE)))
+    if not SUITE:
+        README.write_text(replace_section(README.read_text(), headline(results)))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import compileall
+import subprocess
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.booted.machine import MachineError
 from tests.booted.suite import CHECKOUT
 
 from .disk import fresh_disk
@@ -18,8 +22,7 @@ from .running import LAPS, commit_of, lap_of
 from .running import facts as machine_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from .measures import Step
 
@@ -33,6 +36,28 @@ from bridge.cli import main
 sys.exit(main())
 """
 COMMAND = "/usr/local/bin/emperor-bridge"
+
+
+@contextmanager
+def checkout(name: str, folder: Path) -> Iterator[Path]:
+    """Yield the folder that ``name`` is, or the files of the commit that it names, which are in ``folder`` meanwhile.
+
+    Raises:
+        MachineError: there is no such folder and no such commit.
+    """
+    if Path(name).is_dir():
+        yield Path(name).resolve()
+        return
+    git = ["git", "-C", str(CHECKOUT), "worktree"]
+    made = subprocess.run(
+        [*git, "add", "--quiet", "--detach", "--force", str(folder), name], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        raise MachineError(f"--base {name}: {made.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run([*git, "remove", "--force", str(folder)], check=False)
 
 
 def compared(base: Path, sizes: Sequence[int], rounds: int, steps: frozenset[Step]) -> tuple[Results, Results]:

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from tests.booted.service import TOML, WATCH
+from tests.booted.suite import PYTHON
 
 from . import layout
 from .lap import PRESENT, LapError
@@ -23,8 +24,10 @@ BRIEF = 1
 SPREAD = SCAN + 0.1
 """Seconds over which the moments are spread where somebody scans; a little more than between two scans."""
 UNHURRIED = 0.2
-REPEAT = 2
+REPEAT = 5
 """How often a lap measures one thing."""
+COMMANDS = frozenset({Step.VERSION, Step.NOTHING, Step.STATUS, Step.CHECK})
+"""Measures of commands that change nothing."""
 
 
 def command(name: str, version: Version = PRESENT) -> list[str]:
@@ -76,6 +79,17 @@ def bring_up(lap: Lap, argv: list[str], *, kind: str = "", slice_name: str = "")
     lap.add("pid1-each", grown["rss"] / size)
 
 
+def boot(lap: Lap, target: str, sockets: str) -> None:
+    """Start all sockets by the units on disk, as at boot: what is stopped, PID 1 forgets."""
+    task = lap.task
+    if task.wants(Step.BOOT):
+        with lap.taking("boot"):
+            for _ in range(task.repeat):
+                lap.agent("do", actions=[["run", ["systemctl", "stop", target, sockets]]], timeout=task.timeout)
+                start = ["systemctl", "start", target]
+                lap.add("boot", lap.agent("bring_up", argv=start, size=task.size, timeout=task.timeout)["listens"])
+
+
 def cold_samples(lap: Lap) -> int:
     """Return how many cold starts a round measures."""
     return math.ceil(COLD_SAMPLES / lap.task.rounds)
@@ -109,15 +123,18 @@ def bridge_through_sync(lap: Lap) -> None:
     task = lap.task
     sync = command("sync", lap.version)
     bring_up(lap, sync)
-    for step, measure, argv in (
-        (Step.NOTHING, "nothing", sync),
-        (Step.STATUS, "status", command("status", lap.version)),
-        (Step.CHECK, "check", command("check", lap.version)),
-        (Step.RELOAD, "reload", ["systemctl", "daemon-reload"]),
+    for steps, measure, argv in (
+        (COMMANDS, "python", [PYTHON, "-c", "pass"]),
+        ({Step.VERSION}, "version", [lap.version.command, "--version"]),
+        ({Step.NOTHING}, "nothing", sync),
+        ({Step.STATUS}, "status", command("status", lap.version)),
+        ({Step.CHECK}, "check", command("check", lap.version)),
+        ({Step.RELOAD}, "reload", ["systemctl", "daemon-reload"]),
     ):
-        if task.wants(step):
+        if task.wants(*steps):
             with lap.taking(measure):
                 lap.add(measure, *lap.agent("times", argv=argv, repeat=REPEAT, timeout=task.timeout))
+    boot(lap, "vassals.target", "vassal-*.socket")
     cold(lap)
     by_files(lap, [["run", sync]])
 
@@ -177,6 +194,7 @@ def floor(lap: Lap) -> None:
     """Measure bare systemd, with units that somebody has written."""
     task = lap.task
     bring_up(lap, ["systemctl", "start", layout.TARGET], kind="bare")
+    boot(lap, layout.TARGET, "bare-*.socket")
     cold(lap)
     for number in range(REPEAT) if task.wants(Step.ONE) else ():
         name = f"n{number}"
@@ -213,11 +231,8 @@ def one_slice(lap: Lap) -> None:
     """Measure the reload of units that are all in one slice."""
     bring_up(lap, ["systemctl", "start", layout.TARGET], kind="bare", slice_name="one.slice")
     with lap.taking("reload"):
-        repeat = 1 if lap.task.size > 1000 else REPEAT
-        lap.add(
-            "reload",
-            *lap.agent("times", argv=["systemctl", "daemon-reload"], repeat=repeat, timeout=900.0, patience=900.0),
-        )
+        argv, limit = ["systemctl", "daemon-reload"], 900.0
+        lap.add("reload", *lap.agent("times", argv=argv, repeat=lap.task.repeat, timeout=limit, patience=limit))
 
 
 def ticks_of(lap: Lap, seconds: float) -> list[int]:

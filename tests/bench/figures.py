@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+DOUBT = 0.05
+"""The chance that a median is outside its interval."""
 SECONDS, BYTES, TICKS, RATE = "s", "B", "ticks", "1/s"
 _SCALES = {
     SECONDS: ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
@@ -30,6 +32,8 @@ class Summary:
     high: float
     least: float
     most: float
+    sure: tuple[float, float]
+    """Between these the median of all runs is, with 95 % certainty; see `interval`."""
 
 
 def summarise(values: Sequence[float]) -> Summary:
@@ -45,7 +49,21 @@ def summarise(values: Sequence[float]) -> Summary:
         high=high,
         least=ordered[0],
         most=ordered[-1],
+        sure=interval(ordered),
     )
+
+
+def interval(ordered: Sequence[float]) -> tuple[float, float]:
+    """Return the confidence interval of a median: the sample so far from either end that 5 % at most are beyond.
+
+    Half of all runs take less than the median, whatever their distribution: how many of ``n`` do, is binomial. With
+    fewer than six samples not even the least and the most are so far apart that 95 % is reached; they are returned.
+    """
+    count = len(ordered)
+    beyond, rank = 2 * 0.5**count, 0
+    while rank < (count - 1) // 2 and (wider := beyond + 2 * math.comb(count, rank + 1) * 0.5**count) <= DOUBT:
+        beyond, rank = wider, rank + 1
+    return ordered[rank], ordered[-1 - rank]
 
 
 def exponent(small: tuple[float, float], large: tuple[float, float]) -> float | None:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from .results import Results
 
 
+NAMES = {"up": "bring-up", "python": "python3 -c pass"}
+"""What a figure is called beside which another measure stands."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """What became of a bar at one size."""
@@ -21,8 +25,15 @@ class Verdict:
     value: float
     """What is judged: a ratio, or the figure itself."""
     met: bool
+    certain: bool
+    """Whether other samples would hardly say otherwise: the bar is outside of the confidence interval."""
     shown: str
     """The value as it is written."""
+
+    @property
+    def word(self) -> str:
+        """How it is written."""
+        return ("met" if self.met else "MISS") + ("" if self.certain else "?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +61,24 @@ def judge(results: Results, row: Row, bar: Bar, size: int) -> Verdict | None:
     if ours is None:
         return None
     value = ours.most if bar.worst else ours.median
+    low, high = (value, value) if bar.worst else ours.sure
     if bar.beside is None:
         shown = quantity(value, row.unit)
     else:
         theirs = results.of(*bar.beside, size)
-        if theirs is None or theirs.median <= 0:
+        if theirs is None or theirs.sure[0] <= 0:
             return None
         value /= theirs.median
+        low, high = low / theirs.sure[1], high / theirs.sure[0]
         shown = f"{value:.3f}" if value < 0.1 or bar.least else f"{value:.2f}"
+    met = _reaches(bar, value)
+    certain = _reaches(bar, low) == _reaches(bar, high) == met
+    return Verdict(size=size, value=value, met=met, certain=certain, shown=shown)
+
+
+def _reaches(bar: Bar, value: float) -> bool:
     reached = value >= bar.limit if bar.least else value <= bar.limit
-    return Verdict(size=size, value=value, met=reached and not (bar.strict and value == bar.limit), shown=shown)
+    return reached and not (bar.strict and value == bar.limit)
 
 
 def ratio(results: Results, row: Row, peer: tuple[str, Who], size: int) -> float | None:
@@ -75,7 +94,7 @@ def say_bar(bar: Bar, row: Row) -> str:
     if bar.beside is None:
         return f"{'worst ' if bar.worst else ''}{sign} {quantity(bar.limit, row.unit)}{where}"
     measure, who = bar.beside
-    name = f"{who}'s" if measure == row.measure else "bring-up"
+    name = NAMES.get(measure) if measure != row.measure else f"{who}'s"
     return f"{sign} {bar.limit:g} × {name}{where}"
 
 

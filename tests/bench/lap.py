@@ -13,7 +13,7 @@ from tests.booted.machine import Machine, MachineError
 from tests.booted.service import UNITS
 from tests.booted.suite import CHECKOUT, COMMAND
 
-from .measures import Step, Who
+from .measures import THOUSAND, Step, Who
 from .results import Failure
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .results import Results
 
-SHARED = frozenset({"cold", "reload", "status", "check"})
+SHARED = frozenset({"cold", "boot", "version", "python", "reload", "status", "check"})
 """Measures in which it is no matter whether sync or watch made the units."""
 
 
@@ -60,6 +60,11 @@ class Task:
     def first(self) -> bool:
         """Whether this is the round for what is measured once."""
         return self.number == 0
+
+    @property
+    def repeat(self) -> int:
+        """How often a round takes what takes seconds with a thousand vassals."""
+        return 1 if self.size > THOUSAND else 2
 
     @property
     def timeout(self) -> float:

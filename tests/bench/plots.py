@@ -39,6 +39,10 @@ class Plot:
 PLOTS = (
     Plot("cold", "Cold start: connection to first byte"),
     Plot("up", "Bring-up: empty system to all sockets listening"),
+    Plot("boot", "Boot: units on disk to all sockets listening"),
+    Plot("nothing", "sync with nothing to do"),
+    Plot("status", "emperor-bridge status"),
+    Plot("check", "emperor-bridge check"),
     Plot("add", "One vassal added"),
     Plot("change", "One vassal given another address"),
     Plot("remove", "One vassal removed"),
@@ -56,6 +60,7 @@ def draw(results: Results, folder: Path) -> list[Path]:
     """Draw all plots that there are samples for."""
     import matplotlib as mpl
 
+    folder.mkdir(exist_ok=True)
     mpl.use("svg")
     # The same results give the same file.
     mpl.rcParams["svg.hashsalt"] = "emperor-bridge"

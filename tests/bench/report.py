@@ -8,15 +8,15 @@ from .figures import RATE, SECONDS, quantity
 from .judging import growth_of, growths, judge, ratio, say_bar
 from .measures import BEYOND, GROWTH, LARGE, ROWS, SCAN, THOUSAND, Who
 from .plots import PLOTS, file_name
-from .results import NOISE_BOUND
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .judging import Verdict
     from .measures import Row
     from .results import Results
 
-BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+BEGIN, END = "<!-- bench{suite} -->", "<!-- /bench{suite} -->"
 """Around what the benchmark writes into tests/bench/README.md."""
 SPEED_BEGIN, SPEED_END = "<!-- speed -->", "<!-- /speed -->"
 """Around what it writes into the README of the project."""
@@ -52,7 +52,7 @@ def lines_of(results: Results, row: Row, size: int) -> list[tuple[str, ...]]:
     if ours is None:
         return []
     bars = [
-        f"{say_bar(bar, row).partition(' at ')[0]}: {found.shown} {_word(met=found.met)}"
+        f"{say_bar(bar, row).partition(' at ')[0]}: {found.shown} {found.word}"
         for bar in row.bars
         if (found := judge(results, row, bar, size))
     ]
@@ -90,6 +90,7 @@ def verdict(results: Results) -> str:
     ]
     grown = [one for one in growths(results) if one.who in OURS]
     missed = sum(not found.met for found in judged) + sum(not one.met for one in grown)
+    unsure = sum(not found.certain for found in judged)
     unknown = sum(
         (bar.sizes is None or size in bar.sizes) and judge(results, row, bar, size) is None
         for row in ROWS
@@ -97,16 +98,13 @@ def verdict(results: Results) -> str:
         for size in results.sizes
     )
     text = f"{len(judged) + len(grown) - missed} bars met, {missed} missed, {unknown} without figures"
-    text += f", {len(results.failures)} measures failed."
+    text += f", {len(results.failures)} measures failed. Of these verdicts, {unsure} are not certain (?)."
     return f"{text} {noise(results)}"
 
 
 def noise(results: Results) -> str:
     """Say how quiet the machine was."""
-    spread = f"the fixed work between the steps varied by {results.noise:.0%} (bound {NOISE_BOUND:.0%})"
-    if results.too_noisy:
-        return f"The machine was TOO NOISY to conclude: {spread}."
-    return f"The machine was quiet enough: {spread}."
+    return f"The fixed work between the steps varied by {results.noise:.0%}."
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -116,15 +114,21 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def section(results: Results) -> str:
-    """Return the table, the plots and the facts between their markers, for tests/bench/README.md."""
+def section(results: Results, suite: str = "") -> str:
+    """Return the table, the plots and the facts between their markers, for tests/bench/README.md.
+
+    ``suite`` is the Debian suite that was measured, if it is not this machine's own.
+    """
+    begin, end = markers(suite)
+    file, folder = (f"results-{suite}.json", f"{suite}/") if suite else ("results.json", "")
     sizes = results.sizes
     head = ["measure", *(f"{size:,}" for size in sizes), "growth", "must reach", "reached"]
     rows = [line for row in ROWS for line in _table_lines(results, row)]
     table = [head, ["---"] * len(head), *rows]
     beyond = [f"{one.title} {one.beyond}" for one in growths(results) if one.who in OURS]
     lines = [
-        BEGIN,
+        begin,
+        *((f"### Debian {suite}", "") if suite else ()),
         "`make bench` measures this again. It compares three contestants: the bridge, the real Emperor with the same",
         "vassals, and bare systemd. Bare systemd, the floor, gets minimal units that were written beforehand.",
         "They take turns, each in a freshly booted machine.",
@@ -132,7 +136,8 @@ def section(results: Results) -> str:
         "The figures are medians, by number of vassals. *Growth* is the power of that number with which a figure grows",
         f"from {THOUSAND:,} to {LARGE:,} vassals; it must be at most {GROWTH}. The Emperor never applies a changed",
         f"address. It notices an added or removed vassal at its next scan, every {SCAN:g} s. All samples are in",
-        "[results.json](results.json).",
+        f"[{file}]({file}). A question mark: the bar lies in the 95 % confidence interval of the median, so",
+        "another run may well say otherwise.",
         "",
         *("| " + " | ".join(row) + " |" for row in table),
         "",
@@ -140,13 +145,19 @@ def section(results: Results) -> str:
         noise(results),
         *(f"Failed: {one.measure}, {one.who}, {one.size:,} vassals." for one in results.failures),
         "",
-        *(f"![{plot.title}]({file_name(plot)})" for plot in PLOTS if plot.has_samples(results)),
+        *(f"![{plot.title}]({folder}{file_name(plot)})" for plot in PLOTS if plot.has_samples(results)),
         "",
         f"At {BEYOND:,} vassals, if the growth stays the same: {'; '.join(beyond)}." if beyond else "",
-        END,
+        end,
         "",
     ]
     return "\n".join(lines)
+
+
+def markers(suite: str = "") -> tuple[str, str]:
+    """Return what stands before and after a suite's section."""
+    name = " " + suite if suite else ""
+    return BEGIN.format(suite=name), END.format(suite=name)
 
 
 def _table_lines(results: Results, row: Row) -> list[list[str]]:
@@ -176,16 +187,20 @@ def _reached(results: Results, row: Row) -> str:
     for bar in row.bars:
         found = [one for size in results.sizes if (one := judge(results, row, bar, size))]
         if missed := [one for one in found if not one.met]:
-            words.append("**MISS** " + ", ".join(f"{one.shown} at {one.size:,}" for one in missed))
+            words.append("**MISS** " + ", ".join(f"{one.shown} at {one.size:,}{_doubt(one)}" for one in missed))
         elif found:
             worst = min(found, key=lambda one: one.value) if bar.least else max(found, key=lambda one: one.value)
-            words.append(f"met, {worst.shown}")
+            words.append(f"met, {worst.shown}{_doubt(worst)}")
         else:
             words.append("-")
     growth = growth_of(results, row)
     if growth and not growth.met:
         words.append(f"**MISS** growth {growth.power:.2f}")
     return "<br>".join(words)
+
+
+def _doubt(verdict: Verdict) -> str:
+    return "" if verdict.certain else " (?)"
 
 
 def _word(*, met: bool) -> str:
@@ -212,6 +227,6 @@ def replace_section(page: str, text: str) -> str:
     return f"{page}\n{text}"
 
 
-def section_of(page: str, begin: str = BEGIN, end: str = END) -> str:
+def section_of(page: str, begin: str, end: str) -> str:
     """Return what stands in a page between two markers, in the form in which it was written."""
     return begin + page.partition(begin)[2].partition(end)[0] + end + "\n"

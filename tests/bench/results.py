@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from .measures import Who
 
-NOISE_BOUND = 0.25
-"""Above it the machine was too noisy to conclude; see `figures.noise`."""
 _NUMBERS = re.compile(r"\[([-+\d\s.,e]+)\]")
 
 
@@ -61,15 +59,10 @@ class Results:
         """How much the machine was disturbed."""
         return noise(self.probes)
 
-    @property
-    def too_noisy(self) -> bool:
-        """Whether nothing can be concluded."""
-        return self.noise > NOISE_BOUND
-
     def text(self) -> str:
         """Return the file's content, the same for the same results."""
         shown = asdict(self)
-        shown["noise"] = {"spread": round(self.noise, 4), "bound": NOISE_BOUND, "too_noisy": self.too_noisy}
+        shown["noise"] = round(self.noise, 4)
         text = json.dumps(shown, indent=1, ensure_ascii=False)
         # A list of numbers on one line: the file is read by people, and compared by git.
         return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"

@@ -18,6 +18,7 @@ from tests.booted.machine import Machine, MachineError
 from tests.booted.suite import CHECKOUT
 
 from . import contestants, layout, rows
+from .contestants import COMMANDS
 from .disk import fresh_disk
 from .lap import PRESENT, Lap, LapError, Task, Version, tell
 from .measures import LARGE, QUIET, ROUNDS, ROUNDS_LARGE, Step, Who
@@ -31,10 +32,10 @@ LAPS: tuple[tuple[Who, Callable[[Lap], None], frozenset[Step]], ...] = (
     (
         Who.SYNC,
         contestants.bridge_through_sync,
-        CHANGES | {Step.COLD, Step.NOTHING, Step.RELOAD, Step.STATUS, Step.CHECK},
+        CHANGES | COMMANDS | {Step.COLD, Step.BOOT, Step.RELOAD},
     ),
     (Who.EMPEROR, contestants.emperor, CHANGES | {Step.COLD}),
-    (Who.FLOOR, contestants.floor, CHANGES | {Step.COLD}),
+    (Who.FLOOR, contestants.floor, CHANGES | {Step.COLD, Step.BOOT}),
     (Who.WATCH, contestants.bridge_through_watch, CHANGES | {Step.ROWS}),
     (Who.ROWS, rows.from_rows, frozenset({Step.ROWS})),
     (Who.SLICE, contestants.one_slice, frozenset({Step.RELOAD})),

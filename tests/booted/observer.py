@@ -47,7 +47,7 @@ class Emperor:
             asked.settimeout(PATIENCE)
             asked.connect(self._stats)
             text = b"".join(iter(lambda: asked.recv(65536), b""))
-        return {one["id"]: max(0, one["pid"]) for one in json.loads(text)["vassals"]}
+        return {one["id"]: max(0, one["pid"]) for one in json.loads(text)}
 
     def apply(self) -> None:
         """It looks at the folder by itself."""
@@ -63,7 +63,8 @@ class Bridge:
     def vassals(self) -> dict[str, int]:
         """Return the process of each vassal that has units, 0 where it waits."""
         if not self._units:
-            rows = json.loads(subprocess.run(self._status, capture_output=True, text=True, check=False).stdout)
+            said = subprocess.run(self._status, capture_output=True, text=True, check=False).stdout
+            rows = json.loads(said)
             self._units = {row["vassal"]: row["unit"] for row in rows if row["unit"]}
         argv = ["systemctl", "show", "--property=Id,MainPID,LoadState", "--", *self._units.values()]
         text = subprocess.run(argv, capture_output=True, text=True, check=True).stdout if self._units else ""

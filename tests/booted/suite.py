@@ -126,7 +126,9 @@ def _make(tree: Tree, directory: Path) -> None:
     words = shlex.join(tree.requirements)
     hook.write_text(f'#!/bin/sh\nset -eu\nset -- "$1" {words}\n{MAKE_VENV}')
     hook.chmod(0o755)
-    argv = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(tree.packages)}"]
+    # What it mounts goes with it, even if it is killed.
+    argv = ["unshare", "--mount", "mmdebstrap", "--mode=root", "--variant=minbase"]
+    argv += [f"--include={','.join(tree.packages)}"]
     # A mirror that is behind is good enough for tests.
     argv += ["--aptopt=Acquire::Check-Valid-Until false"]
     argv += tree.options

@@ -160,7 +160,7 @@ def test_options_move_into_a_file_and_the_file_to_another_path(machine: Machine,
         assert later.sync().stdout == "1 vassal: nothing to do\n"
         assert set(later.status()) == {"app.ini"}
         machine.write(USUAL, 'emperor = "/srv/none"\n')
-        assert usual.run("status", "--json").stdout == "[]\n"
+        assert usual.status() == {}
         machine.remove(USUAL)
     assert bridge.app("uwsgi", "/run/app.sock")["pid"] == pid
     machine.remove(moved)

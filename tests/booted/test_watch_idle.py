@@ -33,7 +33,7 @@ MEMORY_MAX = 40 * 1024
 """KiB the bridge may have in memory."""
 EMPEROR = "many-emperor.service"
 SEED = seed(7)
-SAMPLES = times(50)
+SAMPLES = times(20)
 SCAN = 3.0
 """Seconds between the Emperor's scans: vassals come at moments evenly spread over these, for both alike."""
 

@@ -178,7 +178,9 @@ def test_the_path_unit_waits_for_folders_that_are_not_there(sites: Package) -> N
 def test_the_packages_own_tests_pass(package: Package) -> None:
     package.install()
     try:
-        argv = ("autopkgtest", *package.debs, package.source, "--", "null")
+        # The machine is such a container; "null" cannot know it.
+        known = "--ignore-restrictions=isolation-container"
+        argv = ("autopkgtest", known, *package.debs, package.source, "--", "null")
         result = package.machine.run(*argv, check=False, timeout=300)
         assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
         assert re.search(r"^sites +PASS$", result.stdout + result.stderr, re.MULTILINE)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / "packaging/man"
 SQL = re.compile(r"(ALTER|CREATE|DELETE|GRANT|INSERT|REVOKE|SELECT|UPDATE) ")
-ESCAPES = {r"\-": "-", r"\(aq": "'", r"\(dq": '"', r"\e": "\\"}
+ESCAPES = {r"\-": "-", r"\(aq": "'", r"\(dq": '"', r"\(ti": "~", r"\e": "\\"}
 
 
 def blocks(page: str) -> list[str]:
     """Return what stands as it is in a page, in its order."""
     text = (FOLDER / page).read_text("utf-8")
     found = re.findall(r"^\.nf\n(.*?)^\.fi$", text, re.MULTILINE | re.DOTALL)
-    return [re.sub(r"\\(-|\(aq|\(dq|e)", lambda match: ESCAPES[match[0]], block) for block in found]
+    return [re.sub(r"\\(-|\(aq|\(dq|\(ti|e)", lambda match: ESCAPES[match[0]], block) for block in found]
 
 
 def block(page: str, start: str) -> str:

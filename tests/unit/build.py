@@ -116,6 +116,7 @@ def make_paths(root: Path) -> Paths:
         config=f"{root}/bridge.toml",
         pauses=f"{root}/lock.d/pauses",
         mirrors=f"{root}/mirrors",
+        take_over=f"{root}/take-over.d/take-over",
         templates=(str(SHIPPED),),
     )
 
@@ -167,6 +168,8 @@ class World:
     steps_left: int | None = None
     """Steps until the bridge is killed; None: it is not."""
     reload_works: bool = True
+    is_loading: bool = False
+    """The manager reads units, and lists the folder again for each of them if it has changed."""
 
     def __post_init__(self) -> None:
         self.late = LateVassals(self.now)
@@ -175,6 +178,7 @@ class World:
         return self.clock
 
     def observe(self) -> ActualState:
+        self.is_loading = False
         files = {name: _unit_file(name, text) for name, text in self.files.items() if is_bridge_name(name)}
         files |= {name: UnitFile(path=f"{UNITS}/{name}", ownership=Ownership.MASKED) for name in self.masked}
         return ActualState(
@@ -240,6 +244,10 @@ class World:
                 raise InterruptedRunError
             self.steps_left -= 1
 
+    def change_folder(self) -> None:
+        assert not self.is_loading
+        self.step()
+
     def bring_up(self, unit: str) -> None:
         if self.states.get(unit, DEAD).is_down and (text := self.memory.get(unit) or self.files.get(unit)):
             self.memory[unit] = self.running[unit] = text
@@ -296,12 +304,19 @@ class WorldDirectory(UnitDirectory):
 
     def write(self, texts: Mapping[str, str]) -> None:
         for unit, text in texts.items():
-            self._world.step()
+            self._world.change_folder()
             self._world.files[unit] = text
+
+    @contextmanager
+    def staged(self, texts: Mapping[str, str]) -> Iterator[Callable[[], None]]:
+        yield lambda: self.write(texts)
+
+    def end_staging(self) -> None:
+        """Nothing is staged here."""
 
     def remove(self, units: Iterable[str]) -> None:
         for unit in units:
-            self._world.step()
+            self._world.change_folder()
             self._world.files.pop(unit, None)
 
     def link(self, links: Mapping[str, str]) -> None:
@@ -395,9 +410,14 @@ class WorldManager:
 
     def launch(self, units: Collection[str]) -> None:
         self.start(units, timeout=0, progress=lambda _done, _total: None)
+        self._world.is_loading = True
+
+    def await_loaded(self) -> None:
+        self._world.is_loading = False
 
     def join(self, *, timeout: float, progress: Callable[[int, int], None]) -> None:
-        """Nothing is under way here."""
+        del timeout, progress
+        self._world.is_loading = False
 
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
         self._call("reload", units)

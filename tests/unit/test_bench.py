@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.bench.comparing import report
-from tests.bench.figures import BYTES, RATE, SECONDS, TICKS, exponent, extrapolate, noise, quantity, summarise
+from tests.bench.figures import BYTES, RATE, SECONDS, TICKS, exponent, extrapolate, interval, noise, quantity, summarise
 from tests.bench.judging import growth_of, judge, say_bar
 from tests.bench.layout import bare_target, vassal
 from tests.bench.measures import LARGE, ROWS, SIZES, THOUSAND, Bar, Row, Who
 from tests.bench.report import (
-    BEGIN,
-    END,
     SPEED_BEGIN,
     SPEED_END,
     full,
     headline,
+    markers,
     replace_section,
     section,
     section_of,
@@ -32,7 +31,8 @@ if TYPE_CHECKING:
 
 README = (ROOT / "README.md").read_text()
 PAGE = (ROOT / "tests/bench/README.md").read_text()
-FILE = ROOT / "tests/bench/results.json"
+RESULTS = sorted((ROOT / "tests/bench").glob("results*.json"))
+BEGIN, END = markers()
 ROW = Row(measure="add", who=Who.SYNC, title="one added", peers=(("add", Who.FLOOR),))
 
 
@@ -74,7 +74,6 @@ def test_noise_is_what_the_probes_vary_by() -> None:
     assert noise([1.0] * 50) == 0
     assert noise([1.0] * 50 + [1.5] * 50) == pytest.approx(0.4)
     assert noise([]) == 0
-    assert Results(probes=[1.0, 2.0] * 10).too_noisy
 
 
 @pytest.mark.parametrize(
@@ -147,6 +146,24 @@ def test_growth_of_a_row() -> None:
     assert growth.met
 
 
+@pytest.mark.parametrize(
+    ("count", "ranks"), [(1, (1, 1)), (3, (1, 3)), (5, (1, 5)), (6, (1, 6)), (9, (2, 8)), (10, (2, 9)), (25, (8, 18))]
+)
+def test_the_interval_of_a_median_is_the_one_of_the_tables(count: int, ranks: tuple[int, int]) -> None:
+    assert interval([float(number + 1) for number in range(count)]) == ranks
+
+
+def test_a_verdict_is_certain_if_its_bar_is_outside_of_the_interval() -> None:
+    def word(*ours: float) -> str:
+        results = Results(sizes=[LARGE])
+        results.add("add", Who.SYNC, LARGE, ours)
+        found = judge(results, ROW, Bar(limit=2), LARGE)
+        assert found is not None
+        return found.word
+
+    assert [word(1, 1, 1), word(1, 1, 3), word(1, 3, 3), word(3, 3, 3)] == ["met", "met?", "MISS?", "MISS"]
+
+
 def test_the_report_tells_of_misses_failures_and_noise() -> None:
     results = some_results()
     results.probes = [1.0, 2.0] * 10
@@ -154,8 +171,7 @@ def test_the_report_tells_of_misses_failures_and_noise() -> None:
     text = full(results)
     assert "MISS" in text
     assert "FAILED cold, floor, 1 vassals: it broke" in text
-    assert "TOO NOISY to conclude" in text
-    assert "quiet enough" in full(some_results())
+    assert "varied by 67%" in text
 
 
 def test_the_report_of_a_part_says_what_it_cannot() -> None:
@@ -177,10 +193,13 @@ def test_a_section_takes_the_place_of_the_one_before() -> None:
     once = replace_section("# Title\n", new)
     assert once.startswith(f"# Title\n\n{BEGIN}\n")
     assert once.endswith(f"{END}\n")
+    both = replace_section(once, section(some_results(), "trixie"))
+    assert section_of(both, BEGIN, END) == new
+    assert "(trixie/growth-up.svg)" in section_of(both, *markers("trixie"))
     more = f"{once}\n## More\nText\n"
     assert replace_section(more, new) == more
     assert replace_section(more.replace("| measure |", "| old |"), new) == more
-    assert section_of(more) == new
+    assert section_of(more, BEGIN, END) == new
 
 
 def test_the_headline_names_both_or_nothing() -> None:
@@ -189,13 +208,11 @@ def test_the_headline_names_both_or_nothing() -> None:
 
 
 def test_the_pages_show_what_the_results_say() -> None:
-    if FILE.exists():
-        results = Results.load(FILE)
-        assert section_of(PAGE) == section(results)
-        assert section_of(README, SPEED_BEGIN, SPEED_END) == headline(results)
-    else:
-        assert BEGIN not in PAGE
-        assert SPEED_BEGIN not in README
+    assert RESULTS[-1].name == "results.json"
+    for file in RESULTS:
+        suite, results = file.stem.partition("-")[2], Results.load(file)
+        assert section_of(PAGE, *markers(suite)) == section(results, suite)
+    assert section_of(README, SPEED_BEGIN, SPEED_END) == headline(results)
 
 
 def test_the_rule_comes_before_the_config() -> None:

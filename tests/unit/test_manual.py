@@ -7,22 +7,33 @@ import re
 import subprocess
 import tomllib
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import pytest
 
+from bridge.check.socket_table import SocketRow
+from bridge.cli import output
 from bridge.cli.commands import cli
+from bridge.config.load import USUAL_EMPEROR_INIS
+from bridge.config.monitor_tables import MonitorTable
+from bridge.config.paths import make_paths
 from bridge.config.settings import NAMES, SETTINGS
 from bridge.diagnostics import Diagnostic
-from bridge.lifecycle.events import EXILE, MESSAGE_IDS, PROBLEM_ID, Event
+from bridge.feeder import amqp_options
+from bridge.feeder.amqp_options import AmqpOptions
+from bridge.lifecycle.events import EXILE, MESSAGE_IDS, PROBLEM_ID, Ending, Event, LifecycleEvent
+from bridge.lifecycle.journal import tell, tell_run
 from bridge.model.change import Change, Verb
+from bridge.model.vassal import Way
+from bridge.monitors import mongodb
 from bridge.status.table import Row, State
 
 from .build import ROOT
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
 FOLDER = ROOT / "packaging/man"
 ALIASES = {"emperor-bridge-sync.path.8", "emperor-bridge-sync.service.8"}
@@ -46,10 +57,20 @@ def section(text: str, title: str) -> str:
     return text.partition(f"\n.SH {title}\n")[2].partition("\n.SH ")[0]
 
 
+def subsection(text: str, title: str) -> str:
+    """Return one part of a section."""
+    return text.replace("\\-", "-").partition(f"\n.SS {title}\n")[2].partition("\n.SS ")[0].partition("\n.SH ")[0]
+
+
 def headings(text: str) -> list[str]:
     """Return the headings of the entries of a list, as they are read."""
     found = re.findall(r"^\.TP\n(\.[A-Z]+ .+)$", text, re.MULTILINE)
     return [plain(heading) for heading in found]
+
+
+def entries(text: str) -> list[str]:
+    """Return the names in the headings, of which each can have several."""
+    return [name for heading in headings(text) for name in heading.split(", ")]
 
 
 def plain(line: str) -> str:
@@ -58,7 +79,7 @@ def plain(line: str) -> str:
     if macro:
         words = [quoted or bare for quoted, bare in re.findall(r'"([^"]*)"|(\S+)', macro[2])]
         line = ("" if macro[1] in {"BR", "BI", "IR", "RI", "RB"} else " ").join(words)
-    return line.replace("\\-", "-").replace("\\(dq", '"').replace("\\(bu", "")
+    return line.replace("\\-", "-").replace("\\e", "\\").replace("\\~", " ").replace("\\(dq", '"').replace("\\(bu", "")
 
 
 def prose(text: str) -> list[str]:
@@ -154,12 +175,122 @@ def own() -> set[str]:
     return set.union(*(options_of(command) for command in cli.commands.values())) - common()
 
 
-@pytest.mark.parametrize("record", [Row, Change, Diagnostic])
-def test_every_name_in_json_is_in_the_manual(record: type) -> None:
-    listed = [plain(line) for line in section(page("emperor-bridge.1"), "OUTPUT FOR SCRIPTS").splitlines()]
-    words = {word for line in listed for word in re.findall(r"[a-z_]+", line)}
-    assert {field.name for field in fields(record)} <= words
-    assert {str(state) for state in State} <= words
+def keys_of(record: type) -> list[str]:
+    return [field.name for field in fields(record)]
+
+
+@pytest.mark.parametrize(
+    ("title", "keys"),
+    [
+        ("sync --json", output.sync_json((), (), 0, dry_run=False)),
+        ("A change", keys_of(Change)),
+        ("A diagnostic", keys_of(Diagnostic)),
+        ("check --sockets --json", keys_of(SocketRow)),
+        ("status --json", ["version", *keys_of(Row)]),
+        ("The states of a vassal", list(State)),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+def test_every_name_in_json_is_in_the_manual_once(title: str, keys: Iterable[str]) -> None:
+    listed = entries(subsection(section(page("emperor-bridge.1"), "OUTPUT FOR SCRIPTS"), title))
+    assert sorted(listed) == sorted(keys)
+
+
+def test_the_values_and_the_version_of_json_are_in_the_manual() -> None:
+    text = section(page("emperor-bridge.1"), "OUTPUT FOR SCRIPTS")
+    assert f"This is version {output.STATUS_VERSION}.\n" in text
+    for title, key, values in (("A change", "verb", Verb), ("check --sockets --json", "way", Way)):
+        entry = subsection(text, title).partition(f".TP\n.I {key}\n")[2].partition(".TP\n")[0]
+        named = [plain(line).strip(" ,.") for line in entry.splitlines() if line.startswith(".I")]
+        assert sorted(named) == sorted(values)
+
+
+def test_every_exit_status_is_in_the_manual() -> None:
+    calls = [
+        node
+        for path in (ROOT / "bridge/cli").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "sys.exit"
+    ]
+    given = {c.value for call in calls for c in ast.walk(call) if isinstance(c, ast.Constant) and type(c.value) is int}
+    known = {0, click.UsageError.exit_code} | given
+    assert headings(section(page("emperor-bridge.1"), "EXIT STATUS")) == [str(status) for status in sorted(known)]
+
+
+def test_every_variable_of_the_environment_is_in_the_manual() -> None:
+    # What the feeders and the vassals get is not the admin's to set.
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "bridge").rglob("*.py") if path.parent.name != "feeder")
+    used = set(re.findall(r"""os\.environ(?:\.get\(|\[)['"](\w+)['"]|['"](\w+)['"] in os\.environ""", code))
+    listed = entries(section(page("emperor-bridge.1"), "ENVIRONMENT"))
+    asked = {"PATH", "_EMPEROR_BRIDGE_COMPLETE"}
+    assert sorted(listed) == sorted({name for pair in used for name in pair if name} | asked)
+
+
+def test_every_file_is_in_the_manual() -> None:
+    paths, brief = make_paths(user=False, runtime=False), make_paths(user=False, runtime=True)
+    text = section(page("emperor-bridge.1"), "FILES")
+    used = [
+        paths.config,
+        *paths.templates[:-1],
+        *USUAL_EMPEROR_INIS,
+        paths.unit_directory,
+        paths.mirrors,
+        paths.take_over,
+    ]
+    used.append(str(Path(paths.lock).parent))
+    assert sorted(entries(text)) == sorted(used)
+    assert f".IR {brief.unit_directory} ." in text
+
+
+def test_every_key_of_a_monitor_is_in_the_manual_once() -> None:
+    keys = [key.replace("_", "-") for key in keys_of(MonitorTable)]
+    assert sorted(headings(section(page("bridge.toml.5"), "MONITORS"))) == sorted(keys)
+
+
+def test_every_part_of_a_spec_is_in_the_manual_once() -> None:
+    text = page("emperor-bridge-monitors.7")
+    assert sorted(entries(subsection(text, "Parts of mongodb://"))) == sorted(mongodb._OWN)
+    assert sorted(entries(subsection(text, "Parts of mongodb2://"))) == sorted(mongodb._KEYS)
+    parameters = entries(subsection(text, "Parameters of the URL"))
+    taken = amqp_options._query("&".join(f"{name}=1" for name in parameters))
+    of_the_address = {"host", "port", "user", "password", "vhost", "is_tls"}
+    assert sorted(taken) == sorted({*keys_of(AmqpOptions)} - of_the_address)
+    assert len(parameters) == len(taken)
+
+
+def test_every_default_of_rabbitmq_is_in_the_manual() -> None:
+    text = subsection(page("emperor-bridge-monitors.7"), "Parameters of the URL")
+    assert f"Default: {AmqpOptions().heartbeat}." in text
+    assert f".IR {AmqpOptions().exchange} ." in text
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_a_page_names_only_commands_options_and_modules_that_exist(path: Path) -> None:
+    lines = [plain(line).strip(' "') for line in path.read_text("utf-8").splitlines()]
+    typed = [line.split("#")[0] for line in lines if re.search(r"(^|[|&] )emperor-bridge [a-z]", line)]
+    for line in typed:
+        command, *arguments = line.partition("emperor-bridge ")[2].partition("|")[0].split()
+        # Where a line is prose, another word follows the name.
+        known = cli.commands.get(command.strip(".,;:)"))
+        assert known, line
+        used = {word.strip('.,;:)"') for word in arguments if word.startswith("--")}
+        assert used <= options_of(known) | {"--help"}, line
+    modules = re.findall(r"\bbridge/[a-z_/]+\.py", "\n".join(lines))
+    assert [module for module in modules if not (ROOT / module).exists()] == []
+
+
+def test_every_field_of_the_journal_is_in_the_manual_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: set[str] = set()
+    monkeypatch.setattr("cysystemd.journal.send", lambda **fields: used.update(fields))
+    ended = Ending(result="signal", killed_by=9).fields
+    for user in (False, True):
+        event = LifecycleEvent(label="a", unit="vassal-a.service", event=Event.CRASHED, text="", fields=ended)
+        tell(event, vassal="a.ini", user_manager=user)
+        changes = [Change(vassal="a.ini", unit="vassal-a.service", verb=verb) for verb in Verb]
+        tell_run(changes, [Diagnostic(code="x", message="y", vassal="a.ini", detail="z")], user_manager=user)
+    listed = headings(section(page("emperor-bridge.service.8"), "JOURNAL"))
+    assert {"VASSAL", "EMPEROR_BRIDGE_CODE", "EXIT_STATUS"} <= used
+    assert sorted(listed) == sorted(f"{name}=" for name in used - {"MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER"})
 
 
 def test_every_event_is_in_the_manual_with_its_message_id_in_its_order() -> None:

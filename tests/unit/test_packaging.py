@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from importlib import import_module
 from runpy import run_path
@@ -35,7 +36,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree that the install step makes, under a umask that would show."""
     root = tmp_path_factory.mktemp("root")
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)}
-    command = ["sh", "-c", f'umask 077 && exec make --silent install DESTDIR="{root}" PREFIX=/usr']
+    command = [
+        "sh",
+        "-c",
+        f'umask 077 && exec make --silent install DESTDIR="{root}" PREFIX=/usr PYTHON={sys.executable}',
+    ]
     subprocess.run(command, cwd=ROOT, env=environment, check=True)
     return root
 
@@ -71,6 +76,16 @@ def test_all_is_installed_with_usual_modes_and_one_time(installed: Path) -> None
         wanted = {path.name for path in (ROOT / folder).iterdir()}
         assert {path.name for path in (installed / where).rglob("*") if path.is_file()} == wanted
     assert "/etc/emperor-bridge/bridge.toml" in files
+
+
+def test_each_shell_completes_the_command(installed: Path) -> None:
+    places = {
+        "share/bash-completion/completions/emperor-bridge": "complete ",
+        "share/zsh/vendor-completions/_emperor-bridge": "#compdef emperor-bridge",
+        "share/fish/vendor_completions.d/emperor-bridge.fish": "complete ",
+    }
+    for place, word in places.items():
+        assert word in (installed / "usr" / place).read_text()
 
 
 def test_a_preset_says_of_each_unit_that_it_is_not_enabled(installed: Path) -> None:

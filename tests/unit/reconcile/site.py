@@ -75,6 +75,9 @@ class Kernel:
     def launch(self, units: Collection[str]) -> None:
         self.start(units, timeout=0, progress=lambda *_: None)
 
+    def await_loaded(self) -> None:
+        """Nothing is under way here."""
+
     def join(self, *, timeout: float, progress: Callable[[int, int], None]) -> None:
         del timeout, progress
 

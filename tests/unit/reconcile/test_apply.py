@@ -9,7 +9,7 @@ import pytest
 from bridge.diagnostics import BridgeError
 from bridge.model.unit import UnitState
 from bridge.model.unit_names import TARGET
-from bridge.reconcile.apply import SHARE
+from bridge.reconcile.apply import FIRST_SHARE, SHARE, TRIGGER_WINDOW
 from bridge.reconcile.reloads import Reloads
 from bridge.state.lock import Pending
 from bridge.systemd.object_paths import object_path
@@ -68,11 +68,14 @@ def test_the_first_sync_starts_the_target_and_then_what_is_new() -> None:
     assert world.states.get("vassal-a.service", DEAD) == DEAD
 
 
-def test_thousands_are_started_in_shares_each_once_it_is_written() -> None:
+def test_thousands_are_started_in_shares_that_grow_each_once_it_is_written() -> None:
     world = World()
-    many = [make_resolved(f"m{number}.ini", f"@m{number}") for number in range(2 * SHARE + 1)]
+    number = FIRST_SHARE * 7 + SHARE + FIRST_SHARE - 1
+    many = [make_resolved(f"m{number}.ini", f"@m{number}") for number in range(number)]
     made = [name for name in calls(world, *many) if name != f"start {TARGET}"]
-    assert [len(call.split()) - 1 for call in made] == [SHARE, SHARE, 1]
+    shares = [len(call.split()) - 1 for call in made]
+    # The small rest goes with the last share.
+    assert shares == [FIRST_SHARE, FIRST_SHARE * 2, FIRST_SHARE * 4, SHARE + FIRST_SHARE - 1]
     assert all(world.states[resolved.vassal.socket] == LISTENING for resolved in many)
 
 
@@ -307,4 +310,18 @@ def test_a_retry_resets_a_failure_before_it_ends_the_pause() -> None:
     world = synced(ON_DEMAND)
     world.states |= {"vassal-a.service": FAILED, "pause-vassal-a.service": RUNNING}
     world.executor().retry(["vassal-a.service"])
-    assert world.calls == [("reset-failed", ("vassal-a.service",)), ("stop", ("pause-vassal-a.service",))]
+    assert world.calls == [
+        *(("reset-failed", ("vassal-a.service",)), ("stop", ("pause-vassal-a.service",))),
+        ("properties", ("Socket.Result", "vassal-a.socket")),
+    ]
+
+
+@pytest.mark.parametrize(("result", "waits"), [("trigger-limit-hit", [TRIGGER_WINDOW]), ("success", []), (None, [])])
+def test_a_retry_waits_until_a_socket_may_start_its_service_again(
+    monkeypatch: pytest.MonkeyPatch, result: str | None, waits: list[float]
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("bridge.reconcile.apply.time.sleep", slept.append)
+    manager = AnsweringManager({}, answers={} if result is None else {"Socket.Result": result})
+    replace(World().executor(), manager=manager).retry(["vassal-a.service"])
+    assert slept == waits

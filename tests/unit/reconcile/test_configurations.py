@@ -60,7 +60,7 @@ def test_the_usual_configuration_has_no_name(tmp_path: Path) -> None:
 def test_another_configuration_has_state_of_its_own_under_the_same_lock(tmp_path: Path) -> None:
     paths = make_paths(tmp_path)
     other = paths.for_configuration(OTHER)
-    own = {"run_note", "last_run", "cache", "mirrors", "configuration"}
+    own = {"run_note", "last_run", "cache", "mirrors", "take_over", "configuration"}
     changed = {name for name in paths.__dataclass_fields__ if getattr(paths, name) != getattr(other, name)}
     assert changed == own
     assert other.configuration == OTHER

@@ -83,6 +83,19 @@ def test_what_was_included_once_stays_so() -> None:
     assert cache.included == {"skel", "other"}
 
 
+def test_what_the_records_keep_without_their_files_is_a_copy() -> None:
+    """It is not to hold the memory of the run that made it."""
+    name = "".join(["a", "\udcff"])
+    made = record(name, "/run/a")
+    cache = cache_of(made)
+    cache.drop_files()
+    (kept,) = cache.records.values()
+    assert kept == made._replace(inputs=(), outputs=())
+    assert kept.label is not made.label
+    assert cache.has_rivals([made.label], [], ())
+    assert cache.has_rivals([], [address("/run/a")], ())
+
+
 # Names and addresses.
 
 

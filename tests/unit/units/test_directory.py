@@ -9,7 +9,7 @@ from bridge.diagnostics import BridgeError
 from bridge.host.files import TEMPORARY_PREFIX
 from bridge.model.unit import Ownership
 from bridge.model.unit_names import TARGET, is_bridge_name, link_path
-from bridge.units.directory import UnitDirectory, installed_vassals
+from bridge.units.directory import STAGING, UnitDirectory, installed_vassals
 from tests.unit.build import BOOT, BOOT_LINK, as_is, common_texts, make_paths, make_resolved, texts_of
 
 if TYPE_CHECKING:
@@ -137,8 +137,30 @@ def test_links(directory: UnitDirectory, tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "units").iterdir()) == [f"{BOOT}.wants"]
 
 
+def test_staged_units_are_not_there_until_they_are_put_in_place(directory: UnitDirectory, tmp_path: Path) -> None:
+    directory.write({SERVICE: "old"})
+    with directory.staged(texts_of(VASSAL)) as publish:
+        directory.end_staging()
+        before = (tmp_path / "units").stat().st_mtime_ns
+        assert set(directory.files()) == {SERVICE}
+        publish()
+    assert (tmp_path / "units").stat().st_mtime_ns > before
+    directory.end_staging()
+    written = {path.name: path.read_text() for path in (tmp_path / "units").iterdir()}
+    assert written == texts_of(VASSAL)
+
+
+def test_staged_units_that_nothing_puts_in_place_are_removed(directory: UnitDirectory, tmp_path: Path) -> None:
+    with pytest.raises(KeyError), directory.staged(texts_of(VASSAL)):
+        raise KeyError
+    directory.end_staging()
+    assert os.listdir(tmp_path / "units") == []
+
+
 def test_what_a_killed_run_left_is_cleaned_away(directory: UnitDirectory, tmp_path: Path) -> None:
     (tmp_path / "units" / f"{TEMPORARY_PREFIX}7").touch()
+    (tmp_path / "units" / STAGING).mkdir()
+    (tmp_path / "units" / STAGING / f"{TEMPORARY_PREFIX}7").touch()
     (tmp_path / "run" / "vassals-batch-120000.target").touch()
     (tmp_path / "run" / "vassals-batch-mine.target").touch()
     directory.write(texts_of(VASSAL))

@@ -1,0 +1,1 @@
+"""From a running Emperor to the vassals' units, and back."""
