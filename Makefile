@@ -95,6 +95,11 @@ deb: packages $(VENV)/ready
 	@sh packaging/install-packages suite-packages.txt
 	SUITE=$(BUILT_FOR) $(RUN) -m tests.packages.build
 
+# The packages of Fedora and Arch, into .rpm and .arch, with the tools that Debian has of these.
+rpm arch: packages $(VENV)/ready
+	@sh packaging/install-packages suite-packages.txt
+	SUITE=$(BUILT_FOR) $(RUN) -m tests.packages.build $@
+
 # Builds them twice, has Debian's tools look at them, and tries them in a booted machine.
 package-tests: deb
 	SUITE=$(BUILT_FOR) PACKAGES=.deb/$(BUILT_FOR) $(RUN) -m pytest tests/packages $(MARKED)

@@ -1,4 +1,7 @@
-"""`make deb`: builds the Debian packages in a tree of a suite; SUITE=trixie python -m tests.packages.build."""
+"""`make deb`, `make rpm`, `make arch`: builds packages in a tree of a Debian suite.
+
+SUITE=trixie python -m tests.packages.build [rpm|arch]
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 DEB = CHECKOUT / ".deb"
 BUILD = "packaging/debian/build"
+FOREIGN = {"rpm": "RPMS/*/*.rpm", "arch": "*.pkg.tar.*"}
+"""Where the recipes of other distributions leave their packages."""
 
 
 def sources(where: Path) -> None:
@@ -63,6 +68,14 @@ def build(tree: Opened, *, name: str = "build", umask: str = "022", zone: str = 
     return out
 
 
+def build_foreign(tree: Opened, kind: str) -> str:
+    """Build the rpm or Arch's package in a tree, in the shared folder of its name; return what was said of it."""
+    place = f"{SHARED}/{kind}-checkout"
+    sources(tree.shared / f"{kind}-checkout")
+    script = f"export SOURCE_DATE_EPOCH={last_change()}; exec sh {place}/packaging/{kind}/build {place} {SHARED}/{kind}"
+    return tree.run("sh", "-c", script).stdout
+
+
 def hashes(folder: Path) -> dict[str, str]:
     """Return the hash of each package in a folder."""
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.deb"))}
@@ -76,7 +89,17 @@ def _output(*argv: str) -> str:
 
 
 def main() -> None:
-    """Build the packages of a suite into .deb/SUITE."""
+    """Build the packages of a suite into .deb/SUITE; or the package of another distribution into .rpm or .arch."""
+    if kinds := sys.argv[1:]:
+        (kind,) = kinds
+        place = CHECKOUT / f".{kind}"
+        with opened() as tree:
+            sys.stdout.write(build_foreign(tree, kind))
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir()
+            for found in (tree.shared / kind).glob(FOREIGN[kind]):
+                shutil.copy(found, place)
+        return
     place = DEB / SUITE
     with opened() as tree:
         built = build(tree)
