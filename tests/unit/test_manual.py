@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FOLDER = ROOT / "packaging/man"
-ALIASES = {"emperor-bridge-sync.path.8", "emperor-bridge-sync.service.8"}
-"""Files that only name the page to show."""
-PAGES = sorted(path for path in FOLDER.iterdir() if path.name not in ALIASES)
+PAGES = sorted(FOLDER.iterdir())
 WORDS_MAX = 25
 CODE = re.compile(r"[a-z]+(-[a-z]+)+|masked|batch|lock|manager|settings|template|daemonize|internal")
 TELLERS = {"problem", "_problem", "_warn", "_near", "reject", "_find", "_reject", "_error", "SpecWarning"}
@@ -331,12 +329,6 @@ def test_a_page_refers_only_to_pages_that_exist() -> None:
     }
     assert named
     assert named <= ours
-
-
-@pytest.mark.parametrize("name", sorted(ALIASES))
-def test_an_alias_shows_a_page_that_has_its_name(name: str) -> None:
-    target = page(name).removeprefix(".so man8/").strip()
-    assert name.rpartition(".")[0] in section(page(target), "NAME").replace("\\-", "-")
 
 
 def test_every_page_is_in_the_wheel() -> None:
