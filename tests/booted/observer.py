@@ -47,7 +47,7 @@ class Emperor:
             asked.settimeout(PATIENCE)
             asked.connect(self._stats)
             text = b"".join(iter(lambda: asked.recv(65536), b""))
-        return {one["id"]: max(0, one["pid"]) for one in json.loads(text)}
+        return {one["id"]: max(0, one["pid"]) for one in json.loads(text)["vassals"]}
 
     def apply(self) -> None:
         """It looks at the folder by itself."""
