@@ -72,13 +72,18 @@ class Churn:
 
     def burst(self) -> set[str]:
         """Have every row changed once within about a second from now; return the names of those that are deleted."""
-        names = self._chance.sample(NAMES, k=len(NAMES))
-        return {name for name in names if self._change(name, self._chance.uniform(0, 2 / len(NAMES)))}
+        deleted: set[str] = set()
+        for name in self._chance.sample(NAMES, k=len(NAMES)):
+            # More than half of all, gone at once while the daemon is down, would not be removed.
+            may_go = len(deleted) < len(NAMES) // 3
+            if self._change(name, self._chance.uniform(0, 2 / len(NAMES)), may_go=may_go):
+                deleted.add(name)
+        return deleted
 
-    def _change(self, name: str, after: float) -> bool:
+    def _change(self, name: str, after: float, *, may_go: bool = True) -> bool:
         """Have a row added, changed or deleted; return whether it is deleted."""
         rows = self.source.rows
-        if name in rows and self._chance.random() < 0.3:
+        if name in rows and self._chance.random() < 0.3 and may_go:
             del rows[name]
             self.source.begin({"gone": name, "after": after})
             return True

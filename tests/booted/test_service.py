@@ -248,7 +248,8 @@ def test_systemd_measures_little_exposure(machine: Machine, unit: str) -> None:
 @pytest.mark.usefixtures("service")
 def test_systemd_finds_nothing_wrong_with_any_of_them(machine: Machine) -> None:
     paths = [f"{FOLDER}/{unit}" for unit in SHIPPED]
-    result = machine.run("systemd-analyze", "verify", "--recursive-errors=one", *paths, check=False)
+    # Packages have the manual pages that the units name.
+    result = machine.run("systemd-analyze", "verify", "--man=no", "--recursive-errors=one", *paths, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
