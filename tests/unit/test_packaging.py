@@ -35,7 +35,7 @@ EPOCH = 1_700_000_000
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree that the install step makes, under a umask that would show."""
     root = tmp_path_factory.mktemp("root")
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)}
+    environment = {**os.environ, "PYTHON": sys.executable, "SOURCE_DATE_EPOCH": str(EPOCH)}
     command = [
         "sh",
         "-c",
@@ -102,7 +102,7 @@ def test_the_installed_command_takes_only_its_own_modules(installed: Path, tmp_p
         (module,) = re.findall(r"^from (\S+) import main$", script, re.MULTILINE)
         assert callable(import_module(module).main)
     subprocess.run(["sh", str(ROOT / "packaging/install")], cwd=ROOT, check=True,
-                         env={**os.environ, "DESTDIR": str(tmp_path), "PREFIX": "/opt/x"})  # fmt: skip
+                         env={**os.environ, "DESTDIR": str(tmp_path), "PREFIX": "/opt/x", "PYTHON": sys.executable})  # fmt: skip
     unit = (tmp_path / "opt/x/lib/systemd/system/emperor-bridge.service").read_text()
     assert "ExecStart=/opt/x/bin/emperor-bridge watch" in unit
 
