@@ -101,8 +101,8 @@ def test_the_installed_command_takes_only_its_own_modules(installed: Path, tmp_p
         assert 'sys.path.insert(0, "/usr/share/emperor-bridge")' in script
         (module,) = re.findall(r"^from (\S+) import main$", script, re.MULTILINE)
         assert callable(import_module(module).main)
-    subprocess.run(["sh", str(ROOT / "packaging/install")], cwd=ROOT, check=True,
-                         env={**os.environ, "DESTDIR": str(tmp_path), "PREFIX": "/opt/x", "PYTHON": sys.executable})  # fmt: skip
+    environment = {**os.environ, "DESTDIR": str(tmp_path), "PREFIX": "/opt/x", "PYTHON": sys.executable}
+    subprocess.run(["sh", str(ROOT / "packaging/install")], cwd=ROOT, check=True, env=environment)
     unit = (tmp_path / "opt/x/lib/systemd/system/emperor-bridge.service").read_text()
     assert "ExecStart=/opt/x/bin/emperor-bridge watch" in unit
 
