@@ -6,11 +6,9 @@ exit status follows from the worst of them.
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
-
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

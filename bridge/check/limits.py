@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, Severity
 from bridge.host.files import read_text
 from bridge.model.vassal import Mode
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.host.as_user import Place
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -8,10 +8,10 @@ not in force.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.model.address import parse_uwsgi_socket
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import glob
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Severity
 from bridge.host.files import read_text
 from bridge.host.users import group_id, user_id
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import count, errors, printable
-from bridge.records import names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -81,7 +80,7 @@ def sync_json(
 
 def status_json(rows: Iterable[Row]) -> list[dict[str, object]]:
     """Return all vassals in the form of ``status --json``."""
-    return [{"version": STATUS_VERSION} | {name: getattr(row, name) for name in names(type(row))} for row in rows]
+    return [{"version": STATUS_VERSION} | {one.name: getattr(row, one.name) for one in fields(row)} for row in rows]
 
 
 def print_changes(changes: Sequence[Change], *, planned: bool) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.cli.session import connected_reconciler, print_waiting
 from bridge.cli.shown_warnings import ShownWarnings
 from bridge.monitors import has_mirrors
 from bridge.reconcile.run import RunOptions
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bridge.config.emperor_values import take_value
 from bridge.config.settings import NAMES
 from bridge.diagnostics import BridgeError, Diagnostic, Severity, printable
-from bridge.records import dataclass
 from bridge.uwsgi.options import ConfigError
 from bridge.uwsgi.reader import ProcessView, read
 

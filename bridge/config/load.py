@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bridge.config.paths import Paths, make_paths
 from bridge.config.settings import Settings, merge, read_toml
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

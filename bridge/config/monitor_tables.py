@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, printable
-from bridge.records import dataclass, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ class MonitorTable:
     """For zmq, a file with the public keys of those who may send. Empty: all may who know this side's public key."""
 
 
-_KEYS = {name.replace("_", "-"): name for name in names(MonitorTable)}
+_KEYS = {one.name.replace("_", "-"): one.name for one in fields(MonitorTable)}
 
 
 def read_tables(path: str, given: object) -> tuple[tuple[MonitorTable, ...], tuple[Diagnostic, ...]]:

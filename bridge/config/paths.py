@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.records import dataclass
 
 RUN_NOTE_PREFIX = "run-"
 """What the names of the run notes begin with that belong to other configurations than the usual one."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from bridge.config.monitor_tables import TABLE, MonitorTable, read_tables
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.records import dataclass, names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -193,7 +192,7 @@ class Settings:
 
 def merge(layers: Sequence[Mapping[str, Any]]) -> Settings:
     """Merge layers of values by name; an earlier layer overrides later ones."""
-    known = names(Settings)
+    known = tuple(one.name for one in fields(Settings))
     merged: dict[str, Any] = {}
     for layer in layers:
         # Whoever names sources names all of them: the tables go with the specs beside them.

@@ -9,9 +9,8 @@ import grp
 import os
 import pwd
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
-
-from bridge.records import dataclass
 
 _NO_SHELLS = frozenset(
     f"{folder}/{name}" for folder in ("/bin", "/sbin", "/usr/bin", "/usr/sbin") for name in ("nologin", "false", "true")

@@ -20,13 +20,12 @@ exit with 0 a failure (``protocol``). It is none.
 from __future__ import annotations
 
 import signal
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.model.change import Verb
 from bridge.model.unit_names import UnitNames
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.lifecycle.events import Ending, Event
 from bridge.model.unit_names import vassal_unit
-from bridge.records import dataclass
 from bridge.systemd.journal import JournalFilter, newest_entries
 
 if TYPE_CHECKING:

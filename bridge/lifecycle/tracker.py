@@ -10,12 +10,12 @@ signal showed are reported in their order. A run is identified by the monotonic 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any
 
 from bridge.lifecycle.events import Ending, Event, LifecycleEvent, explain
 from bridge.model.unit_names import PREFIX, vassal_unit
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -7,13 +7,12 @@ is wrong with a row, and what ran for it before goes on.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import printable
 from bridge.feeder.protocol import ID_MAX, Note
 from bridge.model.vassal import option_for
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

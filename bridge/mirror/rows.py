@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass, fields
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.host.users import user_id
-from bridge.records import dataclass, names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,7 +54,7 @@ class MirroredRow:
         return Version(self.facts, self.text, self.ts, self.size)
 
 
-_FIELDS = names(MirroredRow)
+_FIELDS = tuple(one.name for one in fields(MirroredRow))
 
 
 def mirrored(row: Row, readers: Iterable[int]) -> MirroredRow:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 from bridge.diagnostics import TEXT_MAX, cut
 from bridge.feeder.protocol import NOTES_MAX, Note
 from bridge.host.files import read_regular, write_all
-from bridge.records import dataclass
 
 _NAME_MAX = 255
 _FILE_MAX = 8 * 1024 * 1024

@@ -12,12 +12,12 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from bridge.host.files import read_regular
 from bridge.mirror.rows import decode_row
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

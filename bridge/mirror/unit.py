@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, TypeAlias
-
-from bridge.records import dataclass
 
 Property: TypeAlias = tuple[str, tuple[str, Any]]
 """The name of a property of a transient unit, and its type and value (org.freedesktop.systemd1(5))."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-from bridge.records import dataclass
+from dataclasses import dataclass
 
 SUN_PATH_MAX = 107
 """Bytes that fit in ``sun_path`` beside its terminating NUL (unix(7))."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import stat
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bridge.diagnostics import Diagnostic
 from bridge.host.links import link_owners
 from bridge.model.unit_names import UNIT_NAME_MAX, EscapeError
 from bridge.model.vassal import CONFIG_OPTIONS, Owner, Vassal, option_for
-from bridge.records import dataclass
 from bridge.vassals.guard import internal_problem, is_unexpected
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,7 +23,6 @@ from bridge.model.vassal import ConfigFile, Owner, Vassal, VassalRow, option_for
 from bridge.monitors.base import Report, is_there
 from bridge.monitors.row_problems import Place, about_missing, about_rows, about_state, origin
 from bridge.monitors.spec import SpecError
-from bridge.records import dataclass
 from bridge.vassals.on_demand import rule_file
 
 if TYPE_CHECKING:

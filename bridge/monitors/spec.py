@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bridge.diagnostics import printable
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

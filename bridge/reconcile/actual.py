@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bridge.model.unit import DOWN
 from bridge.model.unit_names import TARGET, boot_target, pause_of
-from bridge.records import dataclass
 from bridge.units.directory import installed_vassals
 from bridge.units.drop_ins import listening_of, sockets_with_drop_ins
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
@@ -11,7 +12,6 @@ from bridge.progress import no_progress, stage
 from bridge.reconcile.outcome import OutcomeCheck, silent_vassals
 from bridge.reconcile.reloads import Reloads
 from bridge.reconcile.stops import Stopper
-from bridge.records import dataclass
 from bridge.state.lock import NOTHING, Pending
 
 if TYPE_CHECKING:

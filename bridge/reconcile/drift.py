@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bridge.host.links import EndlessPathError, PathWalk, make_real_path, readlink
 from bridge.model.unit_names import TARGET
 from bridge.reconcile.findings import Drift
 from bridge.reconcile.sockets import lost_sockets
-from bridge.records import dataclass
 from bridge.vassals.guard import Guard
 
 if TYPE_CHECKING:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.host.links import link_targets
 from bridge.model.vassal import Mode, RejectedVassal
 from bridge.reconcile.desired import Desired
-from bridge.records import dataclass
 from bridge.vassals.guard import Guard
 from bridge.vassals.on_demand import apply_on_demand_rule, rule_file
 from bridge.vassals.resolve import resolve

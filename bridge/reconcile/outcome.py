@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.host.files import is_socket
 from bridge.model.address import UnixAddress, listed
 from bridge.model.vassal import Mode
 from bridge.reconcile.sockets import silent_sockets
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping

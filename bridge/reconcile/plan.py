@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bridge.model.address import listed
@@ -13,7 +13,6 @@ from bridge.model.vassal import Mode
 from bridge.reconcile.findings import Drift
 from bridge.reconcile.shared import differing_settings, has_lost_address, waits_for
 from bridge.reconcile.steps import Plan
-from bridge.records import dataclass
 from bridge.units.differences import needs_restart
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bridge.model.unit_names import label_of
@@ -11,7 +11,6 @@ from bridge.reconcile.actual import ActualState
 from bridge.reconcile.desired import Desired
 from bridge.reconcile.findings import ConflictResult, Drift
 from bridge.reconcile.steps import Plan
-from bridge.records import dataclass
 from bridge.state.last_run import LastRun
 from bridge.state.lock import NOTHING, Pending
 

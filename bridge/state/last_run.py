@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.files import remove_if_there, write_all
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.files import TEMPORARY_PREFIX, read_regular, remove_if_there, write_all
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

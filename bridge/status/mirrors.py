@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

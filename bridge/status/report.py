@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bridge.check.obstacles import Obstacles
 from bridge.lifecycle.history import read_histories
 from bridge.reconcile.sockets import lost_sockets
-from bridge.records import dataclass
 from bridge.status.mirrors import mirror_statuses, with_mirrors
 from bridge.status.table import State, table
 from bridge.vassals.guard import Guard

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -13,7 +13,6 @@ from bridge.diagnostics import count, errors
 from bridge.model.address import UnixAddress
 from bridge.model.unit_names import pause_of, vassal_unit
 from bridge.model.vassal import Mode
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.process import CommandError, output_of
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,13 +11,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import field
+from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING
 
 from bridge.host.listeners import all_heard, make_canonical_address
 from bridge.model.address import UnixAddress
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bridge.host.files import write_all
@@ -23,7 +23,6 @@ from bridge.model.unit import DOWN
 from bridge.model.unit_names import TARGET, label_of, service_of
 from bridge.progress import no_progress
 from bridge.reconcile.steps import Plan
-from bridge.records import dataclass
 from bridge.takeover.gap import Gap, GapWatch
 from bridge.takeover.hold import DROP_IN, Hold, remove_drop_in
 from bridge.takeover.holders import Holders, assign

@@ -7,10 +7,9 @@ keep that. What a vassal starts, such as an attached daemon, is below it. A proc
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bridge.records import dataclass
 from bridge.takeover.emperor import configs_of
 
 _VARIABLE = "UWSGI_EMPEROR_FD"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bridge.host.listeners import heard, occupied
 from bridge.host.release import stop_listening
 from bridge.host.services import has_ended
 from bridge.model.address import UnixAddress
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

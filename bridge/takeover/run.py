@@ -8,7 +8,7 @@ may have been started beside it, the vassals' units are removed, and it is enabl
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,6 @@ from bridge.model.unit import DOWN
 from bridge.model.unit_names import TARGET, boot_target
 from bridge.progress import no_progress
 from bridge.reconcile.run import RunOptions
-from bridge.records import dataclass
 from bridge.state.take_over import Step, TakeOver, TakeOverNote
 from bridge.systemd.unit_files import UnitFiles
 from bridge.takeover.emperor import Emperor, find_emperor, with_triggers

@@ -6,6 +6,7 @@ that write systemd's own quoting. The mark is put in front here, so that no temp
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,6 @@ from bridge.model.unit_names import (
     slice_of,
     starter_of,
 )
-from bridge.records import dataclass
 from bridge.units.marker import marked
 from bridge.units.quoting import argument, arguments, value, word
 

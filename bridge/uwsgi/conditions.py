@@ -5,9 +5,9 @@ core/config.c, ``uwsgi_logic_opt_*``, of uWSGI 2.0.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from bridge.records import dataclass
 from bridge.uwsgi.option_tables import RELOADS, TESTS
 
 if TYPE_CHECKING:

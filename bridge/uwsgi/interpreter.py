@@ -7,10 +7,9 @@ the table ``uwsgi_base_options``) of uWSGI 2.0, for a process that has no Empero
 from __future__ import annotations
 
 import re
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bridge.records import dataclass
 from bridge.uwsgi.budget import LOOKUP, STEP, Budget
 from bridge.uwsgi.conditions import decide
 from bridge.uwsgi.option_tables import ENDS, IMMEDIATE, INCLUDES, LOOPS, NOT_OPTIONS, SETS, TESTS, UNREADABLE

@@ -6,9 +6,9 @@ core/uwsgi.c, ``config_magic_table_fill`` and ``main``; core/utils.c, ``magic_su
 from __future__ import annotations
 
 import os.path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bridge.records import dataclass
 from bridge.uwsgi.budget import STEP, Budget
 from bridge.uwsgi.options import ConfigError
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bridge.records import dataclass
 from bridge.uwsgi.budget import TOKEN, Budget
 from bridge.uwsgi.build import joins_cdata
 from bridge.uwsgi.options import ConfigError, Option

@@ -8,13 +8,12 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 from bridge.host.found_file import FoundFile, NotAFileError
 from bridge.host.links import make_real_path
-from bridge.records import dataclass
 from bridge.uwsgi import magic_variables
 from bridge.uwsgi.budget import LOOKUP, Budget
 from bridge.uwsgi.conditions import Surroundings

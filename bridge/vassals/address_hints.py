@@ -6,9 +6,8 @@ The Emperor takes a rule's address as it is: it would make a socket with quotes 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
-
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

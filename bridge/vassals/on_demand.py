@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,6 @@ from bridge.host.links import link_targets
 from bridge.host.users import find_login, user_name
 from bridge.model.address import AddressError, parse_address
 from bridge.model.unit_names import EscapeError
-from bridge.records import dataclass
 from bridge.units.quoting import value
 from bridge.vassals.address_hints import MistakeFinder
 from bridge.vassals.guard import Guard

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import printable
@@ -22,7 +23,6 @@ from bridge.model.address import (
     parse_uwsgi_socket,
 )
 from bridge.model.unit_names import EscapeError
-from bridge.records import dataclass
 from bridge.units.quoting import value
 from bridge.uwsgi.socket_options import ALL, DATAGRAM, REQUESTS, SHARED, SSL, sockets
 

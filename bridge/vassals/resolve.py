@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ from bridge.diagnostics import Diagnostic, Severity, printable
 from bridge.host.links import link_targets
 from bridge.model.unit_names import EscapeError
 from bridge.model.vassal import ResolvedVassal, SocketOptions, SpawnSpec, Way
-from bridge.records import dataclass
 from bridge.units.quoting import argument, value, word
 from bridge.uwsgi.options import ConfigError
 from bridge.uwsgi.reader import ProcessView, read

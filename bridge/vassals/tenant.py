@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import printable
@@ -17,7 +17,6 @@ from bridge.host.files import read_foreign
 from bridge.host.path_security import PathSecurity, Trust
 from bridge.host.users import group_id, groups_of, kept_group_id, kept_user_id, user_name
 from bridge.model.address import AbstractAddress, InetAddress
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from bridge.config.settings import Settings

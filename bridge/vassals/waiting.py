@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.config.settings import OwnSocketsMode
 from bridge.diagnostics import Diagnostic, printable
 from bridge.model.address import InetAddress, overlaps
 from bridge.model.vassal import Way
-from bridge.records import dataclass
 from bridge.uwsgi.jobs import find_what_must_run
 from bridge.uwsgi.socket_options import REQUESTS, SHARED, SSL, sockets
 from bridge.vassals.own_sockets import find_binder, own_sockets, written

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.lifecycle.events import LifecycleEvent, Priority
 from bridge.model.change import Change
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError
 from bridge.reconcile.sockets import has_lost
-from bridge.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from importlib import import_module
 from runpy import run_path
 from typing import TYPE_CHECKING
@@ -16,7 +17,6 @@ import pytest
 from bridge import __version__
 from bridge.config.monitor_tables import MonitorTable
 from bridge.config.settings import SETTINGS, read_toml
-from bridge.records import names
 
 from .build import ROOT
 
@@ -51,7 +51,7 @@ def test_the_shipped_configuration_sets_nothing_and_has_every_setting() -> None:
     shown = tomllib.loads(SET.sub("", text))
     (table,) = shown.pop("monitor")
     assert shown.keys() == {setting.name for setting in SETTINGS} | {"emperor-ini"}
-    assert table.keys() == {name.replace("_", "-") for name in names(MonitorTable)}
+    assert table.keys() == {one.name.replace("_", "-") for one in fields(MonitorTable)}
 
 
 def test_each_line_of_the_shipped_configuration_can_be_set(tmp_path: Path) -> None:
