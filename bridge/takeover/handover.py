@@ -164,8 +164,9 @@ class Handover:
             self.manager.stop(self.emperor.units, timeout=0.0, progress=no_progress)
             watch.retire(found.own_sockets.difference(*found.held.values()))
             rest = Remaining(units=starts, vassals=accepted, found=found)
-            for _ in self._start_freed(executor, rest, watch, hold):
-                if hold.is_on and not any(labels[address] not in rest.units for address in watch.silent):
+            for freed in self._start_freed(executor, rest, watch, hold):
+                # What was started just now is not in a sample yet.
+                if hold.is_on and not freed and not any(labels[address] not in rest.units for address in watch.silent):
                     hold.end()
             watch.wait(HELD_WITHIN)
             hold.end()
@@ -176,8 +177,8 @@ class Handover:
             self.gap = watch.close()
         self.wait_until_down()
 
-    def _start_freed(self, executor: PlanExecutor, rest: Remaining, watch: GapWatch, hold: Hold) -> Iterator[None]:
-        """Start each vassal as soon as nothing of it runs under the Emperor; yield after each round."""
+    def _start_freed(self, executor: PlanExecutor, rest: Remaining, watch: GapWatch, hold: Hold) -> Iterator[list[str]]:
+        """Start each vassal as soon as nothing of it runs under the Emperor; yield what each round started."""
         began = asked = time.monotonic()
         state = self._state()
         # Most end within a moment. Together they are started faster.
@@ -194,12 +195,13 @@ class Handover:
             if now > together or not rest.is_any_left:
                 if state.active == "deactivating":
                     rest.release()
-                hold.begin()
                 freed = rest.take_freed(is_down=is_down)
+            if freed:
+                hold.begin()
                 executor.start(freed)
-            if not freed:
+            else:
                 time.sleep(_STEP)
-            yield
+            yield freed
 
     def _wait_for(self, services: Collection[str]) -> None:
         """Wait until services that are starting have started; a slow one goes on starting."""

@@ -214,6 +214,24 @@ def test_what_outlives_the_service_is_killed_before_its_vassals_start(
     assert in_order(realm.kernel.calls, f"stop {UNIT}", f"kill {UNIT}", f"start {TARGET}")
 
 
+def test_while_a_slow_app_ends_nothing_is_held_again_and_again(realm: Realm, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[object] = []
+    looks = iter(range(25))
+    realm.survivors = [ServiceProcess(-3, 1, ("uwsgi", "--ini", "b.ini"))]
+
+    def has_ended(_pid: int) -> bool:
+        if next(looks, None) is None:
+            realm.survivors.clear()
+        return not realm.survivors
+
+    monkeypatch.setattr(TransientServices, "start", lambda _services, name, _properties: held.append(name))
+    monkeypatch.setattr(remaining, "has_ended", has_ended)
+    with realm.takes_over() as taking:
+        assert taking.take_over(None, is_forced=False).outcome is Outcome.DONE
+    # Once for the one that could be started at once, and once for the other.
+    assert 1 <= len(held) <= 2
+
+
 def test_an_emperor_that_was_not_enabled_is_not_enabled_on_the_way_back(realm: Realm) -> None:
     realm.enabled[UNIT] = False
     with realm.takes_over() as taking:
