@@ -200,6 +200,19 @@ def remove_if_there(path: str) -> None:
         os.unlink(path)
 
 
+def remove_with_folder(path: str) -> None:
+    """Remove a file that :func:`write_all` wrote alone, what a killed run left of it, and the folder if that is empty.
+
+    Raises:
+        OSError: the file system refuses.
+    """
+    folder = os.path.dirname(path)
+    for file in (path, f"{folder}/{TEMPORARY_PREFIX}0"):
+        remove_if_there(file)
+    with suppress(OSError):
+        os.rmdir(folder)
+
+
 def flush(directory: str) -> None:
     """Have everything on disk that was written to the file system of a directory.
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from bridge.host.services import open_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 _PIDFD_GETFD = 438
 """The number of the system call, the same on all architectures but alpha."""
-_SOCKET = re.compile(r"socket:\[([0-9]+)\]")
 
 
 def stop_listening(pids: Iterable[int], numbers: Collection[int]) -> None:
@@ -25,11 +25,10 @@ def stop_listening(pids: Iterable[int], numbers: Collection[int]) -> None:
     """
     for pid in pids:
         with suppress(OSError):
-            for name in os.listdir(f"/proc/{pid}/fd"):
-                with suppress(OSError):
-                    match = _SOCKET.fullmatch(os.readlink(f"/proc/{pid}/fd/{name}"))
-                    if match and int(match[1]) in numbers:
-                        _shut(pid, int(name))
+            for fd, number in open_sockets(pid).items():
+                if number in numbers:
+                    with suppress(OSError):
+                        _shut(pid, fd)
 
 
 def _shut(pid: int, fd: int) -> None:

@@ -59,7 +59,8 @@ def processes_of(service: str, *, is_users: bool) -> list[ServiceProcess]:
             if service_of_process(pid, is_users=is_users) != service:
                 continue
             if (parent := _parent(pid)) is not None:
-                found.append(ServiceProcess(pid, parent, command_line(pid), _variables(pid), _sockets(pid)))
+                sockets = frozenset(open_sockets(pid).values())
+                found.append(ServiceProcess(pid, parent, command_line(pid), _variables(pid), sockets))
     return found
 
 
@@ -74,8 +75,22 @@ def service_of_process(pid: int, *, is_users: bool) -> str:
 
 
 def command_line(pid: int) -> tuple[str, ...]:
-    """Return the words of a process's command line; none if they cannot be read."""
+    """Return the words of a process's command line; one empty word if they cannot be read."""
     return tuple(read_text(f"/proc/{pid}/cmdline").removesuffix("\0").split("\0"))
+
+
+def open_sockets(pid: int) -> dict[int, int]:
+    """Return the descriptors of sockets that a process has open, each with the socket's inode number (proc_pid_fd(5)).
+
+    Raises:
+        OSError: the process is gone, or another user's.
+    """
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(OSError):
+            if match := _SOCKET.fullmatch(os.readlink(f"/proc/{pid}/fd/{fd}")):
+                found[int(fd)] = int(match[1])
+    return found
 
 
 def has_ended(pid: int) -> bool:
@@ -92,12 +107,3 @@ def _parent(pid: int) -> int | None:
 
 def _variables(pid: int) -> frozenset[str]:
     return frozenset(text.partition("=")[0] for text in read_text(f"/proc/{pid}/environ").split("\0"))
-
-
-def _sockets(pid: int) -> frozenset[int]:
-    found = set()
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        with suppress(OSError):
-            if match := _SOCKET.fullmatch(os.readlink(f"/proc/{pid}/fd/{fd}")):
-                found.add(int(match[1]))
-    return frozenset(found)

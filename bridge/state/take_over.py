@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.host.files import TEMPORARY_PREFIX, read_regular, remove_if_there, write_all
+from bridge.host.files import read_regular, remove_with_folder, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,12 +107,8 @@ class TakeOverNote:
         Raises:
             OSError: the file system refuses.
         """
-        folder = os.path.dirname(self.path)
-        for path in (self.path, f"{folder}/{TEMPORARY_PREFIX}0"):
-            remove_if_there(path)
-        with suppress(OSError):
-            # The mirrors may be in it.
-            os.rmdir(folder)
+        # The mirrors may be in its folder.
+        remove_with_folder(self.path)
 
     def refuse_unfinished(self) -> None:
         """Refuse a run that is no take-over while one has begun and not ended.

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bridge.host.files import write_all
+from bridge.host.files import remove_with_folder, write_all
 from bridge.host.listeners import heard, make_canonical_address, queued_at
 from bridge.host.services import processes_of
 from bridge.model.address import UnixAddress
@@ -24,7 +24,7 @@ from bridge.model.unit_names import TARGET, label_of, service_of
 from bridge.progress import no_progress
 from bridge.reconcile.steps import Plan
 from bridge.takeover.gap import Gap, GapWatch
-from bridge.takeover.hold import DROP_IN, Hold, remove_drop_in
+from bridge.takeover.hold import DROP_IN, Hold
 from bridge.takeover.holders import Holders, assign
 from bridge.takeover.leavings import leavings
 from bridge.takeover.remaining import Remaining
@@ -137,7 +137,7 @@ class Handover:
         is_due = Hold(self.paths, self.manager).forget()
         # A run that was killed can have left an empty folder.
         if os.path.isdir(os.path.dirname(self._drop_in)):
-            remove_drop_in(self._drop_in)
+            remove_with_folder(self._drop_in)
             is_due = True
         if is_due:
             self.manager.daemon_reload()

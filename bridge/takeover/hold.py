@@ -13,7 +13,7 @@ from contextlib import suppress
 from glob import escape, glob
 from typing import TYPE_CHECKING
 
-from bridge.host.files import TEMPORARY_PREFIX, remove_if_there
+from bridge.host.files import remove_with_folder
 from bridge.model.unit_names import PREFIX
 from bridge.progress import no_progress
 from bridge.systemd.transient import StartError, TransientServices
@@ -93,18 +93,5 @@ class Hold:
         """
         found = glob(f"{escape(self._folder)}/{PREFIX}*.service.d/{DROP_IN}")
         for path in found:
-            remove_drop_in(path)
+            remove_with_folder(path)
         return bool(found)
-
-
-def remove_drop_in(path: str) -> None:
-    """Remove a drop-in, what a killed run left beside it, and its folder if it is empty then.
-
-    Raises:
-        OSError: the file system refuses.
-    """
-    folder = os.path.dirname(path)
-    for file in (path, f"{folder}/{TEMPORARY_PREFIX}0"):
-        remove_if_there(file)
-    with suppress(OSError):
-        os.rmdir(folder)
