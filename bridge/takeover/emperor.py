@@ -14,7 +14,7 @@ from bridge.model.unit_names import PREFIX
 from bridge.model.vassal import CONFIG_OPTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from bridge.systemd.protocol import Manager
 
@@ -71,14 +71,19 @@ def is_emperor(words: Sequence[str], cwd: str) -> bool:
     return any(_has_emperor(os.path.join(cwd, path)) for path in configs_of(words))
 
 
+def value_of(before: str, word: str, options: Collection[str]) -> str | None:
+    """Return the value that a word of a command line gives to one of the options; None if it gives none."""
+    if before in options:
+        return word
+    option, equals, value = word.partition("=")
+    return value if equals and option in options else None
+
+
 def configs_of(words: Sequence[str]) -> list[str]:
     """Return the configs that a command line of uWSGI's names."""
     found = []
     for before, word in pairwise(words):
-        option, equals, value = word.partition("=")
-        if before in _CONFIGS:
-            found.append(word)
-        elif equals and option in _CONFIGS:
+        if (value := value_of(before, word, _CONFIGS)) is not None:
             found.append(value)
         elif not word.startswith("-") and os.path.splitext(word)[1] in CONFIG_OPTIONS:
             found.append(word)

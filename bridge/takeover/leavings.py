@@ -11,7 +11,7 @@ from bridge.host.files import is_socket, read_text, remove_if_there
 from bridge.host.listeners import listening, make_canonical_address
 from bridge.host.services import has_ended
 from bridge.model.address import UnixAddress
-from bridge.takeover.emperor import configs_of
+from bridge.takeover.emperor import configs_of, value_of
 from bridge.uwsgi.options import ConfigError
 from bridge.uwsgi.reader import ProcessView, read
 
@@ -59,13 +59,8 @@ def remove_leavings(paths: Collection[str]) -> None:
 
 def _pidfiles(words: Sequence[str], cwd: str) -> list[str]:
     """Return the pidfiles that a command line names, and the configs on it."""
-    found = []
-    for before, word in pairwise(words):
-        option, equals, value = word.partition("=")
-        if before in _OPTIONS:
-            found.append(word)
-        elif equals and option in _OPTIONS:
-            found.append(value)
+    given = (value_of(before, word, _OPTIONS) for before, word in pairwise(words))
+    found = [path for path in given if path is not None]
     for path in configs_of(words):
         with suppress(ConfigError, OSError):
             config = read(os.path.join(cwd, path), ProcessView(environ=os.environ))

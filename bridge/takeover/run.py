@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic, errors
-from bridge.host.services import processes_of
+from bridge.host.services import sockets_of
 from bridge.model.unit import DOWN
 from bridge.model.unit_names import TARGET, boot_target
 from bridge.progress import no_progress
@@ -84,12 +84,12 @@ class TakeOverRun:
         Raises:
             BridgeError: it cannot be found, or the settings cannot be used.
         """
-        noted = self._begun(named)
-        handover = self._handover(noted)
-        processes = processes_of(noted.unit, is_users=self._paths.user_manager)
-        ending = frozenset(number for process in processes for number in process.sockets)
+        return self._plan(self._begun(named))
+
+    def _plan(self, noted: TakeOver) -> TakeOverResult:
+        ending = frozenset(sockets_of(noted.unit, is_users=self._paths.user_manager))
         planned = self._reconciler.plan(self._manager, RunOptions(ending=ending))
-        strangers = handover.look(planned.conflicts.accepted).strangers
+        strangers = self._handover(noted).look(planned.conflicts.accepted).strangers
         problems = tuple(_stranger(noted.unit, config) for config in strangers)
         before = self._note.read()
         if (before is None or before.step is Step.DONE) and (already := len(planned.actual.installed)):
@@ -108,12 +108,12 @@ class TakeOverRun:
             return self._take_over(named, is_forced=is_forced)
 
     def _take_over(self, named: str | None, *, is_forced: bool) -> TakeOverResult:
-        result = self.plan(named)
+        noted = self._begun(named)
+        result = self._plan(noted)
         if errors(result.diagnostics) and not is_forced:
             return TakeOverResult(
                 outcome=Outcome.REFUSED, units=result.units, planned=result.planned, problems=result.problems
             )
-        noted = self._begun(named)
         if noted.step is not Step.WRITING:
             # Vassals may have been started beside the Emperor.
             noted = noted.at(Step.SWITCHING)
@@ -124,9 +124,11 @@ class TakeOverRun:
             planned, problems = self._reconciler.apply(self._manager, result.planned, handover.carry_out)
         except BaseException as error:
             raise _failed(noted.unit, error, self._return(self._note.read() or noted)) from error
-        problems += tuple(_silent(address) for address in handover.gap.silent)
+        silent = tuple(_silent(address) for address in handover.gap.silent)
         keys = {one.vassal.key for one in planned.conflicts.accepted if one.vassal.label in handover.served}
-        if not is_forced and any(problem.key in keys or problem.code == _SILENT for problem in errors(problems)):
+        is_served = not silent and keys.isdisjoint(problem.key for problem in errors(problems))
+        problems += silent
+        if not is_served and not is_forced:
             problems += self._return(noted.at(Step.SWITCHING))
             outcome = Outcome.BACK
         else:
@@ -217,9 +219,6 @@ class TakeOverRun:
         _, problems = self._reconciler.apply(self._manager, planned)
         self._finish(noted, handover)
         return (_not_started(noted.unit), *problems)
-
-
-_SILENT = "take-over-silent"
 
 
 @contextmanager

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.diagnostics import BridgeError
+from bridge.host import services
 from bridge.host.services import ServiceProcess
 from bridge.model.unit_names import TARGET
 from bridge.state.take_over import Step, TakeOver, TakeOverNote
 from bridge.systemd.transient import TransientServices
 from bridge.systemd.unit_files import UnitFiles
-from bridge.takeover import handover, remaining, run
+from bridge.takeover import gap, handover, remaining, run
 from bridge.takeover.emperor import Emperor
 from bridge.takeover.run import Outcome, TakeOverRun
 from tests.unit.build import BOOT_LINK, DEAD, FAILED, RUNNING
@@ -126,7 +127,7 @@ def realm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Realm]:
         made.kernel.before(f"enable {is_enabled}")
         made.enabled |= dict.fromkeys(units, is_enabled)
 
-    for module in (handover, run):
+    for module in (handover, services):
         monkeypatch.setattr(module, "processes_of", made.processes)
     monkeypatch.setattr(TransientServices, "start", lambda *_: None)
     monkeypatch.setattr(remaining, "has_ended", lambda _pid: made.held is None)
@@ -325,6 +326,21 @@ def test_what_does_not_come_up_leads_back_unless_forced(realm: Realm, *, is_forc
     assert [problem.code for problem in result.diagnostics] == ["not-running"]
     assert result.outcome is (Outcome.DONE if is_forced else Outcome.BACK)
     assert (realm.held is None, realm.enabled) == ((True, {UNIT: False}) if is_forced else (False, {UNIT: True}))
+
+
+@pytest.mark.parametrize("is_forced", [False, True])
+def test_an_address_that_nobody_serves_any_more_leads_back_unless_forced(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch, *, is_forced: bool
+) -> None:
+    monkeypatch.setattr(gap, "all_heard", list)
+    for name in ("HELD_WITHIN", "SERVED_WITHIN"):
+        monkeypatch.setattr(handover, name, 0.1)
+    with realm.takes_over() as taking:
+        result = taking.take_over(None, is_forced=is_forced)
+    assert [problem.code for problem in result.diagnostics] == ["take-over-silent"]
+    assert f"@{realm.name}-a" in result.diagnostics[0].message
+    assert result.outcome is (Outcome.DONE if is_forced else Outcome.BACK)
+    assert (realm.held is None, realm.step()) == ((True, Step.DONE) if is_forced else (False, None))
 
 
 def test_one_that_the_emperor_could_not_run_either_is_no_reason_to_go_back(realm: Realm) -> None:
