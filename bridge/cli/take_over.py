@@ -50,15 +50,13 @@ def take_over(*, unit: str | None, dry_run: bool, back: bool, force: bool, as_js
     """
     from bridge.cli import output
     from bridge.lifecycle.journal import tell_run
-    from bridge.takeover.run import Outcome
 
     if back and (dry_run or force or unit):
-        raise click.UsageError("--back takes no other option and no UNIT")
+        raise click.UsageError("--back goes with neither --dry-run nor --force, and takes no UNIT")
     invocation = load_invocation(given)
     output.print_found_ini(invocation.found_ini)
     result = _run(invocation, unit, dry_run=dry_run, back=back, force=force)
-    is_undone = result.outcome is Outcome.REFUSED or (result.outcome is Outcome.BACK and not back)
-    changes = () if is_undone else result.planned.changes
+    changes = () if result.is_undone else result.planned.changes
     if not dry_run:
         tell_run(changes, bounded(result.diagnostics), user_manager=invocation.paths.user_manager)
     if as_json:
@@ -130,7 +128,7 @@ def _print(result: TakeOverResult, changes: Sequence[Change], *, is_planned: boo
     elif result.outcome is Outcome.BACK:
         output.print_line(f"{emperor} is in charge again")
     elif result.outcome is Outcome.REFUSED:
-        output.print_line(f"nothing was changed, and {emperor} is in charge; --force takes over all the same")
+        output.print_line("nothing was changed; --force takes over all the same")
     if result.gap.seconds:
         output.print_line(_gap_line(result.gap))
 

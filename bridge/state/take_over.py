@@ -55,6 +55,15 @@ class TakeOver:
         """Return what is noted at another step."""
         return replace(self, step=step)
 
+    def unfinished(self) -> BridgeError:
+        """Return why a run for anything else changes nothing until it has ended."""
+        problem = Diagnostic(
+            code="take-over-unfinished",
+            message=f"a take-over from {self.unit} has begun and not ended, so nothing is changed",
+            hint="finish it: emperor-bridge take-over; or go back: emperor-bridge take-over --back",
+        )
+        return BridgeError(problem)
+
 
 class TakeOverNote:
     """The file of the note. Only a run that holds the lock may write or remove it."""
@@ -118,9 +127,4 @@ class TakeOverNote:
         """
         noted = self.read()
         if noted is not None and noted.step is not Step.DONE:
-            problem = Diagnostic(
-                code="take-over-unfinished",
-                message=f"a take-over from {noted.unit} has begun and not ended, so nothing is changed",
-                hint="finish it: emperor-bridge take-over; or go back: emperor-bridge take-over --back",
-            )
-            raise BridgeError(problem)
+            raise noted.unfinished()

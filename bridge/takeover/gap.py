@@ -3,7 +3,8 @@
 It asks the kernel which sockets listen (sock_diag(7)), dozens of times a second, and connects to none. A connection
 would wake every vassal that waits, and each running app would get one that says nothing. A socket of the Emperor's does
 not count any more once the app behind it has ended, though the Emperor still has it: whoever connects then is not
-answered. So a gap is never shorter than what clients see. It is up to two samples longer.
+answered. So from the end of an app on, a gap is never shorter than what clients see, and up to two samples longer. An
+app that is being stopped still counts, though clients may get no answer already.
 """
 
 from __future__ import annotations

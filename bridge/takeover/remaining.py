@@ -57,9 +57,8 @@ class Remaining:
 
         It has been told to stop. Before that it would take the end of listening for a connection.
         """
-        ports = {port for label in self._ended for port in self._ports(label)}
-        numbers = {one.number for one in heard() if one.address in ports} & self.found.own_sockets
-        if numbers:
+        if ports := {port for label in self._ended for port in self._ports(label)}:
+            numbers = {one.number for one in heard() if one.address in ports} & self.found.own_sockets
             stop_listening(self.found.own, numbers)
 
     def _ports(self, label: str) -> list[Address]:

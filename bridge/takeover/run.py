@@ -60,6 +60,8 @@ class TakeOverResult:
     problems: tuple[Diagnostic, ...] = ()
     """Problems beyond those of the plan."""
     gap: Gap = field(default_factory=Gap)
+    is_undone: bool = False
+    """Whether what was planned was not done, or not for good: vassals are run as before."""
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
@@ -111,9 +113,7 @@ class TakeOverRun:
         noted = self._begun(named)
         result = self._plan(noted)
         if errors(result.diagnostics) and not is_forced:
-            return TakeOverResult(
-                outcome=Outcome.REFUSED, units=result.units, planned=result.planned, problems=result.problems
-            )
+            return replace(result, outcome=Outcome.REFUSED, is_undone=True)
         if noted.step is not Step.WRITING:
             # Vassals may have been started beside the Emperor.
             noted = noted.at(Step.SWITCHING)
@@ -129,8 +129,9 @@ class TakeOverRun:
         is_served = not silent and keys.isdisjoint(problem.key for problem in errors(problems))
         problems += silent
         if not is_served and not is_forced:
-            problems += self._return(noted.at(Step.SWITCHING))
-            outcome = Outcome.BACK
+            not_back = self._return(noted.at(Step.SWITCHING))
+            problems += not_back
+            outcome = Outcome.DONE if not_back else Outcome.BACK
         else:
             self._finish(noted, handover)
             outcome = Outcome.DONE
@@ -140,6 +141,7 @@ class TakeOverRun:
             planned=planned,
             problems=(*result.problems, *problems),
             gap=handover.gap,
+            is_undone=outcome is Outcome.BACK,
         )
 
     def back(self) -> TakeOverResult:
@@ -155,7 +157,13 @@ class TakeOverRun:
         with _file_errors():
             problems = self._return(noted)
         outcome = Outcome.DONE if problems else Outcome.BACK
-        return TakeOverResult(outcome=outcome, units=tuple(noted.units), planned=removal, problems=problems)
+        return TakeOverResult(
+            outcome=outcome,
+            units=tuple(noted.units),
+            planned=removal,
+            problems=problems,
+            is_undone=outcome is Outcome.DONE,
+        )
 
     def _begun(self, named: str | None) -> TakeOver:
         """Return the take-over that an earlier run has begun and not ended, or else one that begins.
@@ -172,9 +180,7 @@ class TakeOverRun:
                 enabled |= {unit: True for unit, was_enabled in noted.enabled.items() if was_enabled}
             return TakeOver(unit=emperor.unit, enabled=enabled)
         if named not in {None, noted.unit, noted.unit.removesuffix(".service")}:
-            message = f"a take-over from {noted.unit} has begun and not ended"
-            hint = "finish it first: emperor-bridge take-over; or go back: emperor-bridge take-over --back"
-            raise BridgeError(Diagnostic(code="take-over-unfinished", message=message, hint=hint))
+            raise noted.unfinished()
         return noted
 
     def _handover(self, noted: TakeOver) -> Handover:

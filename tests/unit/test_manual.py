@@ -153,7 +153,8 @@ def synopsis(command: click.Command) -> str:
     words = [str(command.name)]
     for parameter in command.params:
         if isinstance(parameter, click.Argument):
-            words.append(str(parameter.name).upper())
+            name = str(parameter.name).upper()
+            words.append(name if parameter.required else f"[{name}]")
         elif not set(parameter.opts) & common():
             words.append(f"[{parameter.opts[0]}]")
     return " ".join(words)

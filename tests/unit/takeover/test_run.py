@@ -159,7 +159,8 @@ def test_there_and_back(realm: Realm) -> None:
     realm.sync()
 
     with realm.takes_over() as taking:
-        assert taking.back().outcome is Outcome.BACK
+        result = taking.back()
+    assert (result.outcome, result.is_undone) == (Outcome.BACK, False)
     assert in_order(realm.kernel.calls, "stop vassal-a.socket", f"start {UNIT}")
     assert (realm.units(), realm.step(), realm.enabled, realm.held is None) == (set(), None, {UNIT: True}, False)
     with realm.takes_over() as taking, pytest.raises(BridgeError, match="no way back"):
@@ -310,6 +311,7 @@ def test_a_vassal_that_is_refused_keeps_the_emperor_in_charge_unless_forced(real
         result = taking.take_over(None, is_forced=is_forced)
     assert [problem.code for problem in result.diagnostics] == ["rule-invalid"]
     assert result.outcome is (Outcome.DONE if is_forced else Outcome.REFUSED)
+    assert result.is_undone is not is_forced
     assert (realm.held is None, realm.step()) == ((True, Step.DONE) if is_forced else (False, None))
     assert bool(realm.units()) == is_forced
 
@@ -325,7 +327,22 @@ def test_what_does_not_come_up_leads_back_unless_forced(realm: Realm, *, is_forc
         result = taking.take_over(None, is_forced=is_forced)
     assert [problem.code for problem in result.diagnostics] == ["not-running"]
     assert result.outcome is (Outcome.DONE if is_forced else Outcome.BACK)
+    assert result.is_undone is not is_forced
     assert (realm.held is None, realm.enabled) == ((True, {UNIT: False}) if is_forced else (False, {UNIT: True}))
+
+
+def test_if_there_is_no_way_back_the_take_over_is_told_as_done(realm: Realm) -> None:
+    def before(call: str) -> None:
+        if call == f"start {TARGET}" and not realm.kernel.emperor_fails:
+            realm.kernel.states["vassal-b.service"] = FAILED
+            realm.kernel.emperor_fails = True
+
+    realm.kernel.before = before
+    with realm.takes_over() as taking:
+        result = taking.take_over(None, is_forced=False)
+    assert [problem.code for problem in result.diagnostics] == ["not-running", "emperor-not-started"]
+    assert (result.outcome, result.is_undone) == (Outcome.DONE, False)
+    assert (realm.held, realm.step(), realm.enabled) == (None, Step.DONE, {UNIT: False})
 
 
 @pytest.mark.parametrize("is_forced", [False, True])
@@ -340,6 +357,7 @@ def test_an_address_that_nobody_serves_any_more_leads_back_unless_forced(
     assert [problem.code for problem in result.diagnostics] == ["take-over-silent"]
     assert f"@{realm.name}-a" in result.diagnostics[0].message
     assert result.outcome is (Outcome.DONE if is_forced else Outcome.BACK)
+    assert result.is_undone is not is_forced
     assert (realm.held is None, realm.step()) == ((True, Step.DONE) if is_forced else (False, None))
 
 
@@ -376,6 +394,8 @@ def test_if_the_emperor_does_not_start_again_the_bridge_serves(realm: Realm) -> 
     with realm.takes_over() as taking:
         result = taking.back()
     assert (result.outcome, [problem.code for problem in result.problems]) == (Outcome.DONE, ["emperor-not-started"])
+    # That the vassals' units were removed for a moment is not told.
+    assert (bool(result.planned.changes), result.is_undone) == (True, True)
     assert (realm.step(), realm.enabled) == (Step.DONE, {UNIT: False})
     assert realm.is_done()
 
