@@ -23,6 +23,7 @@ else:
 TIMEOUT = 40.0
 PAUSE_EACH = 0.0025
 """Seconds that each client waits after an answer, for each client that there is: they have to share two processors."""
+PAUSE_ONCE = 0.1
 
 
 class Asking:
@@ -57,14 +58,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steady", nargs="*", default=[])
     parser.add_argument("--once", nargs="*", default=[])
-    parser.add_argument("--pause", type=float, default=0.1)
     arguments = parser.parse_args()
     asking = Asking()
     for address in arguments.steady:
         asking.ask(address)
     pause = PAUSE_EACH * len(arguments.steady)
     threads = [threading.Thread(target=asking.steadily, args=(address, pause)) for address in arguments.steady]
-    threads.append(threading.Thread(target=asking.once, args=(arguments.once, arguments.pause)))
+    threads.append(threading.Thread(target=asking.once, args=(arguments.once, PAUSE_ONCE)))
     for thread in threads:
         thread.start()
     sys.stdout.write("asking\n")
