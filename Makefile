@@ -43,8 +43,8 @@ FUZZ_SECONDS ?= 600
 fuzz: packages $(VENV)/ready-fuzz
 	$(RUN) -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
-# Without a booted systemd: seconds.
-unit: $(VENV)/ready
+# Without a booted systemd.
+unit: packages $(VENV)/ready
 	$(RUN) -m pytest tests/unit
 
 # The same with the lowest versions that pyproject.toml allows; and with Debian's own libraries and Python.
@@ -81,13 +81,12 @@ bench: packages servers $(VENV)/ready-bench
 # For distribution packages: packaging/completions/bash, zsh and fish. It needs the runtime dependencies and bash.
 .PHONY: completions
 completions:
-	@PYTHON=$(PYTHON) packaging/completions/generate
+	@PYTHON='$(PYTHON)' packaging/completions/generate
 
 # What every distribution's package has; nothing is compiled, enabled or started. For a machine without a package, the
 # README has the venv.
-PREFIX ?= /usr
 install:
-	@PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' sh packaging/install
+	@PYTHON='$(PYTHON)' sh packaging/install
 
 # The Debian packages, into .deb/SUITE; without SUITE, for this machine's own. They are built in a tree of that suite.
 BUILT_FOR = $(or $(SUITE),$(shell . /etc/os-release && echo $$VERSION_CODENAME))

@@ -90,9 +90,12 @@ class Renewal:
 
 def main() -> None:
     """Run it. The exit status is 1 if a vassal still runs the old uWSGI."""
+    (batch,) = sys.argv[1:]
+    if not (batch.isdecimal() and int(batch)):
+        sys.exit(f"RELOAD_BATCH is {batch!r}, and must be a number from 1 on; no vassal was reloaded")
     try:
         with connected(make_paths(user=False, runtime=False)) as manager:
-            number, late = Renewal(manager).run(own_services(), max(1, int(sys.argv[1])))
+            number, late = Renewal(manager).run(own_services(), int(batch))
     except BridgeError as error:
         sys.exit(str(error))
     sys.stdout.write(f"{count(number, 'vassal')} reloaded after an upgrade of uWSGI\n")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -106,7 +105,7 @@ def main() -> None:
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(built, place)
     for name, digest in hashes(place).items():
-        print(f"{digest}  {re.sub(f'^{CHECKOUT}/', '', str(place / name))}")  # noqa: T201
+        print(f"{digest}  {(place / name).relative_to(CHECKOUT)}")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SHIPPED = ROOT / "packaging/bridge.toml"
 RECIPES = ROOT / "packaging/debian"
+SPEC = ROOT / "packaging/rpm/emperor-bridge.spec"
+PKGBUILD = ROOT / "packaging/arch/PKGBUILD"
 SET = re.compile(r"^#(?=(?:[a-z-]+) = |\[\[)", re.MULTILINE)
 PRIVATE = "/usr/share/emperor-bridge/"
 SCRIPTS = {"/usr/bin/emperor-bridge", f"{PRIVATE}reload-vassals"}
@@ -35,13 +37,9 @@ EPOCH = 1_700_000_000
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tree that the install step makes, under a umask that would show."""
     root = tmp_path_factory.mktemp("root")
-    environment = {**os.environ, "PYTHON": sys.executable, "SOURCE_DATE_EPOCH": str(EPOCH)}
-    command = [
-        "sh",
-        "-c",
-        f'umask 077 && exec make --silent install DESTDIR="{root}" PREFIX=/usr PYTHON={sys.executable}',
-    ]
-    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    command = ["make", "--silent", "install", f"DESTDIR={root}", "PREFIX=/usr", f"PYTHON={sys.executable}"]
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH)}
+    subprocess.run(command, cwd=ROOT, env=environment, umask=0o077, check=True)
     return root
 
 
@@ -62,9 +60,7 @@ def test_each_line_of_the_shipped_configuration_can_be_set(tmp_path: Path) -> No
 
 def test_all_is_installed_with_usual_modes_and_one_time(installed: Path) -> None:
     files = {f"/{path.relative_to(installed)}": path for path in installed.rglob("*") if path.is_file()}
-    modes = {
-        name: path.stat().st_mode & 0o777 for path in files.values() for name in [f"/{path.relative_to(installed)}"]
-    }
+    modes = {name: path.stat().st_mode & 0o777 for name, path in files.items()}
     assert {mode for name, mode in modes.items() if name not in SCRIPTS} == {0o644}
     assert {modes[name] for name in SCRIPTS} == {0o755}
     assert {path.stat().st_mode & 0o777 for path in installed.rglob("*") if path.is_dir()} == {0o755}
@@ -119,17 +115,42 @@ def test_the_debian_changelog_is_the_news_and_has_this_version_first() -> None:
     assert [line for line in made.splitlines() if len(line) > 80 and not line.startswith(" -- ")] == []
 
 
-def test_the_debian_package_depends_on_all_that_the_bridge_needs() -> None:
+def test_the_recipes_of_fedora_and_arch_are_of_this_version() -> None:
+    assert re.findall(r"^Version: +(.*)$", SPEC.read_text(), re.MULTILINE) == [__version__]
+    assert re.findall(r"^pkgver=(.*)$", PKGBUILD.read_text(), re.MULTILINE) == [__version__]
+
+
+def test_every_package_depends_on_what_the_bridge_needs_within_its_bounds() -> None:
     with (ROOT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
+    needed = bounds(project["dependencies"])
+    # Of the lowest one that does, PyPI has no wheel.
+    assert {("yaml", ">=6.0.2")} <= needed
+    needed = needed - {("yaml", ">=6.0.2")} | {("yaml", ">=6.0")}
     control = (RECIPES / "emperor-bridge/control").read_text()
     field = dict(re.findall(r"^(\w+):((?: .*\n)+)", control, re.MULTILINE))
-    assert names_of(project["dependencies"]) <= set(re.findall(r"python3-([a-z0-9-]+)", field["Depends"]))
+    assert debian(field["Depends"]) == needed
     drivers = [one for extra in ("pg", "mongodb", "zmq", "amqp") for one in project["optional-dependencies"][extra]]
-    assert names_of(drivers) == set(re.findall(r"python3-([a-z0-9-]+)", field["Suggests"]))
+    assert debian(field["Suggests"]) == bounds(drivers)
+    fedora = re.findall(r"python3dist\(([a-z0-9-]+)\) ([<>]=?) ([0-9.]+)", SPEC.read_text())
+    assert bounds(["".join(one) for one in fedora]) == needed
+    arch = re.findall(r"'python-([a-z0-9-]+[<>]=?[0-9.]+)'", PKGBUILD.read_text())
+    assert bounds(arch) == needed
 
 
-def names_of(requirements: list[str]) -> set[str]:
-    """Return what Debian calls these, after python3-."""
-    found = {re.split(r"[^a-z0-9-]", requirement)[0] for requirement in requirements}
-    return {{"pyyaml": "yaml", "pyzmq": "zmq"}.get(name, name) for name in found}
+def debian(field: str) -> set[tuple[str, str]]:
+    """Return the bounds of a field of Debian's."""
+    found = re.findall(r"python3-([a-z0-9-]+) \(([<>]+=?) ([0-9.]+)\)", field)
+    return bounds([f"{name}{relation.replace('<<', '<')}{version}" for name, relation, version in found])
+
+
+def bounds(requirements: list[str]) -> set[tuple[str, str]]:
+    """Return each bound with what Debian calls the package, after python3-."""
+    found = set()
+    for requirement in requirements:
+        name, limits = re.fullmatch(r"([a-z0-9-]+)(?:\[\w+\])?(.*)", requirement).groups()  # type: ignore[union-attr]
+        found |= {
+            ({"pyyaml": "yaml", "pyzmq": "zmq", "jinja": "jinja2"}.get(name, name), limit)
+            for limit in limits.split(",")
+        }
+    return found

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
-from bridge.cli.reload_upgraded import _REPLACED, Renewal, runs_replaced
+import pytest
+
+from bridge.cli.reload_upgraded import _REPLACED, Renewal, main, runs_replaced
 from bridge.model.unit import UnitState
 
 if TYPE_CHECKING:
@@ -76,3 +79,10 @@ def test_a_process_with_a_file_of_another_name_that_is_gone(tmp_path: Path) -> N
         path.unlink()
         assert not runs_replaced(os.getpid())
     assert not runs_replaced(2**22 + 1)
+
+
+@pytest.mark.parametrize("batch", ["", "0", "-1", "ten"])
+def test_a_batch_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch, batch: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["reload-vassals", batch])
+    with pytest.raises(SystemExit, match=f"^RELOAD_BATCH is {batch!r}, and must be"):
+        main()
