@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from bridge.diagnostics import Diagnostic, Severity, printable
 from bridge.model.address import UnixAddress, collision_key, listed, overlaps, parse_uwsgi_socket
 from bridge.uwsgi.jobs import JOBS
+from bridge.uwsgi.options import written
 from bridge.uwsgi.socket_options import ALL, REQUESTS, ROUTERS, SSL, protocol_of, sockets
 from bridge.vassals.reloaded import find_daemonize
 
@@ -224,7 +225,7 @@ def _other_sockets(resolved: ResolvedVassal, config: Config) -> Iterator[Diagnos
             vassal,
             option,
             "socket-extra",
-            f"{option.key} = {printable(option.value)} listens only while the app runs, and does not start the app",
+            f"{written(option)} listens only while the app runs, and does not start the app",
             f"have clients connect to {listed(resolved.addresses)}, or give this address a vassal of its own",
         )
     for option in config.unread:
@@ -233,7 +234,7 @@ def _other_sockets(resolved: ResolvedVassal, config: Config) -> Iterator[Diagnos
                 vassal,
                 option,
                 "socket-hidden",
-                f"only uWSGI can decide whether {option.key} = {printable(option.value)} is in force; if it binds "
+                f"only uWSGI can decide whether {written(option)} is in force; if it binds "
                 f"{listed(resolved.addresses)}, connections start the app once and never again",
                 "remove its condition, or remove it: uWSGI gets the socket as file descriptor 0",
             )

@@ -10,6 +10,7 @@ from bridge.check.needed_files import find_needs
 from bridge.diagnostics import Severity, printable
 from bridge.host.as_user import Identity, look
 from bridge.host.users import groups_of, kept_group_id, kept_user_id, primary_group, user_name
+from bridge.uwsgi.options import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -60,7 +61,7 @@ def _identity(resolved: ResolvedVassal, config: Config, need: Need, *, user_mana
 
 def _problem(resolved: ResolvedVassal, need: Need, error: int, identity: Identity) -> Diagnostic:
     option, path = need.option, printable(need.places[0].path)
-    what = f"{option.key} = {printable(option.value)}"
+    what = written(option)
     user = printable(user_name(identity.uid))
     if need.name and error == errno.ENOENT:
         where = sorted({os.path.dirname(place.path) for place in need.places if not place.is_pattern}) or [

@@ -134,11 +134,6 @@ class InstalledVassal(UnitNames):
         return f"{self.monitor}:{self.name}"
 
     @property
-    def address(self) -> Address | None:
-        """The first of its addresses."""
-        return self.addresses[0] if self.addresses else None
-
-    @property
     def primary_unit(self) -> str:
         """The unit that is up for as long as the vassal is served."""
         return self.socket if self.addresses else self.service

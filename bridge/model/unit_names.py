@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from functools import lru_cache
 from hashlib import blake2b
 from string import ascii_letters, digits
 
@@ -187,7 +186,5 @@ def _share(label: str, tenant: int | None) -> str:
     return f"{_spread(label if tenant is None else str(tenant)) % SLICES:02x}"
 
 
-# Asked several times in a row for one vassal.
-@lru_cache(maxsize=16)
 def _spread(key: str) -> int:
     return blake2b(key.encode(), digest_size=2).digest()[0]

@@ -218,11 +218,6 @@ class ResolvedVassal:
     """The files its options and its address came from, and those that its config asks about."""
 
     @property
-    def address(self) -> Address | None:
-        """The first of its addresses."""
-        return self.addresses[0] if self.addresses else None
-
-    @property
     def is_handed_over(self) -> bool:
         """Whether its sockets are those of its config, which uWSGI finds among its descriptors."""
         return self.way is Way.OWN

@@ -34,10 +34,10 @@ FIRST_SHARE = 250
 """The same of the first share; each is twice as large as the one before."""
 SERVICE_PATIENCE = 10.0
 """Seconds to wait for always-on vassals, so as to report those that fail; a slow one goes on starting."""
-TRIGGER_WINDOW = 0.5
-"""Seconds after which a socket that started its service too often may do so again: TriggerLimitIntervalSec= of it."""
 BRIEF_PATIENCE = 1.5
 """The same for the daemon: other vassals change meanwhile, and it learns of a failure by the unit's events."""
+TRIGGER_PATIENCE = 1.5
+"""The longest wait, in seconds, until a socket may start its service again: a drop-in can set any time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
@@ -244,9 +244,10 @@ class PlanExecutor:
 def _await_triggers(manager: Manager, services: Iterable[str]) -> None:
     """Wait until the sockets of services may start these again."""
     results = manager.properties([socket_of(service) for service in services], "Socket", "Result")
-    if "trigger-limit-hit" in results.values():
+    if closed := [socket for socket, result in results.items() if result == "trigger-limit-hit"]:
         # systemd still counts the starts that failed, also of a socket that is started anew.
-        time.sleep(TRIGGER_WINDOW)
+        windows = manager.properties(closed, "Socket", "TriggerLimitIntervalUSec")
+        time.sleep(min(max(windows.values(), default=0) / 1e6, TRIGGER_PATIENCE))
 
 
 def _patience(sockets: int) -> float:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from bridge.diagnostics import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -38,6 +40,11 @@ class Option:
     """Whether the admin wrote all of its value; no owner of a file can set this."""
     condition: Option | None = None
     """The condition in whose body it, or the option that includes it, stands."""
+
+
+def written(option: Option) -> str:
+    """Return an option as its line has it, for a message."""
+    return f"{option.key} = {printable(option.value)}"
 
 
 class Remark(NamedTuple):

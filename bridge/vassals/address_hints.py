@@ -12,25 +12,23 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Few addresses need these, so they are compiled when one does.
 _PARTS = {
-    r"[#;](?P<rest>).*": "is a comment, and a rule has none",
-    r"(?i)[a-z0-9-]*(?:socket|listenstream|listen|address) *= *(?P<rest>.*)": (
+    re.compile(r"[#;](?P<rest>).*"): "is a comment, and a rule has none",
+    re.compile(r"[a-z0-9-]*(?:socket|listenstream|listen|address) *= *(?P<rest>.*)", re.IGNORECASE): (
         "has the name of an option before the address"
     ),
-    r"(?P<quote>[\"'`])(?P<rest>[^\"'`]*)(?P=quote)?.*": "has quotes, which would be part of the address",
-    r"(?i)unix:(?://)?(?P<rest>/.*)": "has a scheme before the path",
+    re.compile(r"(?P<quote>[\"'`])(?P<rest>[^\"'`]*)(?P=quote)?.*"): "has quotes, which would be part of the address",
+    re.compile(r"unix:(?://)?(?P<rest>/.*)", re.IGNORECASE): "has a scheme before the path",
 }
 """What is no part of an address, wherever it comes from; and the address beside it."""
 _COMMENT = {
-    r"(?P<rest>\S(?:.*?\S)?) +[#;](?:[ \w].*)?": "has a comment behind the address, and a rule has none",
+    re.compile(r"(?P<rest>\S(?:.*?\S)?) +[#;](?:[ \w].*)?"): "has a comment behind the address, and a rule has none",
 }
-_HOME = r"~(?P<user>[^/]*)(?P<rest>/.*|)"
+_HOME = re.compile(r"~(?P<user>[^/]*)(?P<rest>/.*|)")
 _VARIABLE = r"\$(?:\{(\w+)\}|\((\w+)\)|(\w+))"
-_STEP = f"(?<=/){_VARIABLE}"
+_FIRST = re.compile(_VARIABLE)
+_STEP = re.compile(f"(?<=/){_VARIABLE}")
 _MOST_MISTAKES = 8
-_PLAIN = re.compile(r"[/@:\[0-9][A-Za-z0-9/@:.\[\]_-]*")
-"""Addresses as nearly all are: nothing below finds a mistake in them."""
 
 
 class Mistake(NamedTuple):
@@ -55,8 +53,6 @@ class MistakeFinder:
 
     def find(self, text: str) -> Mistake | None:
         """Return the first mistake in an address, with the address that is meant once all mistakes are mended."""
-        if _PLAIN.fullmatch(text):
-            return None
         first = self._one(text)
         if first is None:
             return None
@@ -69,17 +65,17 @@ class MistakeFinder:
 
     def _one(self, text: str) -> Mistake | None:
         for pattern, message in (_PARTS if self.is_printed else _COMMENT | _PARTS).items():
-            if found := re.fullmatch(pattern, text):
+            if found := pattern.fullmatch(text):
                 return Mistake(message, found["rest"])
-        if found := re.fullmatch(_HOME, text):
+        if found := _HOME.fullmatch(text):
             folder = self.home(found["user"] or self.name)
             return Mistake("has a ~, and no shell replaces it", folder + found["rest"] if folder else "")
         return self._variable(text)
 
     def _variable(self, text: str) -> Mistake | None:
-        found = re.match(_VARIABLE, text)
+        found = _FIRST.match(text)
         if not (found or self.is_printed or text.startswith("@")):
-            found = re.search(_STEP, text)
+            found = _STEP.search(text)
         if found is None:
             return None
         name = next(filter(None, found.groups()))

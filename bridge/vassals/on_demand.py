@@ -140,9 +140,7 @@ def _by_extension(extension: str, is_tyrant: bool, vassal: Vassal) -> RuleResult
         result = RuleResult(diagnostics=(_foreign_rule(vassal, path, f"uid {error.owner}"),))
     except FileError as error:
         result = _reject(vassal, f"the rule file cannot be read: {error}", "mend or remove it", (path, None))
-    # Quicker than replace(), and there are thousands.
-    sources = (path, *link_targets(path))
-    return RuleResult(address=result.address, sources=sources, diagnostics=result.diagnostics)
+    return replace(result, sources=(path, *link_targets(path)))
 
 
 def _foreign_rule(vassal: Vassal, path: str, whose: str) -> Diagnostic:

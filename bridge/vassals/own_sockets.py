@@ -12,7 +12,6 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.diagnostics import printable
 from bridge.model.address import (
     AbstractAddress,
     AddressError,
@@ -125,7 +124,7 @@ def find_binder(
 def _general_obstacle(config: Config) -> Obstacle | None:
     hidden = next((option for option in config.unread if option.key in ALL), None)
     if hidden is not None:
-        return Obstacle(hidden, "is in force or not as only uWSGI can decide", "write it without a condition")
+        return Obstacle(hidden, "may be in force or not: only uWSGI can decide that", "write it without a condition")
     elsewhere = next(config.all(*_NOT_INHERITED), None)
     if elsewhere is not None:
         return Obstacle(elsewhere, "makes uWSGI look for its sockets elsewhere", f"remove {elsewhere.key}")
@@ -187,8 +186,3 @@ def _addresses(config: Config, vassal: Vassal) -> Iterator[tuple[Option, Address
 
 def _is_relative(value: str) -> bool:
     return not value.startswith(("/", "@")) and ":" not in value
-
-
-def written(option: Option) -> str:
-    """Return an option as its line has it, for a message."""
-    return f"{option.key} = {printable(option.value)}"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from bridge.diagnostics import printable
 from bridge.uwsgi.option_tables import RELOADS
+from bridge.uwsgi.options import written
 from bridge.uwsgi.socket_options import SHARED
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def find_first_start(vassal: Vassal, config: Config, again: Config, spawn: Spawn
         return None
     return vassal.problem(
         "daemonize-reload",
-        f"with {daemonize.key} (line {daemonize.line} of {printable(daemonize.path)}), {lost.key} = "
-        f"{printable(lost.value)} has no effect: to stay in its service, uWSGI starts as after a reload",
+        f"with {daemonize.key} (line {daemonize.line} of {printable(daemonize.path)}), {written(lost)} "
+        f"has no effect: to stay in its service, uWSGI starts as after a reload",
         f"write logto = {printable(daemonize.value)} instead of {daemonize.key}: under an Emperor both do the same",
         at=(lost.path, lost.line),
     )

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bridge.diagnostics import Diagnostic, Severity, printable
+from bridge.diagnostics import Diagnostic, Severity
 from bridge.host.links import link_targets
 from bridge.model.unit_names import EscapeError
 from bridge.model.vassal import ResolvedVassal, SocketOptions, SpawnSpec, Way
 from bridge.units.quoting import argument, value, word
-from bridge.uwsgi.options import ConfigError
+from bridge.uwsgi.options import ConfigError, written
 from bridge.uwsgi.reader import ProcessView, read
 from bridge.vassals.reloaded import as_reloaded, find_daemonize, find_first_start, find_lost
 from bridge.vassals.socket_access import find_access, socket_options
@@ -169,7 +169,7 @@ def _find_access_problem(
     if context.boundary is None or option is None:
         return None
     if refusal := context.boundary.judge_access(access, vassal.config.owner):
-        message = f"{option.key} = {printable(option.value)} {refusal.message}"
+        message = f"{written(option)} {refusal.message}"
         return vassal.problem("socket-access", message, refusal.hint, at=(option.path, option.line))
     return None
 

@@ -10,8 +10,9 @@ from bridge.diagnostics import Diagnostic, printable
 from bridge.model.address import InetAddress, overlaps
 from bridge.model.vassal import Way
 from bridge.uwsgi.jobs import find_what_must_run
+from bridge.uwsgi.options import written
 from bridge.uwsgi.socket_options import REQUESTS, SHARED, SSL, sockets
-from bridge.vassals.own_sockets import find_binder, own_sockets, written
+from bridge.vassals.own_sockets import find_binder, own_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -138,9 +139,7 @@ def _covers(own: Address, wanted: Address) -> bool:
 def _conflict(vassal: Vassal, binder: Option, address: Address, obstacle: Sequence[str]) -> Diagnostic:
     line, reason = "this line", ""
     if condition := binder.condition:
-        where = (
-            f"{condition.key} = {printable(condition.value)} in line {condition.line} of {printable(condition.path)}"
-        )
+        where = f"{written(condition)} in line {condition.line} of {printable(condition.path)}"
         reason = f" ({where} holds here)"
         if _EMPEROR in condition.value:
             line = "this line and the condition, as there is no Emperor"

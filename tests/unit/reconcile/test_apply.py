@@ -9,7 +9,7 @@ import pytest
 from bridge.diagnostics import BridgeError
 from bridge.model.unit import UnitState
 from bridge.model.unit_names import TARGET
-from bridge.reconcile.apply import FIRST_SHARE, SHARE, TRIGGER_WINDOW
+from bridge.reconcile.apply import FIRST_SHARE, SHARE, TRIGGER_PATIENCE
 from bridge.reconcile.reloads import Reloads
 from bridge.state.lock import Pending
 from bridge.systemd.object_paths import object_path
@@ -316,12 +316,21 @@ def test_a_retry_resets_a_failure_before_it_ends_the_pause() -> None:
     ]
 
 
-@pytest.mark.parametrize(("result", "waits"), [("trigger-limit-hit", [TRIGGER_WINDOW]), ("success", []), (None, [])])
+@pytest.mark.parametrize(
+    ("result", "window", "waits"),
+    [
+        ("trigger-limit-hit", 500_000, [0.5]),
+        ("trigger-limit-hit", 2**64 - 1, [TRIGGER_PATIENCE]),
+        ("success", 500_000, []),
+        (None, 500_000, []),
+    ],
+)
 def test_a_retry_waits_until_a_socket_may_start_its_service_again(
-    monkeypatch: pytest.MonkeyPatch, result: str | None, waits: list[float]
+    monkeypatch: pytest.MonkeyPatch, result: str | None, window: int, waits: list[float]
 ) -> None:
     slept: list[float] = []
     monkeypatch.setattr("bridge.reconcile.apply.time.sleep", slept.append)
-    manager = AnsweringManager({}, answers={} if result is None else {"Socket.Result": result})
+    answers = {} if result is None else {"Socket.Result": result, "Socket.TriggerLimitIntervalUSec": window}
+    manager = AnsweringManager({}, answers=answers)
     replace(World().executor(), manager=manager).retry(["vassal-a.service"])
     assert slept == waits

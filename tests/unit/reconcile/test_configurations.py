@@ -98,7 +98,7 @@ def write_other(world: World, *resolved: ResolvedVassal) -> None:
     for one in resolved:
         texts = render(one, other)
         world.files |= texts
-        primary = one.vassal.socket if one.address else one.vassal.service
+        primary = one.vassal.socket if one.addresses else one.vassal.service
         for unit in texts:
             world.bring_up(unit) if unit == primary else None
 

@@ -69,7 +69,7 @@ VICTIM = of(ALICE, "v.ini", "/run/v")
         # A link to the folder under a pattern: the same file again, and so the same owner.
         of(ALICE, "v.ini", "/run/v", folder="/home/mallory", monitor="glob:///home/*/*.ini", label="home-mallory-v"),
     ],
-    ids=lambda one: f"{one.vassal.config.path} {one.spawn.tenant} {one.address}",
+    ids=lambda one: f"{one.vassal.config.path} {one.spawn.tenant} {one.addresses}",
 )
 def test_a_newcomer_is_refused_and_the_incumbent_goes_on(newcomer: ResolvedVassal) -> None:
     world = served(VICTIM)
@@ -115,7 +115,7 @@ def test_a_config_is_known_when_its_monitor_has_another_id() -> None:
 @pytest.mark.parametrize(
     "rival",
     [of(MALLORY, "m.ini", "/run/v"), of(MALLORY, "v.xml", "/run/v"), of(MALLORY, "v.yml", "/run/other")],
-    ids=lambda one: f"{one.vassal.name} {one.address}",
+    ids=lambda one: f"{one.vassal.name} {one.addresses}",
 )
 def test_a_renamed_file_is_served_in_the_same_run(name: str, rival: ResolvedVassal) -> None:
     world = served(VICTIM)

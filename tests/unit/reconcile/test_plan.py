@@ -270,7 +270,7 @@ def test_a_vassal_that_gave_up_is_tried_again_once_its_config_changed() -> None:
 
 @pytest.mark.parametrize("resolved", [ON_DEMAND, ALWAYS])
 def test_what_was_stopped_is_started(resolved: ResolvedVassal) -> None:
-    unit = "vassal-a.socket" if resolved.address else "vassal-a.service"
+    unit = "vassal-a.socket" if resolved.addresses else "vassal-a.service"
     world = synced(resolved)
     world.states[unit] = DEAD
     assert world.plan(make_desired(resolved)).start == (unit,)

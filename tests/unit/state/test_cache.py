@@ -197,8 +197,12 @@ def test_the_installed_are_those_that_have_units() -> None:
     found = cache.installed(())
     assert set(found) == {"a", "b"}
     assert (found["a"].name, found["a"].config, found["a"].key) == ("a.ini", "/v/a.ini", f"{V}:a.ini")
-    assert (found["a"].address, found["a"].tenant, found["a"].primary_unit) == (address("/run/a"), 7, "vassal-a.socket")
-    assert (found["b"].address, found["b"].primary_unit) == (None, "vassal-b.service")
+    assert (found["a"].addresses, found["a"].tenant, found["a"].primary_unit) == (
+        (address("/run/a"),),
+        7,
+        "vassal-a.socket",
+    )
+    assert (found["b"].addresses, found["b"].primary_unit) == ((), "vassal-b.service")
     assert set(cache.installed({f"{V}:a.ini"})) == {"b"}
 
 

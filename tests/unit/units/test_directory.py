@@ -99,7 +99,7 @@ def test_an_address_in_a_mark_that_is_none_is_no_address(directory: UnitDirector
     text = texts_of(VASSAL)[SERVICE].replace('Address="/run/a"', 'Address="nonsense:"')
     (tmp_path / "units" / SERVICE).write_text(text)
     (installed,) = installed_vassals(directory.files(), as_is).values()
-    assert installed.address is None
+    assert installed.addresses == ()
 
 
 def test_no_unit_directory_is_no_unit(tmp_path: Path) -> None:
@@ -188,5 +188,5 @@ def test_several_addresses_are_read_back(directory: UnitDirectory) -> None:
     directory.write(texts_of(vassal))
     (installed,) = installed_vassals(directory.files(), as_is).values()
     assert installed.addresses == vassal.addresses
-    assert installed.address == vassal.addresses[0]
+    assert installed.addresses == vassal.addresses
     assert installed.primary_unit == vassal.vassal.socket

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.vassals.address_hints import _PLAIN, MistakeFinder
+from bridge.vassals.address_hints import MistakeFinder
 
 HOMES = {"ann": "/home/ann", "bob": "/srv/bob"}
 WRITTEN = MistakeFinder("ann", HOMES.get)
@@ -99,8 +99,3 @@ def test_what_is_meant_has_no_mistake(text: str) -> None:
     for finder in (WRITTEN, PRINTED):
         if (found := finder.find(text)) and found.meant:
             assert finder.find(found.meant) is None
-
-
-@given(st.from_regex(_PLAIN, fullmatch=True))
-def test_a_plain_address_has_no_mistake(text: str) -> None:
-    assert WRITTEN._one(text) is PRINTED._one(text) is None

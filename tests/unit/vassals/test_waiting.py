@@ -218,8 +218,8 @@ def test_a_rule_that_names_the_own_path_by_a_link() -> None:
 
 def test_an_option_that_only_uwsgi_can_decide_about() -> None:
     given = config("socket = /run/a", unread=("socket = @(exec://x)",))
-    assert "as only uWSGI can decide" in decide(given).reason
-    assert "as only uWSGI can decide" in decide(given, rule="/run/a").problems[0].message
+    assert "may be in force or not: only uWSGI can decide that" in decide(given).reason
+    assert "may be in force or not: only uWSGI can decide that" in decide(given, rule="/run/a").problems[0].message
 
 
 def test_a_tenants_own_sockets_where_he_may_not_listen() -> None:
