@@ -76,11 +76,11 @@ def measure(sizes: list[int], rounds: int | None, steps: frozenset[Step]) -> int
 
 def compare(base: str, sizes: list[int], rounds: int, steps: frozenset[Step]) -> int:
     """Measure the bridge of this checkout and of another in turn, and report what the change costs."""
-    from .comparing import checkout, compared, report
+    from .comparing import base_files, compared, report
 
     PART.mkdir(exist_ok=True)
     try:
-        with checkout(base, PART / "base") as folder:
+        with base_files(base, PART / "base") as folder:
             before, after = compared(folder, sizes, rounds, steps)
     except MachineError as error:
         tell(f"no machine: {error}", lasting=True)

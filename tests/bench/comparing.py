@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import compileall
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.booted.machine import MachineError
-from tests.booted.suite import CHECKOUT
+from tests.booted.suite import CHECKOUT, PYTHON
 
 from .disk import fresh_disk
 from .figures import quantity
@@ -39,7 +38,7 @@ COMMAND = "/usr/local/bin/emperor-bridge"
 
 
 @contextmanager
-def checkout(name: str, folder: Path) -> Iterator[Path]:
+def base_files(name: str, folder: Path) -> Iterator[Path]:
     """Yield the folder that ``name`` is, or the files of the commit that it names, which are in ``folder`` meanwhile.
 
     Raises:
@@ -49,6 +48,9 @@ def checkout(name: str, folder: Path) -> Iterator[Path]:
         yield Path(name).resolve()
         return
     git = ["git", "-C", str(CHECKOUT), "worktree"]
+    remove = [*git, "remove", "--force", str(folder)]
+    # A run that was killed has left it.
+    subprocess.run(remove, capture_output=True, check=False)
     made = subprocess.run(
         [*git, "add", "--quiet", "--detach", "--force", str(folder), name], capture_output=True, text=True, check=False
     )
@@ -57,7 +59,7 @@ def checkout(name: str, folder: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run([*git, "remove", "--force", str(folder)], check=False)
+        subprocess.run(remove, check=False)
 
 
 def compared(base: Path, sizes: Sequence[int], rounds: int, steps: frozenset[Step]) -> tuple[Results, Results]:
@@ -85,7 +87,7 @@ def _round(checkout: Path, task: Task) -> None:
     """Measure one version once, through sync and through watch; both versions' commands start in the same way."""
     tell(f"{checkout}:", lasting=True)
     version = Version(command=COMMAND, units=checkout / "units")
-    text = PROGRAM.format(interpreter=sys.executable, checkout=str(checkout))
+    text = PROGRAM.format(interpreter=PYTHON, checkout=str(checkout))
     for who, race, steps in LAPS:
         if who in OURS and task.wants(*steps):
             lap_of(task, who, race, version=version, prepare=lambda machine: machine.write(COMMAND, text, mode=0o755))

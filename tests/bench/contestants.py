@@ -80,12 +80,14 @@ def bring_up(lap: Lap, argv: list[str], *, kind: str = "", slice_name: str = "")
 
 
 def boot(lap: Lap, target: str, sockets: str) -> None:
-    """Start all sockets by the units on disk, as at boot: what is stopped, PID 1 forgets."""
+    """Start all sockets by the units on disk, as at boot: what is stopped, PID 1 forgets, and /run is empty."""
     task = lap.task
     if task.wants(Step.BOOT):
         with lap.taking("boot"):
             for _ in range(task.repeat):
-                lap.agent("do", actions=[["run", ["systemctl", "stop", target, sockets]]], timeout=task.timeout)
+                stop = ["run", ["systemctl", "stop", target, sockets]]
+                empty = ["run", ["find", layout.SOCKETS, "-type", "s", "-delete"]]
+                lap.agent("do", actions=[stop, empty], timeout=task.timeout)
                 start = ["systemctl", "start", target]
                 lap.add("boot", lap.agent("bring_up", argv=start, size=task.size, timeout=task.timeout)["listens"])
 

@@ -94,7 +94,7 @@ def say_bar(bar: Bar, row: Row) -> str:
     if bar.beside is None:
         return f"{'worst ' if bar.worst else ''}{sign} {quantity(bar.limit, row.unit)}{where}"
     measure, who = bar.beside
-    name = NAMES.get(measure) if measure != row.measure else f"{who}'s"
+    name = NAMES[measure] if measure != row.measure else f"{who}'s"
     return f"{sign} {bar.limit:g} × {name}{where}"
 
 

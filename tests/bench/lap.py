@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.booted.machine import Machine, MachineError
 from tests.booted.service import UNITS
-from tests.booted.suite import CHECKOUT, COMMAND
+from tests.booted.suite import CHECKOUT, COMMAND, PYTHON
 
 from .measures import THOUSAND, Step, Who
 from .results import Failure
@@ -88,7 +88,7 @@ class Lap:
 
         The Emperor is not waited for: with thousands of vassals it never rests.
         """
-        argv = (sys.executable, "-m", "tests.bench.agent", step)
+        argv = (PYTHON, "-m", "tests.bench.agent", step)
         limit = (patience or 3 * self.task.timeout) + 90
         resting = [1, self.daemon] if self.who in {Who.WATCH, Who.ROWS} and self.daemon else [1]
         asked = json.dumps({"rest": resting, "arguments": arguments}).encode()

@@ -110,7 +110,7 @@ def _command(measure: str, title: str, *bars: Bar, who: Who = Who.BRIDGE) -> Row
 
 
 def _times_python(limit: float, *sizes: int) -> Bar:
-    return Bar(limit=limit, beside=PYTHON, sizes=sizes)
+    return Bar(limit=limit, beside=PYTHON, sizes=sizes or None)
 
 
 _FLOORS_UP = ("up", Who.FLOOR)
@@ -186,7 +186,7 @@ ROWS: tuple[Row, ...] = (
         peers=(("boot", Who.FLOOR), ("up", Who.EMPEROR)),
         bars=(Bar(limit=1.1, beside=("boot", Who.FLOOR), sizes=(THOUSAND, LARGE)),),
     ),
-    _command("version", "emperor-bridge --version", _times_python(4, *SIZES)),
+    _command("version", "emperor-bridge --version", _times_python(4)),
     _command("nothing", "sync with nothing to do", _times_python(12, SMALL), _times_python(45, LARGE), who=Who.SYNC),
     *_change("add", "added"),
     *_change("change", "given another address"),

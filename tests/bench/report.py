@@ -128,7 +128,7 @@ def section(results: Results, suite: str = "") -> str:
     beyond = [f"{one.title} {one.beyond}" for one in growths(results) if one.who in OURS]
     lines = [
         begin,
-        *((f"### Debian {suite}", "") if suite else ()),
+        *((f"## Debian {suite}", "") if suite else ()),
         "`make bench` measures this again. It compares three contestants: the bridge, the real Emperor with the same",
         "vassals, and bare systemd. Bare systemd, the floor, gets minimal units that were written beforehand.",
         "They take turns, each in a freshly booted machine.",
@@ -137,7 +137,7 @@ def section(results: Results, suite: str = "") -> str:
         f"from {THOUSAND:,} to {LARGE:,} vassals; it must be at most {GROWTH}. The Emperor never applies a changed",
         f"address. It notices an added or removed vassal at its next scan, every {SCAN:g} s. All samples are in",
         f"[{file}]({file}). A question mark: the bar lies in the 95 % confidence interval of the median, so",
-        "another run may well say otherwise.",
+        "another run may well say otherwise. Fewer than six samples have none; it is between the least and the most.",
         "",
         *("| " + " | ".join(row) + " |" for row in table),
         "",
@@ -168,6 +168,8 @@ def _table_lines(results: Results, row: Row) -> list[list[str]]:
     for number, (measure, who) in enumerate(((row.measure, row.who), *peers)):
         found = [results.of(measure, who, size) for size in results.sizes]
         if not any(found):
+            if not number:
+                return []
             continue
         medians = ["-" if one is None else quantity(one.median, row.unit) for one in found]
         growth = next((one for one in growths(results) if (one.measure, one.who) == (measure, who)), None)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from bridge import __version__
 from tests.booted.machine import Machine, MachineError
-from tests.booted.suite import CHECKOUT
+from tests.booted.suite import CHECKOUT, PYTHON
 
 from . import contestants, layout, rows
 from .contestants import COMMANDS
@@ -96,7 +96,7 @@ def lap_of(
             lap = Lap(task, who, stack.enter_context(Machine()), version)
             prepare(lap.machine)
         except MachineError as error:
-            Lap(task, who, Machine()).fail("boot", error)
+            Lap(task, who, Machine()).fail("a machine", error)
             return
         try:
             race(lap)
@@ -159,6 +159,7 @@ def facts() -> dict[str, str]:
     with Machine() as machine:
         systemd = machine.run("systemctl", "--version").stdout.split("\n")[0]
         uwsgi = machine.run("uwsgi", "--version").stdout.strip()
+        python = machine.run(PYTHON, "--version").stdout.strip()
         machine.run("mkdir", "-p", layout.VASSALS)
         machine.run(*contestants.command("check"), check=False)
     model = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
@@ -168,7 +169,7 @@ def facts() -> dict[str, str]:
         "emperor-bridge": f"{__version__} {commit_of(CHECKOUT)}".strip(),
         "systemd": systemd.removeprefix("systemd "),
         "uWSGI": uwsgi,
-        "Python": platform.python_version(),
+        "Python": python.removeprefix("Python "),
         "kernel": platform.release(),
         "processors": f"{os.cpu_count()} x {model[1] if model else platform.machine()}",
         "memory": f"{int(memory[1]) // 1024**2 if memory else 0} GiB",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .container import HERE
 from .machine import PATIENCE
@@ -13,12 +13,21 @@ from .process import Lines, kill
 from .suite import PYTHON
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from .machine import Machine
 
 EVERY = 0.1
 """Seconds between a client's questions."""
+
+
+def unanswered(asked: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the requests of `crowd.py` that were not answered as they should be: each as a line, with its error."""
+    return [
+        f"{one['address']} at {one['at']:.3f}, after {one['elapsed']:.3f} s: status {one['status']}, {one['error']}"
+        for one in asked
+        if one["status"] != 200
+    ]
 
 
 @contextmanager
@@ -33,7 +42,8 @@ def asked(machine: Machine, addresses: Sequence[str]) -> Iterator[None]:
         answers = json.loads(client.communicate(b"\n", timeout=PATIENCE)[0])
     finally:
         kill(client)
-    assert [one for one in answers if one["status"] != 200] == []
+    lost = unanswered(answers)
+    assert not lost, "\n".join(lost)
     assert answers[0]["at"] < began
     # Each time after a pause, and after the answers.
     longest = max(one["elapsed"] for one in answers)

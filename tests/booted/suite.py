@@ -27,7 +27,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 SUITE = os.environ.get("SUITE", "")
 TREES = Path(os.environ.get("EMPEROR_BRIDGE_TREES_DIR") or "/var/cache/emperor-bridge-tests")
 MIRROR = os.environ.get("EMPEROR_BRIDGE_MIRROR") or "http://deb.debian.org/debian"
-LISTS = ("test-packages.txt", "server-packages.txt", "tree-packages.txt")
+LISTS = ("test-packages.txt", "server-packages.txt", "bench-packages.txt", "tree-packages.txt")
 TESTS = ("hypothesis", "nx-27017", "pytest")
 DRIVERS = ("pg", "mongodb", "zmq", "amqp")
 """The extras of what talks to the monitors' servers."""

@@ -15,6 +15,7 @@ import pytest
 
 from bridge.lifecycle.events import Event, message_id
 
+from .asked import unanswered
 from .bridge import APP, APP_TEXT, VASSALS, WATCH, config
 from .container import HERE
 from .machine import Entry, Machine, MachineError, journal_filter, message
@@ -38,6 +39,8 @@ comes (`gracefully_kill` in core/uwsgi.c). With an app that answers at once that
 answer takes, the smaller a part of the time that moment is."""
 DEATHS, DYING_VASSALS = times(300), 50
 OWN_DEATHS = times(1000) if FACTOR > 1 else DEATHS
+ABOUT = 10.0
+"""Seconds about a lost request in which the deaths of its app are told."""
 IDLE = config("idle = 1", "die-on-idle = true", "disable-logging = true")
 ATTEMPTS = 16
 """The last begins when the 15 pauses before it, of 1 to 15 s, are over: two minutes after the first."""
@@ -92,10 +95,6 @@ def end_crowd(crowd: Popen[bytes]) -> list[dict[str, Any]]:
     return asked
 
 
-def failures(asked: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [request for request in asked if request["status"] != 200]
-
-
 def wait_entries(machine: Machine, cursor: str, pattern: str, number: int, *which: str, timeout: float) -> list[Entry]:
     """Return the first so many entries after a cursor that have the pattern, as soon as they are there."""
     deadline = time.monotonic() + timeout
@@ -136,7 +135,8 @@ def test_20_reloads_under_load_lose_no_request(watch: Bridge, counts: Counter[st
     counts["reloads under load"] += RELOADS
     counts["requests amid reloads"] += len(asked)
 
-    assert failures(asked) == []
+    lost = unanswered(asked)
+    assert not lost, "\n".join(lost)
     answers = [json.loads(request["body"]) for request in asked]
     assert len({answer["ppid"] for answer in answers}) == 1, "the master was started anew"
     assert len({answer["pid"] for answer in answers}) == RELOADS + 1, "not every generation of the app was asked"
@@ -162,6 +162,18 @@ class Deaths:
                    for vassal, begin, end in self.spans)
         ]  # fmt: skip
 
+    def lost(self) -> list[str]:
+        """Return each request that was not answered, and when its app died about that time."""
+        told = []
+        for request in self.asked:
+            for line in unanswered([request]):
+                deaths = [
+                    f"{begin:.3f} to {end:.3f}" for vassal, begin, end in self.spans
+                    if request["address"].endswith(f"/{vassal}.sock") and abs(begin - request["at"]) < ABOUT
+                ]  # fmt: skip
+                told.append(f"{line}; it died at {', '.join(deaths) or 'no time near'}")
+        return told
+
     def of(self, letter: str) -> Deaths:
         """Return those of the vassals whose names begin with this letter."""
         spans = [span for span in self.spans if span[0].startswith(letter)]
@@ -171,7 +183,7 @@ class Deaths:
         times = [request["elapsed"] * 1000 for request in self.asked]
         last = quantiles(times, n=100)[98]
         return (
-            f"{name:15}{len(self.spans):7}{len(self.asked):10}{len(self.dying):10}{len(failures(self.asked)):8}"
+            f"{name:15}{len(self.spans):7}{len(self.asked):10}{len(self.dying):10}{len(unanswered(self.asked)):8}"
             f"{median(times):10.0f}{last:8.0f}{max(times):8.0f}"
         )
 
@@ -234,7 +246,8 @@ def test_300_idle_deaths_lose_no_request(
         print("\n                deaths  requests  in death  failed median ms  p99 ms  max ms")  # noqa: T201
         print(*rows, sep="\n")  # noqa: T201
 
-    assert failures(bridged.asked) == []
+    lost = bridged.lost()
+    assert not lost, "\n".join(lost)
     for letter, number in (("v", DEATHS), ("o", OWN_DEATHS)):
         some = bridged.of(letter)
         assert len(some.spans) >= number

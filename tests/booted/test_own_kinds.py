@@ -98,7 +98,7 @@ class Fleet:
         assert line is not None
         outcomes = dict(zip((kind.name for kind in kinds), json.loads(line), strict=True))
         failed = {name: one for name, all_ in outcomes.items() for one in all_ if one["status"] != 200}
-        assert failed == {}
+        assert not failed, json.dumps(failed, indent=1)
         return {name: [json.loads(one["body"]) for one in all_] for name, all_ in outcomes.items()}
 
     def ask(self, number: int, kinds: Sequence[Kind]) -> dict[str, Answer]:
@@ -114,7 +114,7 @@ class Fleet:
             is_own = one["came"] == address or one["came"].rpartition(":")[2] == address.rpartition(":")[2] != address
             if not is_own or {**one, **expected} != one:
                 wrong[kind.name] = one
-        assert wrong == {}
+        assert not wrong, json.dumps(wrong, indent=1)
         return said
 
 
@@ -158,7 +158,9 @@ def wake_and_reload(fleet: Fleet) -> None:
     fleet.machine.run("touch", *(kind.config for kind in kinds))
     fleet.bridge.sync()
     # All of them are answers of the app: nobody has been turned away.
-    after = masters({name: all_[-1] for name, all_ in fleet.answers(lines, kinds).items()})
+    answered = fleet.answers(lines, kinds)
+    assert [name for name, all_ in answered.items() if len({one["pid"] for one in all_}) < 2] == [], "not reloaded"
+    after = masters({name: all_[-1] for name, all_ in answered.items()})
     assert after == {name: master for name, master in before.items() if name in after}
     crash(fleet, kinds, crowd, after)
 

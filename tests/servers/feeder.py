@@ -72,7 +72,7 @@ class FeederProcess:
     ) -> None:
         self.kill()
         if kind is None:
-            assert self.output == ""
+            assert self.output == "", f"exit status {self.process.returncode}; {self._told()}"
 
     @property
     def output(self) -> str:

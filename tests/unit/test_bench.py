@@ -202,6 +202,14 @@ def test_a_section_takes_the_place_of_the_one_before() -> None:
     assert section_of(more, BEGIN, END) == new
 
 
+def test_a_row_without_figures_leaves_no_line_of_another_contestant() -> None:
+    results = Results(sizes=[1])
+    results.add("up", Who.EMPEROR, 1, [1.0])
+    assert "| · " not in section(results)
+    results.add("boot", Who.BRIDGE, 1, [2.0])
+    assert section(results).count("| · Emperor | 1.00 s |") == 1
+
+
 def test_the_headline_names_both_or_nothing() -> None:
     assert "The Emperor takes" in headline(some_results())
     assert headline(Results()).count("\n") == 3
