@@ -192,6 +192,8 @@ def observe(side: Emperor | Bridge, cases: list[Case]) -> dict[str, dict[str, An
     ends = ("waits", "runs with 0 workers")
     if idle:
         until(lambda: all(state(side, case, vassals) in ends for vassals in [side.vassals()] for case in idle))
+        # One that dies has no workers for a moment, and is not known to wait yet.
+        resolve(side, idle, lambda _case, said: said in ends)
         note("after idle", idle)
 
     touched = [case for case in cases if case["touch"]]
