@@ -90,6 +90,8 @@ class Fleet:
     """On demand at TCP ports."""
     always: dict[str, str] = field(default_factory=dict)
     """These bind their own sockets, at unix paths and TCP ports, and run always."""
+    emperors_start: float = 0.0
+    """Seconds from the Emperor's start until all addresses listen."""
     own: dict[str, list[str]] = field(default_factory=dict)
     """These bind their own sockets, too. The Emperor runs them always, and the bridge on demand."""
 
@@ -143,8 +145,10 @@ class Fleet:
         self.machine.write_many({INI: INI_TEXT, f"/etc/systemd/system/{UNIT}": UNIT_TEXT})
         self.machine.cleanups.append(self.clear)
         self.machine.run("systemctl", "daemon-reload")
+        began = time.monotonic()
         self.machine.run("systemctl", "enable", "--now", "--quiet", UNIT)
         self.listens()
+        self.emperors_start = time.monotonic() - began
 
     def clear(self) -> None:
         """Take all of it away."""
@@ -297,14 +301,17 @@ def test_there_and_back_while_the_sites_are_asked(fleet: Fleet, counts: Counter[
     assert {f"{name}.ini" for name in ran} <= took.keys()
     # One that was woken later has ended with the others.
     stop_time = {a: took.get(f"{name}.ini", max(took.values())) for a, name in fleet.names.items()}
-    assert {a: (s, stop_time[a]) for a, s in worst.items() if s > LIMIT + stop_time[a]} == {}
+    # Where two processors have more to do, the Emperor beside it says how long the apps' own start takes there.
+    limit = max(LIMIT, fleet.emperors_start)
+    print(f"the Emperor took {fleet.emperors_start:.1f} s to start them; the limit is {limit:.1f} s")  # noqa: T201
+    assert {a: (s, stop_time[a]) for a, s in worst.items() if s > limit + stop_time[a]} == {}
     # Nobody who came to a vassal that only waited was refused.
     assert {address: worst[address] for address in waiting[half:] if worst.get(address)} == {}
     assert len([address for address in waiting[half:] if address in made]) >= 5
     assert said["gap"]["addresses"] == len(fleet.addresses)
     # Those that nobody had asked before were handed over without a gap.
     assert said["gap"]["refused"] < len(fleet.addresses)
-    assert 0 < said["gap"]["worst"] <= LIMIT + stop_time[said["gap"]["worst_address"]]
+    assert 0 < said["gap"]["worst"] <= limit + stop_time[said["gap"]["worst_address"]]
     # While an app is being stopped, the bridge takes its address to be served.
     assert said["gap"]["worst"] >= max(seconds - stop_time[address] for address, seconds in worst.items()) - BETWEEN
     fleet.no_emperor_is_left()
