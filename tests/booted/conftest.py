@@ -36,7 +36,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CORE = frozenset(
     {"boundary", "brake", "broken", "environment", "hazards", "interrupted", "lives", "machine", "names", "own_kinds"}
-    | {"quick_ends", "service", "sync", "upgrade", "user", "watch_lives", "watch_return"}
+    | {"quick_ends", "service", "sync", "unit", "upgrade", "user", "watch_lives", "watch_return"}
 )
 """The modules marked `core`, by what follows test_: whatever systemd or uWSGI decides, in a quarter of an hour."""
 
