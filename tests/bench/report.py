@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .figures import RATE, SECONDS, quantity
-from .judging import growth_of, growths, judge, ratio, say_bar
+from .judging import NAMES, growth_of, growths, judge, ratio, say_bar
 from .measures import BEYOND, GROWTH, LARGE, ROWS, SCAN, THOUSAND, Who
 from .plots import PLOTS, file_name
 
@@ -66,7 +66,7 @@ def lines_of(results: Results, row: Row, size: int) -> list[tuple[str, ...]]:
         lines.append(
             (
                 f"{size:,}" if not number else "",
-                str(who),
+                name_of(row, measure, who),
                 quantity(summary.median, row.unit),
                 spread,
                 quantity(worst, row.unit),
@@ -76,6 +76,11 @@ def lines_of(results: Results, row: Row, size: int) -> list[tuple[str, ...]]:
             )
         )
     return lines
+
+
+def name_of(row: Row, measure: str, who: Who) -> str:
+    """Return what a figure is called in a row's lines: its contestant, or what else was measured of the bridge."""
+    return NAMES[measure] if who in OURS and measure != row.measure and measure in NAMES else str(who)
 
 
 def facts(results: Results) -> str:
@@ -175,7 +180,7 @@ def _table_lines(results: Results, row: Row) -> list[list[str]]:
         growth = next((one for one in growths(results) if (one.measure, one.who) == (measure, who)), None)
         power = f"{growth.power:.2f}" if growth else ""
         if number:
-            lines.append([f"· {who}", *medians, power, "", ""])
+            lines.append([f"· {name_of(row, measure, who)}", *medians, power, "", ""])
         else:
             lines.append(
                 [row.title, *medians, power, "<br>".join(say_bar(bar, row) for bar in row.bars), _reached(results, row)]
