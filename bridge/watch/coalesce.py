@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -42,17 +43,17 @@ class Coalescer:
     def __init__(self, tell: Callable[[Entry], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._tell = tell
         self._clock = clock
-        self._recent: dict[str, _Recent] = {}
+        self._recent: OrderedDict[str, _Recent] = OrderedDict()
+        """In the order of their latest entries."""
         self._waiting: dict[str, float] = {}
         """When the next entry of each vassal that waits may be written."""
 
     def add(self, vassal: str, entry: Entry) -> None:
         """Pass an entry of a vassal on, or hold it."""
         now = self._clock()
-        recent = self._recent.get(vassal)
-        if recent is None:
-            self._forget_quiet(now)
-            recent = self._recent[vassal] = _Recent(at=now)
+        self._forget_quiet(now)
+        recent = self._recent.setdefault(vassal, _Recent(at=now))
+        self._recent.move_to_end(vassal)
         recent.left = min(BURST, recent.left + (now - recent.at) / PERIOD)
         recent.at = now
         if recent.left >= 1 and vassal not in self._waiting:
@@ -74,15 +75,18 @@ class Coalescer:
         for vassal in [one for one, due in self._waiting.items() if now >= due]:
             del self._waiting[vassal]
             recent = self._recent[vassal]
+            self._recent.move_to_end(vassal)
             held, recent.held = recent.held, {}
             recent.left, recent.at = 0.0, now
             self._tell(summed_up(held))
 
     def _forget_quiet(self, now: float) -> None:
-        if len(self._recent) >= _REMEMBERED:
-            quiet = [v for v, one in self._recent.items() if v not in self._waiting and now - one.at > BURST * PERIOD]
-            for vassal in quiet:
-                del self._recent[vassal]
+        # Thousands may come at once: this looks at those that it forgets, and at one more.
+        while len(self._recent) >= _REMEMBERED:
+            vassal, oldest = next(iter(self._recent.items()))
+            if vassal in self._waiting or now - oldest.at <= BURST * PERIOD:
+                break
+            del self._recent[vassal]
 
 
 def summed_up(held: dict[str, tuple[Entry, int]]) -> Entry:
