@@ -223,9 +223,10 @@ class Daemon:
         problems += self._paths.update(planned)
         new_folders, trouble = _watch(self._files, self._paths.names)
         problems += trouble
+        # The vassals are served: whoever starts or reloads the daemon need not wait for thousands of journal entries.
+        self._service.ready()
         self._notifier.done(planned, problems)
         self._service.status(self._notifier.summary)
-        self._service.ready()
         for change in changes:
             self._unit_changed(change)
         self._units.look_for_lost()
