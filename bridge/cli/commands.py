@@ -14,11 +14,9 @@ import click
 
 from bridge import __version__
 from bridge.cli.completion import complete_vassal
+from bridge.cli.group import LateGroup
 from bridge.cli.options import settings_options
-from bridge.cli.pg_trigger import pg_trigger
 from bridge.cli.session import connected_reconciler, open_reconciler, print_waiting
-from bridge.cli.take_over import take_over
-from bridge.cli.watch import watch
 from bridge.config.load import load_invocation
 from bridge.diagnostics import BridgeError, Diagnostic, bounded, count, errors, printable
 
@@ -37,6 +35,8 @@ Examples:
 
 
 @click.group(
+    cls=LateGroup,
+    late={name: f"bridge.cli.{name.replace('-', '_')}" for name in ("pg-trigger", "take-over", "watch")},
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
     subcommand_metavar="COMMAND [ARGS]...",
@@ -246,11 +246,6 @@ def retry(*, vassal: str, **given: Any) -> None:
         raise _unknown(vassal)
     tell_run(changes, (), user_manager=invocation.paths.user_manager)
     output.print_changes(changes, planned=False)
-
-
-cli.add_command(pg_trigger)
-cli.add_command(take_over)
-cli.add_command(watch)
 
 
 def main() -> None:

@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bridge.host.links import EndlessPathError, PathWalk, make_real_path, readlink
+from bridge.host.links import EndlessPathError, PathWalk, readlink
 from bridge.model.unit_names import TARGET
+from bridge.reconcile.config_folders import config_folders, folder_of
 from bridge.reconcile.findings import Drift
 from bridge.reconcile.sockets import lost_sockets
 from bridge.vassals.guard import Guard
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from bridge.reconcile.actual import ActualState
     from bridge.reconcile.desired import Desired
     from bridge.reconcile.run import RunContext
-    from bridge.state.last_run import LastRun
     from bridge.systemd.protocol import Manager
 
 
@@ -94,7 +94,7 @@ class DriftDetector:
                 continue
             path = vassal.config.path
             with self.guard.of(vassal):
-                if vassal.service in self.context.untold or (replaced and _folder(path) in replaced):
+                if vassal.service in self.context.untold or (replaced and folder_of(path) in replaced):
                     found.add(vassal.label)
                     continue
                 with suppress(OSError):
@@ -124,23 +124,6 @@ def _changed_during_start(
         for unit in doubtful
         if ready.get(unit) == since[unit] and 0 < began.get(unit, 0) * 1000 < changed[unit][1]
     }
-
-
-def config_folders(desired: Desired, actual: ActualState, last: LastRun) -> dict[str, int]:
-    """Return the inode of each folder that configs are in; of a folder without any now, the inode it had with them.
-
-    A mount point without its mount is an empty folder. When the mount is back, its configs are not new.
-    """
-    kept = {_folder(installed.config) for installed in actual.installed.values()}
-    found = {folder: inode for folder, inode in last.folders.items() if folder in kept}
-    for folder in {_folder(one.vassal.config.path) for one in desired.resolved}:
-        with suppress(OSError):
-            found[folder] = os.stat(folder).st_ino
-    return found
-
-
-def _folder(config: str) -> str:
-    return os.path.dirname(make_real_path()(config) if os.path.islink(config) else config)
 
 
 def _changed_at(path: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -11,13 +12,12 @@ from bridge.config.settings import RuleKind
 from bridge.host.files import remove_if_there
 from bridge.model.unit_names import TARGET, label_of, places_beside
 from bridge.reconcile import incremental
-from bridge.reconcile.drift import config_folders
+from bridge.reconcile.config_folders import config_folders
 from bridge.reconcile.run import RunContext
 from bridge.state.cache import VassalCache
 from bridge.state.last_run import LastRun, LastRunFile
 from bridge.state.lock import NOTHING, Lock, Pending
 from bridge.state.places import forget_places
-from bridge.state.take_over import TakeOverNote
 from bridge.vassals.guard import is_unexpected
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ class RunState:
         self._paths = paths
         self._settings = settings
         self._last_run = LastRunFile(paths.last_run)
-        self._take_over = TakeOverNote(paths.take_over)
         self._saw_others = False
         """Whether other configurations had vassals when this process last processed all of its own."""
         self._stamp = 0
@@ -57,8 +56,10 @@ class RunState:
         Raises:
             BridgeError: a take-over has begun and not ended, and this run is none.
         """
-        if options.ending is None:
-            self._take_over.refuse_unfinished()
+        if options.ending is None and os.path.lexists(self._paths.take_over):
+            from bridge.state.take_over import TakeOverNote
+
+            TakeOverNote(self._paths.take_over).refuse_unfinished()
         noted = self._last_run.read()
         pending = self.lock.pending()
         context = RunContext(

@@ -39,8 +39,6 @@ class MirrorStatus:
 
 def mirror_statuses(monitors: Collection[Monitor]) -> list[MirrorStatus]:
     """Return the status of each monitor that is a database or a broker."""
-    if not any(monitor.mirror for monitor in monitors):
-        return []
     from bridge.monitors.mirrored import MirroredMonitor
 
     mirrored = (monitor for monitor in monitors if isinstance(monitor, MirroredMonitor))

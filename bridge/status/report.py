@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from bridge.check.obstacles import Obstacles
 from bridge.lifecycle.history import read_histories
 from bridge.reconcile.sockets import lost_sockets
-from bridge.status.mirrors import mirror_statuses, with_mirrors
 from bridge.status.table import State, table
 from bridge.vassals.guard import Guard
 
@@ -48,10 +47,15 @@ def read_status(
     histories = read_histories(user_manager=user_manager)
     obstacles = Obstacles(unit_path, of_many=True)
     lost = lost_sockets(assessment.actual, manager, Guard())
-    mirrors = mirror_statuses(reconciler.monitors)
     rows = [_with_obstacle(row, obstacles) for row in table(assessment, manager, histories, lost)]
+    mirrors: Sequence[MirrorStatus] = ()
+    if any(monitor.mirror for monitor in reconciler.monitors):
+        from bridge.status.mirrors import mirror_statuses, with_mirrors
+
+        mirrors = mirror_statuses(reconciler.monitors)
+        rows = with_mirrors(rows, mirrors)
     return StatusReport(
-        rows=with_mirrors(rows, mirrors),
+        rows=rows,
         states=dict(assessment.actual.states),
         histories=histories,
         diagnostics=assessment.diagnostics,

@@ -15,7 +15,6 @@ import pytest
 
 from bridge.check.socket_table import SocketRow
 from bridge.cli import output
-from bridge.cli.commands import cli
 from bridge.config.load import USUAL_EMPEROR_INIS
 from bridge.config.monitor_tables import MonitorTable
 from bridge.config.paths import make_paths
@@ -29,6 +28,7 @@ from bridge.model.change import Change, Verb
 from bridge.model.vassal import Way
 from bridge.monitors import mongodb
 from bridge.status.table import Row, State
+from tests.unit.commands import COMMANDS
 
 from .build import ROOT
 
@@ -145,7 +145,7 @@ def test_every_option_is_in_the_manual_once() -> None:
 
 def test_every_command_is_in_the_manual_with_its_options() -> None:
     listed = headings(section(page("emperor-bridge.1"), "COMMANDS"))
-    assert sorted(listed) == sorted(synopsis(command) for command in cli.commands.values())
+    assert sorted(listed) == sorted(synopsis(command) for command in COMMANDS.values())
 
 
 def synopsis(command: click.Command) -> str:
@@ -166,12 +166,12 @@ def options_of(command: click.Command) -> set[str]:
 
 def common() -> set[str]:
     """Return the options that all commands take that work on vassals."""
-    return set.intersection(*(options for command in cli.commands.values() if (options := options_of(command))))
+    return set.intersection(*(options for command in COMMANDS.values() if (options := options_of(command))))
 
 
 def own() -> set[str]:
     """Return the options that only some commands take."""
-    return set.union(*(options_of(command) for command in cli.commands.values())) - common()
+    return set.union(*(options_of(command) for command in COMMANDS.values())) - common()
 
 
 def keys_of(record: type) -> list[str]:
@@ -270,7 +270,7 @@ def test_a_page_names_only_commands_options_and_modules_that_exist(path: Path) -
     for line in typed:
         command, *arguments = line.partition("emperor-bridge ")[2].partition("|")[0].split()
         # Where a line is prose, another word follows the name.
-        known = cli.commands.get(command.strip(".,;:)"))
+        known = COMMANDS.get(command.strip(".,;:)"))
         assert known, line
         used = {word.strip('.,;:)"') for word in arguments if word.startswith("--")}
         assert used <= options_of(known) | {"--help"}, line

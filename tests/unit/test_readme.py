@@ -8,8 +8,8 @@ import tomllib
 import pytest
 
 from bridge import __version__
-from bridge.cli.commands import cli
 from bridge.config.settings import NAMES
+from tests.unit.commands import COMMANDS
 
 from .build import ROOT
 
@@ -38,7 +38,7 @@ def test_sentences_are_short(name: str) -> None:
 
 
 def test_the_readme_has_every_command_and_only_settings_there_are() -> None:
-    assert set(re.findall(r"^    emperor-bridge ([a-z-]+)", PAGES["README.md"], re.MULTILINE)) == set(cli.commands)
+    assert set(re.findall(r"^    emperor-bridge ([a-z-]+)", PAGES["README.md"], re.MULTILINE)) == set(COMMANDS)
     (first, second) = re.findall(r"(?ms)^```toml\n(.+?)^```", PAGES["README.md"])
     assert tomllib.loads(first).keys() <= NAMES.keys()
     assert tomllib.loads(second).keys() == {"emperor-ini"}

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from bridge.cli.commands import cli
 from bridge.cli.completion import complete_vassal
 from bridge.model.unit import Mark
 from bridge.model.unit_names import unit_label
 from bridge.units.marker import marked
 from tests.unit.build import ROOT
+from tests.unit.commands import COMMANDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,9 +173,9 @@ def test_units_that_may_not_be_read_are_not_offered(monkeypatch: pytest.MonkeyPa
             raise PermissionError(13, "Permission denied")
         return really_open(path, *arguments, **named)  # type: ignore[call-overload]
 
-    context = click.Context(cli.commands["retry"])
+    context = click.Context(COMMANDS["retry"])
     context.params = {"user": True}
-    parameter = cli.commands["retry"].params[-1]
+    parameter = COMMANDS["retry"].params[-1]
     monkeypatch.setattr(builtins, "open", refuse)
     assert [item.value for item in complete_vassal(context, parameter, "")] == ["open.ini"]
     monkeypatch.setattr(os, "listdir", lambda path: really_list("/nowhere") if path == str(user.units) else [])

@@ -8,7 +8,8 @@ import pytest
 from bridge.diagnostics import BridgeError
 from bridge.model.unit_names import TARGET
 from bridge.model.vassal import ConfigFile
-from bridge.reconcile.drift import DriftDetector, config_folders
+from bridge.reconcile.config_folders import config_folders
+from bridge.reconcile.drift import DriftDetector
 from bridge.reconcile.run import RunContext
 from bridge.state.last_run import LastRun, LastRunFile
 from bridge.state.lock import Pending
