@@ -50,7 +50,9 @@ def test_rpm(tree: Opened) -> None:
     package = f"{SHARED}/rpm/RPMS/noarch/emperor-bridge-{__version__}-1.noarch.rpm"
     listed = tree.run("sh", "-c", f"rpm -qpl --dump {package} | sed -n '/ 0100/s/ .*//p'").stdout
     assert payload(listed) == installed(tree, ZSH)
-    rpm = "rpm --force-debian --nodeps"
+    # Debian 12's rpm installs nothing without this option, and Debian 13's does not have it.
+    forced = tree.run("sh", "-c", "rpm --help | grep -o -e --force-debian; true").stdout.strip()
+    rpm = f"rpm {forced} --nodeps"
     state = f"systemctl is-enabled {' '.join(UNITS)}; true"
     tree.run("sh", "-ec", f"{rpm} -i {package}; rpm -V --nodeps emperor-bridge; echo '# mine' >>{TOML}")
     assert tree.run("sh", "-c", state).stdout.split() == ["disabled"] * 3
