@@ -8,30 +8,26 @@ from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of, socket_of
-from bridge.progress import no_progress, stage
+from bridge.progress import stage
+from bridge.reconcile.bring_up import SHARE, BringUp, patience, start_sockets
 from bridge.reconcile.outcome import OutcomeCheck, silent_vassals
 from bridge.reconcile.reloads import Reloads
 from bridge.reconcile.stops import Stopper
 from bridge.state.lock import NOTHING, Pending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable
 
     from bridge.model.vassal import ResolvedVassal
     from bridge.progress import Progress
     from bridge.reconcile.steps import Plan
     from bridge.reconcile.stops import LateVassals
+    from bridge.reconcile.unread import UnreadVassals
     from bridge.state.lock import Lock
     from bridge.state.pauses import PauseNotes
     from bridge.systemd.protocol import Manager
     from bridge.units.directory import UnitDirectory
 
-SOCKET_PATIENCE, SOCKET_PATIENCE_EACH = 10.0, 0.02
-"""Seconds that a run waits for sockets to start, and more for each of them; one that hangs goes on starting."""
-SHARE = 2000
-"""Sockets that are started as one job."""
-FIRST_SHARE = 250
-"""The same of the first share; each is twice as large as the one before."""
 SERVICE_PATIENCE = 10.0
 """Seconds to wait for always-on vassals, so as to report those that fail; a slow one goes on starting."""
 BRIEF_PATIENCE = 1.5
@@ -52,6 +48,8 @@ class PlanExecutor:
     reason: Callable[[str], str]
     """Returns the manager's own words on why a unit failed."""
     late: LateVassals
+    unread: UnreadVassals | None = None
+    """Reads the configs that the plan has put off."""
     waits_for_late: bool = True
     """Whether a run waits for vassals that do not end. If not, another run must take them up."""
 
@@ -89,9 +87,11 @@ class PlanExecutor:
         """Do the rest for vassals whose units have stopped; return the labels of those that are late all the same."""
         rewritten = [unit for unit in plan.write if unit in known]
         restarting = [unit for unit in rewritten if unit not in plan.keep_running]
-        fresh = _fresh_sockets(plan, known)
         # New units are written before old ones change: a killed run must leave a trace of who has an address.
         is_early = bool(plan.remove or restarting)
+        if is_early and plan.unread and self.unread:
+            plan = plan.with_texts(self.unread.texts(plan.unread.values()))
+        fresh = _fresh_sockets(plan, known)
         later = {unit for socket in fresh for unit in (socket, service_of(socket), link_path(socket)) if not is_early}
         try:
             self._forget_failures({*plan.stop, *plan.idle, *plan.remove, *restarting})
@@ -105,7 +105,7 @@ class PlanExecutor:
             late = self._renew(plan)
             self.retry(plan.retry)
             self._start_sockets([u for u in plan.start if u.endswith(".socket") and u not in later], plan)
-            self._bring_up(fresh, plan, is_written=is_early)
+            BringUp(self.directory, self.manager, self.progress, self.unread).start(fresh, plan, is_written=is_early)
         except OSError as error:
             raise BridgeError(_unwritable(error)) from error
         services = [unit for unit in plan.start if unit.endswith(".service") and label_of(unit) not in late]
@@ -153,7 +153,7 @@ class PlanExecutor:
         """
         sockets = [unit for unit in units if unit.endswith(".socket")]
         for at in range(0, len(sockets), SHARE):
-            self._start(sockets[at : at + SHARE])
+            start_sockets(sockets[at : at + SHARE], self.manager, self.progress)
         if services := [unit for unit in units if unit.endswith(".service")]:
             self.manager.launch(services)
 
@@ -195,50 +195,23 @@ class PlanExecutor:
         if lost:
             units = [unit for one in lost for unit in (one.vassal.service, one.vassal.socket)]
             late = Stopper(self.manager, self.progress, self.late).stop(units)
-            self._start([one.vassal.socket for one in lost if one.vassal.label not in late])
+            sockets = [one.vassal.socket for one in lost if one.vassal.label not in late]
+            start_sockets(sockets, self.manager, self.progress)
 
     def _renew(self, plan: Plan) -> frozenset[str]:
         states = self.manager.units(plan.renew) if plan.renew else {}
         old = [unit for unit in plan.renew if unit in states and not states[unit].is_down]
         return Stopper(self.manager, self.progress, self.late).stop(old)
 
-    def _bring_up(self, sockets: list[str], plan: Plan, *, is_written: bool) -> None:
-        """Start sockets that systemd does not know, a share at a time, and write their units unless that is done.
-
-        While systemd starts one share the next is written. It is put in place once systemd has read the one before. In
-        one go, the transaction of thousands of jobs would leave PID 1 with twice the memory that it needs.
-        """
-        at = 0
-        for share in _shares(sockets):
-            units = () if is_written else (unit for socket in share for unit in (service_of(socket), socket))
-            with self.directory.staged({unit: plan.write[unit] for unit in units}) as publish:
-                self.manager.await_loaded()
-                publish()
-            if not is_written:
-                self.directory.link({path: plan.link[path] for path in map(link_path, share) if path in plan.link})
-            at += len(share)
-            if at == len(sockets):
-                self.directory.end_staging()
-            self.manager.join(timeout=_patience(SHARE), progress=no_progress)
-            self.progress("starting sockets", at - len(share), len(sockets))
-            if len(sockets) > 1:
-                self.manager.launch(share)
-            else:
-                self._start(share)
-        self.manager.join(timeout=_patience(SHARE), progress=no_progress)
-
     def _start_sockets(self, sockets: list[str], plan: Plan) -> None:
         if TARGET in plan.start:
-            patience = _patience(len(sockets))
-            self.manager.start([TARGET], timeout=patience, progress=stage(self.progress, "starting sockets"))
+            self.manager.start(
+                [TARGET], timeout=patience(len(sockets)), progress=stage(self.progress, "starting sockets")
+            )
             states = self.manager.units(sockets)
             sockets = [unit for unit in sockets if unit not in states or states[unit].active == "inactive"]
         for at in range(0, len(sockets), SHARE):
-            self._start(sockets[at : at + SHARE])
-
-    def _start(self, sockets: list[str]) -> None:
-        patience = _patience(len(sockets))
-        self.manager.start(sockets, timeout=patience, progress=stage(self.progress, "starting sockets"))
+            start_sockets(sockets[at : at + SHARE], self.manager, self.progress)
 
 
 def _await_triggers(manager: Manager, services: Iterable[str]) -> None:
@@ -250,25 +223,11 @@ def _await_triggers(manager: Manager, services: Iterable[str]) -> None:
         time.sleep(min(max(windows.values(), default=0) / 1e6, TRIGGER_PATIENCE))
 
 
-def _patience(sockets: int) -> float:
-    return SOCKET_PATIENCE + SOCKET_PATIENCE_EACH * sockets
-
-
-def _shares(sockets: list[str]) -> Iterator[list[str]]:
-    """Split sockets into shares to start. The first are small, so that systemd has something to do early."""
-    at, size = 0, FIRST_SHARE
-    while at < len(sockets):
-        end = at + min(size, SHARE)
-        # For each share systemd lists the unit files once more: a small rest is not worth it.
-        end = len(sockets) if len(sockets) - end < FIRST_SHARE else end
-        yield sockets[at:end]
-        at, size = end, size * 2
-
-
 def _fresh_sockets(plan: Plan, known: frozenset[str]) -> list[str]:
     """Return the sockets to start that have no units from before, and so need no reload."""
-    sockets = (unit for unit in plan.start if unit.endswith(".socket") and unit in plan.write)
-    return [s for s in sockets if service_of(s) in plan.write and known.isdisjoint((s, service_of(s)))]
+    sockets = [unit for unit in plan.start if unit.endswith(".socket")]
+    new = {s for s in sockets if {s, service_of(s)} <= plan.write.keys() and known.isdisjoint((s, service_of(s)))}
+    return [s for s in sockets if s in new or s in plan.unread]
 
 
 def _not_reloaded(unit: str) -> Diagnostic:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from bridge.diagnostics import Diagnostic
     from bridge.uwsgi.options import Config
+    from bridge.vassals.on_demand import RuleResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +30,8 @@ class Desired:
     """The configs that were read, by key, if they are kept; also those of rejected vassals."""
     drafts: tuple[ResolvedVassal, ...] = ()
     """The rejected vassals whose configs are kept, as they would be if nothing were wrong."""
+    unread: Mapping[str, RuleResult] = field(default_factory=dict)
+    """What the rule says of those resolved vassals, by key, whose configs are read while others start."""
 
     @property
     def owners(self) -> dict[str, int | None]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bridge.monitors.base import Monitor, Report
     from bridge.progress import Progress
     from bridge.reconcile.run import Scope
+    from bridge.reconcile.unread import PutOff
     from bridge.uwsgi.options import Config
     from bridge.vassals.on_demand import RuleResult
     from bridge.vassals.resolve import Resolution, ResolveContext
@@ -49,8 +50,17 @@ class DesiredLoader:
     tenants: Mapping[str, int | None] = field(default_factory=dict)
     """The owners that vassals had when their units were made, by key."""
 
-    def load(self, scope: Scope, unfinished: Collection[str] = frozenset(), *, keep_configs: bool = False) -> Desired:
+    def load(
+        self,
+        scope: Scope,
+        unfinished: Collection[str] = frozenset(),
+        *,
+        keep_configs: bool = False,
+        put_off: PutOff | None = None,
+    ) -> Desired:
         """Load the desired state. A vassal of which a file is ``unfinished`` stays as it is.
+
+        ``put_off`` chooses the vassals whose configs are not read now.
 
         Raises:
             BridgeError: the settings themselves cannot be used, such as a command that is none.
@@ -62,8 +72,12 @@ class DesiredLoader:
         resolved: list[ResolvedVassal] = []
         configs: dict[str, Config] = {}
         drafts: list[ResolvedVassal] = []
-        rules = apply_on_demand_rule(self.settings, vassals)
-        for number, (vassal, rule) in enumerate(zip(vassals, rules, strict=True)):
+        rules = list(zip(vassals, apply_on_demand_rule(self.settings, vassals), strict=True))
+        known = put_off.choose(rules) if put_off and not unfinished else {}
+        for number, (vassal, rule) in enumerate(rules):
+            if vassal.key in known:
+                resolved.append(known[vassal.key])
+                continue
             if number % _PROGRESS_EVERY == 0:
                 self.progress("reading vassals", number, len(vassals))
             rejected, found, problems = self._guarded(vassal, rule, unfinished)
@@ -83,7 +97,13 @@ class DesiredLoader:
             diagnostics=tuple(diagnostics),
             configs=configs,
             drafts=tuple(drafts),
+            unread={vassal.key: rule for vassal, rule in rules if vassal.key in known},
         )
+
+    def load_one(self, vassal: Vassal, rule: RuleResult) -> ResolvedVassal | None:
+        """Read the config of a vassal that was put off; None if there is anything to say of it."""
+        rejected, found, problems = self._resolve(vassal, rule, frozenset())
+        return found.resolved if found and rejected is None and not problems else None
 
     def _guarded(self, vassal: Vassal, rule: RuleResult, unfinished: Collection[str]) -> _Loaded:
         guard = Guard()

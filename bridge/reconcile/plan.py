@@ -30,7 +30,7 @@ class DesiredUnits:
     """The unit files that should exist."""
 
     texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Those of the accepted vassals, by the vassal's key and the unit."""
+    """Those of the accepted vassals whose configs have been read, by the vassal's key and the unit."""
     common: Mapping[str, str] | None = None
     """Those that all vassals share. None: they are left alone."""
     boot_link: str = ""
@@ -51,7 +51,10 @@ def make_plan(
     spared, problems = guard
     draft = _Draft(actual, drift)
     for resolved in conflicts.accepted:
-        draft.converge(resolved, units.texts[resolved.vassal.key])
+        if resolved.vassal.key in units.texts:
+            draft.converge(resolved, units.texts[resolved.vassal.key])
+        else:
+            draft.add_unread(resolved)
     for one in gone_vassals(conflicts, actual):
         if one.label not in spared:
             draft.remove_vassal(one)
@@ -104,6 +107,7 @@ class _Draft:
         self.remove: list[str] = []
         self.link: dict[str, str] = {}
         self.write: dict[str, str] = {}
+        self.unread: dict[str, ResolvedVassal] = {}
         self.keep_running: set[str] = set()
         self.renew: list[str] = []
         self.start: list[str] = []
@@ -120,6 +124,7 @@ class _Draft:
             remove=tuple(self.remove),
             link=self.link,
             write=self.write,
+            unread=self.unread,
             keep_running=frozenset(self.keep_running),
             reread=tuple(sorted(unit for unit in unread if unit in self.actual.states)),
             renew=tuple(self.renew),
@@ -174,6 +179,12 @@ class _Draft:
             self._add_change(vassal, Verb.STARTED, where)
         elif reloads:
             self._add_change(vassal, Verb.RELOADED, "its config changed")
+
+    def add_unread(self, resolved: ResolvedVassal) -> None:
+        """Plan a new vassal whose config will be read: of its units there is nothing yet."""
+        self.unread[resolved.vassal.socket] = resolved
+        self.start.append(self._link(resolved))
+        self._add_change(resolved.vassal, Verb.ADDED, _where(resolved))
 
     def _link(self, resolved: ResolvedVassal) -> str:
         """Plan the link that starts the vassal; return the unit that is up for as long as it is served."""

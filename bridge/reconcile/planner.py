@@ -14,6 +14,7 @@ from bridge.host.users import forget_users
 from bridge.model.unit_names import TARGET, EscapeError, boot_target
 from bridge.reconcile.actual import ActualReader
 from bridge.reconcile.conflicts import find_conflicts, refuse_foreign_common
+from bridge.reconcile.contention import contends, labels_of, takes_address
 from bridge.reconcile.drift import DriftDetector
 from bridge.reconcile.load import DesiredLoader
 from bridge.reconcile.occupied import occupied_addresses
@@ -21,6 +22,7 @@ from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
 from bridge.reconcile.run import Assessment, PlannedRun, Scope
 from bridge.reconcile.sockets import find_moved_sockets
+from bridge.reconcile.unread import PutOff, UnreadVassals
 from bridge.units.render import Limits, RenderContext, Throttle, make_templates, render, render_common
 from bridge.vassals.environment import Environments
 from bridge.vassals.guard import Guard, is_unexpected
@@ -30,7 +32,7 @@ from bridge.vassals.tenant import make_boundary
 from bridge.vassals.waiting import WaitingRules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
@@ -63,8 +65,12 @@ class Planner:
     pauses: PauseNotes
     progress: Progress
 
-    def plan_all(self, manager: Manager | None, context: RunContext, *, keep_configs: bool = False) -> PlannedRun:
+    def plan_all(
+        self, manager: Manager | None, context: RunContext, *, keep_configs: bool = False, puts_off: bool = False
+    ) -> PlannedRun:
         """Plan for every vassal; without a manager, from what is on disk alone.
+
+        With ``puts_off``, the configs of thousands of new vassals are left to :meth:`unread`.
 
         Raises:
             BridgeError: the settings, the templates or the manager cannot be used.
@@ -73,8 +79,18 @@ class Planner:
         actual = replace(reader.read_all(manager), ending=context.ending)
         refuse_foreign_common(actual)
         tenants = {one.key: one.tenant for one in actual.installed.values()}
-        desired = self.loader(reader, manager, tenants).load(Scope.all(), context.unfinished, keep_configs=keep_configs)
+        put_off = PutOff(actual, self.pauses.exiled(), reader.canonical_address) if puts_off else None
+        loader = self.loader(reader, manager, tenants)
+        desired = loader.load(Scope.all(), context.unfinished, keep_configs=keep_configs, put_off=put_off)
         return self._plan(desired, actual, manager, context)
+
+    def unread(self, desired: Desired, manager: Manager) -> UnreadVassals:
+        """Return what reads the configs that were put off.
+
+        Raises:
+            BridgeError: the settings name a program, user or group that is not there.
+        """
+        return UnreadVassals(desired.unread, self.loader(self.reader(), manager).load_one, self.render)
 
     def plan_scope(self, manager: Manager, context: RunContext, scope: Scope, cache: VassalCache) -> PlannedRun | None:
         """Plan for the vassals in scope; None if one of them contends with a vassal outside for a name or an address.
@@ -86,10 +102,10 @@ class Planner:
         reader = self.reader()
         tenants = {key: record.tenant for key in keys if (record := cache.records.get(key))}
         desired = self.loader(reader, manager, tenants).load(scope, context.unfinished)
-        actual = reader.read_some(manager, _labels(desired, cache, keys))
-        if actual.of_others or _contends(desired, actual, cache, keys):
+        actual = reader.read_some(manager, labels_of(desired, cache, keys))
+        if actual.of_others or contends(desired, actual, cache, keys):
             return None
-        if context.has_others and _takes_address(desired, actual):
+        if context.has_others and takes_address(desired, actual):
             # The addresses of other configurations are not in the cache.
             return None
         return self._plan(desired, actual, manager, context, (scope, cache))
@@ -114,8 +130,8 @@ class Planner:
         keys = scope.keys or frozenset()
         reader = self.reader()
         desired = self.loader(reader, manager).load(scope)
-        actual = reader.read_some(manager, _labels(desired, cache, keys))
-        if actual.of_others or _contends(desired, actual, cache, keys):
+        actual = reader.read_some(manager, labels_of(desired, cache, keys))
+        if actual.of_others or contends(desired, actual, cache, keys):
             return None
         assessment = _for_most(desired, lambda part: _assess(part, actual))
         installed = {**cache.installed(keys), **actual.installed}
@@ -196,12 +212,9 @@ class Planner:
         context: RunContext,
         part: tuple[Scope, VassalCache] | None = None,
     ) -> PlannedRun:
-        desired, texts = self._rendered(desired)
-        units = DesiredUnits(
-            texts=texts,
-            common=None if part else render_common(self._render_context),
-            boot_link=self.boot_link,
-        )
+        desired, texts = _rendered(desired, self.render)
+        common = None if part else render_common(self._render_context)
+        units = DesiredUnits(texts=texts, common=common, boot_link=self.boot_link)
         return _for_most(desired, lambda some: self._plan_units(some, units, actual, manager, (context, part)))
 
     def _plan_units(
@@ -237,18 +250,23 @@ class Planner:
             others=others,
         )
 
-    def _rendered(self, desired: Desired) -> tuple[Desired, dict[str, Mapping[str, str]]]:
-        """Render every vassal; reject those of which an admin's template writes what no unit can hold."""
-        texts: dict[str, Mapping[str, str]] = {}
-        guard = Guard()
-        for resolved in desired.resolved:
-            vassal = resolved.vassal
-            with guard.of(vassal):
-                try:
-                    texts[vassal.key] = self.render(resolved)
-                except EscapeError as error:
-                    guard.problems[vassal.key] = unwritable(vassal, error)
-        return desired.without(guard.problems), texts
+
+def _rendered(
+    desired: Desired, render: Callable[[ResolvedVassal], Mapping[str, str]]
+) -> tuple[Desired, dict[str, Mapping[str, str]]]:
+    """Render every vassal that was read; reject those of which an admin's template writes what no unit can hold."""
+    texts: dict[str, Mapping[str, str]] = {}
+    guard = Guard()
+    for resolved in desired.resolved:
+        vassal = resolved.vassal
+        if vassal.key in desired.unread:
+            continue
+        with guard.of(vassal):
+            try:
+                texts[vassal.key] = render(resolved)
+            except EscapeError as error:
+                guard.problems[vassal.key] = unwritable(vassal, error)
+    return desired.without(guard.problems), texts
 
 
 def _assess(desired: Desired, actual: ActualState) -> Assessment:
@@ -274,24 +292,3 @@ def _for_most(desired: Desired, work: Callable[[Desired], T]) -> T:
         if not guard.problems:
             raise
     return _for_most(desired.without(guard.problems), work)
-
-
-def _labels(desired: Desired, cache: VassalCache, keys: Collection[str]) -> set[str]:
-    """Return the labels of the units that the vassals with these keys have or want."""
-    labels = cache.labels_of(keys) | {one.vassal.label for one in desired.resolved}
-    return labels | {rejection.vassal.label for rejection in desired.rejections}
-
-
-def _contends(desired: Desired, actual: ActualState, cache: VassalCache, keys: Collection[str]) -> bool:
-    """Tell whether one of these vassals has or wants what a vassal outside has or wants: a name or an address."""
-    if any(one.key not in keys for one in actual.installed.values()):
-        return True
-    addresses = [address for one in desired.resolved for address in one.canonical_addresses]
-    addresses += [address for one in actual.installed.values() for address in one.canonical_addresses]
-    return cache.has_rivals(_labels(desired, cache, keys), addresses, keys)
-
-
-def _takes_address(desired: Desired, actual: ActualState) -> bool:
-    """Tell whether a vassal wants an address that it does not have yet."""
-    had = {label: one.canonical_addresses for label, one in actual.installed.items()}
-    return any(not set(had.get(one.vassal.label, ())).issuperset(one.canonical_addresses) for one in desired.resolved)

@@ -52,6 +52,17 @@ def carry_out(executor: PlanExecutor, planned: PlannedRun, left: Pending) -> Pen
     return executor.apply(planned.plan, planned.actual.files, planned.unmoved, left)
 
 
+def _carry_out(
+    by: CarryOut, executor: PlanExecutor, planned: PlannedRun, left: Pending, again: Callable[[RunContext], PlannedRun]
+) -> tuple[PlannedRun, Pending]:
+    """Carry out a plan; return the run with all configs read, and what is left to do. ``again`` plans once more."""
+    left = by(executor, planned, left)
+    if executor.unread is None:
+        return planned, left
+    rest = partial(carry_out, replace(executor, unread=None))
+    return executor.unread.complete(planned, left, partial(again, planned.context), rest)
+
+
 class Reconciler:
     """Keeps systemd's units in line with the vassals of one configuration, for one run or for the daemon's life."""
 
@@ -135,7 +146,7 @@ class Reconciler:
                 planned = PlannedRun.of_nothing(context_of_changed, cache.served(()))
             if planned is not None:
                 self._state.cache = cache
-        return planned or self._planner.plan_all(manager, context)
+        return planned or self._planner.plan_all(manager, context, puts_off=options.ending is None)
 
     def apply(self, manager: Manager, planned: PlannedRun, by: CarryOut = carry_out) -> Applied:
         """Apply a plan, under the lock it was made under; return it as it was applied, and what then proved wrong.
@@ -149,8 +160,8 @@ class Reconciler:
         left, done = self._state.carried(planned), planned
         problems: tuple[Diagnostic, ...] = ()
         if planned.scope.keys != frozenset():
-            executor = self._executor(manager, waits_for_late=planned.context.waits_for_late)
-            left = by(executor, planned, left)
+            executor = self._executor(manager, planned)
+            planned, left = _carry_out(by, executor, planned, left, partial(self._planner.plan_all, manager))
             self._late.retain(set(map(label_of, left.restart)))
             done = replace(planned, late=frozenset(self._late.due), deferred=frozenset(map(label_of, left.reload)))
             problems = (*executor.check(done.unmoved, down=done.meant_down), *unkillable(done, self._late.killed))
@@ -209,9 +220,7 @@ class Reconciler:
             forget_mirrors(self._paths.mirrors)
 
     def render(self, wanted: str) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
-        """Render the units of the vassals that ``wanted`` names, by config, name, stem or unit.
-
-        Returns the unit files and what is wrong with those vassals.
+        """Return the units of the vassals that ``wanted`` names, by config, name, stem or unit, and what is wrong.
 
         Raises:
             BridgeError: the settings or the templates cannot be used.
@@ -238,7 +247,7 @@ class Reconciler:
         scope = incremental.ChangeDetector(self.monitors, self._directory).changed(cache, digests, manager)
         return None if scope is None else (scope, cache, digests)
 
-    def _executor(self, manager: Manager, *, waits_for_late: bool = True) -> PlanExecutor:
+    def _executor(self, manager: Manager, planned: PlannedRun | None = None) -> PlanExecutor:
         from bridge.reconcile.apply import PlanExecutor
         from bridge.systemd.journal import failure_reason
 
@@ -250,5 +259,6 @@ class Reconciler:
             progress=self._progress,
             reason=failure_reason(user_manager=self._paths.user_manager),
             late=self._late,
-            waits_for_late=waits_for_late,
+            unread=self._planner.unread(planned.desired, manager) if planned and planned.plan.unread else None,
+            waits_for_late=planned is None or planned.context.waits_for_late,
         )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.change import Change
+    from bridge.model.vassal import ResolvedVassal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +30,8 @@ class Plan:
     """Links to make, by path below the unit directory."""
     write: Mapping[str, str] = field(default_factory=dict)
     """Unit files to write."""
+    unread: Mapping[str, ResolvedVassal] = field(default_factory=dict)
+    """Sockets to start whose vassals' configs are read, and units written, while others start."""
     keep_running: frozenset[str] = frozenset()
     """Those of the written units that run on: only their text is new, and it takes effect at their next start."""
     reread: tuple[str, ...] = ()
@@ -62,12 +65,24 @@ class Plan:
             remove=some(self.remove),
             link={path: self.link[path] for path in some(self.link)},
             write={unit: self.write[unit] for unit in some(self.write)},
+            unread={unit: self.unread[unit] for unit in some(self.unread)},
             keep_running=frozenset(some(self.keep_running)),
             reread=some(self.reread),
             renew=some(self.renew),
             start=some(self.start),
             reload=some(self.reload),
             retry=some(self.retry),
+        )
+
+    def with_texts(self, texts: Mapping[str, str]) -> Plan:
+        """Return the plan, now that all configs are read: of a vassal without texts there is nothing to do."""
+        left_out = self.unread.keys() - texts.keys()
+        return replace(
+            self,
+            write={**self.write, **texts},
+            unread={},
+            start=tuple(unit for unit in self.start if unit not in left_out),
+            link={path: self.link[path] for path in self.link if path.rpartition("/")[2] not in left_out},
         )
 
     def waiting(self, late: Collection[str]) -> dict[str, str]:
