@@ -227,6 +227,11 @@ class ResolvedVassal:
         """How the vassal is run."""
         return Mode.ON_DEMAND if self.addresses else Mode.ALWAYS
 
+    @property
+    def primary_unit(self) -> str:
+        """The unit that is up for as long as the vassal is served."""
+        return self.vassal.socket if self.addresses else self.vassal.service
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RejectedVassal:

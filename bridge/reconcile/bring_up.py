@@ -22,7 +22,9 @@ SOCKET_PATIENCE, SOCKET_PATIENCE_EACH = 10.0, 0.02
 SHARE = 2000
 """Sockets that are started as one job."""
 FIRST_SHARE = 250
-"""The same of the first share; each is twice as large as the one before."""
+"""The same of the first share."""
+GROWTH = 1.5
+"""How much larger each share is than the one before. To start one takes systemd half as long again as to write it."""
 REST = 500
 """A smaller rest is added to the last share: for each share systemd lists the unit files once more."""
 
@@ -91,12 +93,12 @@ def patience(sockets: int) -> float:
 
 def shares(sockets: Sequence[str]) -> Iterator[list[str]]:
     """Split sockets into shares to start. The first are small, so that systemd has something to do early."""
-    at, size = 0, FIRST_SHARE
+    at, size = 0, float(FIRST_SHARE)
     while at < len(sockets):
-        end = at + min(size, SHARE)
+        end = at + min(int(size), SHARE)
         end = len(sockets) if len(sockets) - end < min(size, REST) else end
         yield list(sockets[at:end])
-        at, size = end, size * 2
+        at, size = end, size * GROWTH
 
 
 def _units(socket: str) -> tuple[str, str]:

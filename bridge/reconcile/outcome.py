@@ -33,12 +33,11 @@ class OutcomeCheck:
         ``down`` are labels of vassals that are meant to be down.
         """
         accepted = [one for one in accepted if one.vassal.label not in down]
-        states = self.manager.units([u for s in accepted for u in (s.vassal.service, s.vassal.socket)])
+        states = self.manager.units([one.primary_unit for one in accepted])
         silent = {one.vassal.socket for one in silent_vassals(self.manager, accepted, states)}
         problems = []
         for resolved in accepted:
-            on_demand = resolved.mode is Mode.ON_DEMAND
-            unit = resolved.vassal.socket if on_demand else resolved.vassal.service
+            on_demand, unit = resolved.mode is Mode.ON_DEMAND, resolved.primary_unit
             deaf = f"nobody listens on {listed(resolved.addresses)}, though systemd takes {unit} for active"
             if reason := self._trouble(resolved, unit, states) or (deaf if unit in silent else ""):
                 code = "not-listening" if on_demand else "not-running"

@@ -55,10 +55,7 @@ class CacheFile:
         for key, record in cache.records.items():
             digest = before.get(key, 0)
             if in_scope(key):
-                is_settled = record.is_clean and not any(
-                    fingerprint.changed_since(path, began) for path in record.inputs
-                )
-                digest = fingerprint.digest((*record.inputs, *record.outputs)) if is_settled else 0
+                digest = fingerprint.settled_digest(record.inputs, record.outputs, began) if record.is_clean else 0
             vassals[key] = (digest, *record)
         noted = {"basis": self._basis, "others": sorted(cache.others), "vassals": vassals}
         folder, name = os.path.split(self._path)

@@ -102,10 +102,8 @@ class SystemdManager:
         Raises:
             BridgeError: the manager does not answer.
         """
-        # No character of a unit's name is special in a pattern (the manager matches with FNM_NOESCAPE).
         only = None if only is None else frozenset(only)
-        patterns = sorted(only) if only is not None and len(only) <= _BY_NAME_MAX else _PATTERNS
-        (units,) = self._manager("ListUnitsByPatterns", "asas", [], patterns)
+        (units,) = self._manager("ListUnitsByPatterns", "asas", [], _patterns(only))
         return {name: _state(load, active, sub) for name, load, active, sub in units if only is None or name in only}
 
     def own_properties(self, *names: str) -> dict[str, Any]:
@@ -233,6 +231,16 @@ class SystemdManager:
         elif name == "Reloading":
             # It is sent at the beginning and at the end.
             self._was_reloaded |= body == (False,)
+
+
+def _patterns(only: Collection[str] | None) -> list[str]:
+    if only is None:
+        return _PATTERNS
+    # No character of a unit's name is special in a pattern (the manager matches with FNM_NOESCAPE).
+    if len(only) <= _BY_NAME_MAX:
+        return sorted(only)
+    kinds = sorted({unit.rpartition(".")[2] for unit in only})
+    return [f"{pattern}.{kind}" for kind in kinds for pattern in _PATTERNS]
 
 
 def _part_to_keep(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...] | None:

@@ -10,7 +10,7 @@ from bridge.diagnostics import BridgeError
 from bridge.model.unit import UnitState
 from bridge.model.unit_names import TARGET
 from bridge.reconcile.apply import TRIGGER_PATIENCE
-from bridge.reconcile.bring_up import FIRST_SHARE, REST, SHARE
+from bridge.reconcile.bring_up import FIRST_SHARE, GROWTH, REST, SHARE
 from bridge.reconcile.reloads import Reloads
 from bridge.state.lock import Pending
 from bridge.systemd.object_paths import object_path
@@ -71,12 +71,14 @@ def test_the_first_sync_starts_the_target_and_then_what_is_new() -> None:
 
 def test_thousands_are_started_in_shares_that_grow_each_once_it_is_written() -> None:
     world = World()
-    number = FIRST_SHARE * 7 + SHARE + REST - 1
+    sizes = [int(FIRST_SHARE * GROWTH**number) for number in range(6)]
+    assert sizes[-1] < SHARE < sizes[-1] * GROWTH
+    number = sum(sizes) + SHARE + REST - 1
     many = [make_resolved(f"m{number}.ini", f"@m{number}") for number in range(number)]
     made = [name for name in calls(world, *many) if name != f"start {TARGET}"]
     shares = [len(call.split()) - 1 for call in made]
     # The small rest goes with the last share.
-    assert shares == [FIRST_SHARE, FIRST_SHARE * 2, FIRST_SHARE * 4, SHARE + REST - 1]
+    assert shares == [*sizes, SHARE + REST - 1]
     assert all(world.states[resolved.vassal.socket] == LISTENING for resolved in many)
 
 
