@@ -6,6 +6,7 @@ never a shell's.
 
 from __future__ import annotations
 
+import os
 import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _kept = lru_cache(maxsize=256)
 """Most texts of a vassal are those of all vassals."""
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_/.,:=@+-]+")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_/.,:=@+~-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _WORD_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
@@ -75,6 +77,14 @@ def arguments(texts: Iterable[str]) -> str:
         EscapeError: as for :func:`word`.
     """
     return " ".join(map(argument, texts))
+
+
+def file_url(path: str) -> str:
+    """Return the URL of a file. What has a meaning of its own in a URL, or in a unit, is encoded (RFC 8089)."""
+    if _PLAIN_PATH.fullmatch(path):
+        return f"file://{path}"
+    plain = (chr(byte) if _PLAIN_PATH.fullmatch(chr(byte)) else f"%{byte:02X}" for byte in os.fsencode(path))
+    return "file://" + "".join(plain)
 
 
 def _check_text(text: str) -> None:

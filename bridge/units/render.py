@@ -25,7 +25,7 @@ from bridge.model.unit_names import (
     starter_of,
 )
 from bridge.units.marker import marked
-from bridge.units.quoting import argument, arguments, value, word
+from bridge.units.quoting import argument, arguments, file_url, value, word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,6 +110,7 @@ def render(resolved: ResolvedVassal, context: RenderContext) -> dict[str, str]:
             context.templates,
             "vassal.service.j2",
             description=f"uWSGI vassal {shown}",
+            document=file_url(vassal.config.path),
             execution=resolved.spawn,
             directory=vassal.directory,
             slice=vassal_slice,

@@ -59,6 +59,17 @@ def test_units_verify_silently_and_live_in_sub_slices(machine: Machine, bridge: 
         assert group.endswith(f".slice/{unit}")
 
 
+def test_status_names_the_config_and_its_change_asks_for_no_reload(machine: Machine, bridge: Bridge) -> None:
+    path = bridge.vassal("50% é.ini", config("socket = 127.0.0.1:9206"))
+    bridge.sync()
+    (unit,) = machine.run("sh", "-c", f"cd {ETC}; ls -d vassal-50*.service").stdout.splitlines()
+    machine.run("touch", path)
+    shown = machine.run("systemctl", "status", "--no-pager", unit)
+    assert "Docs: file:///srv/vassals/50%25%20%C3%A9.ini\n" in shown.stdout
+    assert "daemon-reload" not in shown.stdout + shown.stderr
+    assert machine.show(unit, "NeedDaemonReload") == "no"
+
+
 def test_target_is_enabled_and_starts_and_stops_all(machine: Machine, bridge: Bridge) -> None:
     bridge.vassal("waits.ini", address="/run/waits.sock")
     bridge.vassal("woken.ini", address="/run/woken.sock")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from urllib.parse import unquote_to_bytes, urlsplit
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from bridge.model.unit_names import EscapeError, path_label, unit_label
-from bridge.units.quoting import argument, value, word
+from bridge.units.quoting import argument, file_url, value, word
 from tests.fuzz.syntax import expand_specifiers, expand_variables, split_words
 
 TEXT = st.text().map(lambda text: text.replace("\0", ""))
@@ -40,6 +41,15 @@ def test_arguments_round_trip(texts: list[str]) -> None:
     line = " ".join(map(argument, texts))
     assert fits_one_line(line)
     assert [expand_variables(expand_specifiers(w)) for w in split_words(line)] == texts
+
+
+@settings(max_examples=300, deadline=None)
+@given(PATHS)
+def test_the_url_of_a_file_round_trips(path: str) -> None:
+    (line,) = split_words(word(file_url(path)))
+    url = urlsplit(expand_specifiers(line))
+    assert (url.scheme, url.netloc, url.query, url.fragment) == ("file", "", "", "")
+    assert unquote_to_bytes(url.path) == os.fsencode(path)
 
 
 @pytest.mark.parametrize("text", [";", "", "-x", "a;b", "#", "a b", "${HOME}", "%h", "\\", '"', "'"])
