@@ -83,7 +83,7 @@ def bring_up(lap: Lap, argv: list[str], *, kind: str = "", slice_name: str = "")
 def boot(lap: Lap, target: str, after: list[object] | None = None) -> None:
     """Reboot, and start all sockets by the units on disk; then do what comes ``after``.
 
-    The target is started once the machine is up: what else a boot does is not measured. As at boot, nobody waits for it.
+    It is started once the machine is up: what else a boot does is not measured. As at boot, nobody waits for it.
     """
     task = lap.task
     if task.wants(Step.BOOT):

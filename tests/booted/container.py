@@ -88,7 +88,7 @@ class Container:
             raise MachineError("the machine's supervisor did not end within 30 s") from error
 
     def reboot(self, *, at_once: bool = False) -> None:
-        """Reboot as an administrator would, and return when the machine is up again. ``at_once``: nothing is stopped."""
+        """Reboot as an administrator would, and return when it is up again. ``at_once``: nothing is stopped."""
         self.run("systemctl", "reboot", *(["--force", "--force"] if at_once else []), check=False)
         self._leader = 0
         self._await_boot()
