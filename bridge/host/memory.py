@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import marshal
 from contextlib import suppress
@@ -23,6 +22,8 @@ def copied(value: Plain) -> Plain:
 
 def give_back() -> None:
     """Return what is free to the kernel (malloc_trim(3))."""
+    import ctypes
+
     gc.collect()
     with suppress(AttributeError):
         # musl has no malloc_trim.
