@@ -33,6 +33,8 @@ _PROPERTIES = "org.freedesktop.DBus.Properties"
 _PATTERNS = ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"]
 _BY_NAME_MAX = 64
 """Units to list by name; beyond that by pattern: the manager compares each name with each of its units."""
+_EACH = 30
+"""How many units can be listed in the time that it takes to ask whether one is loaded."""
 
 
 class SystemdManager:
@@ -48,6 +50,7 @@ class SystemdManager:
         self._bus = Bus(user=paths.user_manager, service=_SERVICE, properties=WATCHED_PROPERTIES, keep=self._admitted)
         self._changes: deque[UnitChange] = deque()
         self._was_reloaded = False
+        self._listed = 0  # The most units that the manager has listed.
         self._batches = JobBatches(self._bus, paths.runtime_units, self._handle)
 
     def close(self) -> None:
@@ -102,8 +105,11 @@ class SystemdManager:
         Raises:
             BridgeError: the manager does not answer.
         """
+        if only is not None and _BY_NAME_MAX < len(only) < self._listed / _EACH:
+            only = _loaded(self._bus, only)
         only = None if only is None else frozenset(only)
-        (units,) = self._manager("ListUnitsByPatterns", "asas", [], _patterns(only))
+        (units,) = ([],) if only == frozenset() else self._manager("ListUnitsByPatterns", "asas", [], _patterns(only))
+        self._listed = max(self._listed, len(units))
         return {name: _state(load, active, sub) for name, load, active, sub in units if only is None or name in only}
 
     def own_properties(self, *names: str) -> dict[str, Any]:
@@ -241,6 +247,17 @@ def _patterns(only: Collection[str] | None) -> list[str]:
         return sorted(only)
     kinds = sorted({unit.rpartition(".")[2] for unit in only})
     return [f"{pattern}.{kind}" for kind in kinds for pattern in _PATTERNS]
+
+
+def _loaded(bus: Bus, units: Collection[str]) -> frozenset[str]:
+    """Return those of the units that the manager has loaded: it is asked for each, and loads none for that."""
+    named = sorted(units)
+    answers = bus.call_many((_ROOT, _MANAGER, "GetUnit", "s", (unit,)) for unit in named)
+    return frozenset(u for u, answer in zip(named, answers, strict=True) if not _is_missing(answer))
+
+
+def _is_missing(answer: tuple[Any, ...] | CallError) -> bool:
+    return isinstance(answer, CallError) and answer.name == "org.freedesktop.systemd1.NoSuchUnit"
 
 
 def _part_to_keep(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...] | None:

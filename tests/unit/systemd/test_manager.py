@@ -1,8 +1,19 @@
 from __future__ import annotations
 
+from collections import Counter
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
+from bridge.systemd import manager
+from bridge.systemd.bus import CallError
 from bridge.systemd.object_paths import object_path, unit_of
+from tests.unit.build import make_paths
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @pytest.mark.parametrize(
@@ -25,3 +36,38 @@ def test_object_paths_of_vassals_units(unit: str, escaped: str) -> None:
 )
 def test_other_object_paths_are_no_vassals(path: str) -> None:
     assert unit_of(path) == ""
+
+
+class Loaded:
+    """A bus with a manager that has some units loaded, and counts what it is asked."""
+
+    def __init__(self, loaded: set[str]) -> None:
+        self.loaded = loaded
+        self.asked: Counter[str] = Counter()
+
+    def call(self, _path: str, _interface: str, method: str, _signature: str, *body: Any) -> tuple[Any, ...]:
+        self.asked[method] += 1
+        found = sorted(unit for unit in self.loaded if any(fnmatchcase(unit, pattern) for pattern in body[1]))
+        return ([(unit, "loaded", "active", "listening") for unit in found],)
+
+    def call_many(self, calls: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...] | CallError]:
+        units = [body[0] for _, _, method, _, body in calls if method == "GetUnit"]
+        self.asked["GetUnit"] += len(units)
+        missing = CallError("org.freedesktop.systemd1.NoSuchUnit", "it is not loaded")
+        return [("/path",) if unit in self.loaded else missing for unit in units]
+
+
+@pytest.mark.parametrize("new", [1, 65, 100, 400])
+@pytest.mark.parametrize("known", [0, 3, 100])
+def test_states_of_some_units_are_the_same_however_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, new: int, known: int
+) -> None:
+    bus = Loaded({f"vassal-{number}.socket" for number in range(8000)})
+    monkeypatch.setattr(manager, "Bus", lambda **_: bus)
+    systemd = manager.SystemdManager(make_paths(Path("/nowhere")))
+    assert len(systemd.units()) == 8000
+    wanted = {f"vassal-{number}.socket" for number in range(known)}
+    assert systemd.units({*wanted, *(f"vassal-new{number}.service" for number in range(new))}).keys() == wanted
+    assert systemd.units([]) == {}
+    # To list thousands takes longer than to ask for some.
+    assert bus.asked["GetUnit"] == (new + known if 64 < new + known < 8000 / 30 else 0)
