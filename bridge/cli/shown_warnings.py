@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Severity
 from bridge.host.files import read_regular, remove_if_there, write_all
+from bridge.model.digest import blake2b
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 
 from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.model.digest import blake2b
 
 RUN_NOTE_PREFIX = "run-"
 """What the names of the run notes begin with that belong to other configurations than the usual one."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, fields
-from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.host.users import user_id
+from bridge.model.digest import blake2b
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,11 +13,11 @@ import fcntl
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from bridge.host.files import read_regular
 from bridge.mirror.rows import decode_row
+from bridge.model.digest import blake2b
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from hashlib import blake2b
-from string import ascii_letters, digits
+
+from bridge.model.digest import blake2b
 
 UNIT_NAME_MAX = 255
 """Bytes a whole unit name may have, its suffix included (systemd.unit(5))."""
@@ -45,7 +45,7 @@ BATCH_UNIT = re.compile(r"vassals-batch-\d+\.target")
 """The names of the short-lived targets that start or stop many units as one job."""
 
 _VASSAL_UNIT = re.compile(rf"{PREFIX}(?P<label>.+)\.(?P<kind>service|socket)", re.DOTALL)
-_UNIT_CHARS = frozenset((ascii_letters + digits + ":_.").encode())
+_UNIT_CHARS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.")
 _PLAIN_LABEL = re.compile(rb"[A-Za-z0-9:_][A-Za-z0-9:_.]*")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING, ClassVar
 
 from bridge.diagnostics import BridgeError, Diagnostic
@@ -18,6 +17,7 @@ from bridge.mirror.change import MirrorWriter
 from bridge.mirror.judge import RowRules
 from bridge.mirror.state import read_state
 from bridge.mirror.store import MirrorFolder
+from bridge.model.digest import blake2b
 from bridge.model.unit_names import UNIT_NAME_MAX, EscapeError, path_label, unit_label
 from bridge.model.vassal import ConfigFile, Owner, Vassal, VassalRow, option_for, stem_of
 from bridge.monitors.base import Report, is_there

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bridge.diagnostics import printable
+from bridge.model.digest import blake2b
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

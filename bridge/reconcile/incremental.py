@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from hashlib import blake2b
 from sys import intern
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from bridge import __version__
 from bridge.config.settings import RuleKind
 from bridge.host.listeners import listening
 from bridge.model.address import UnixAddress, collision_key
+from bridge.model.digest import blake2b
 from bridge.model.unit_names import COMMON, TARGET, link_path
 from bridge.model.vassal import Mode
 from bridge.reconcile.run import Scope

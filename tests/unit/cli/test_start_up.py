@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 HEAVY = {
     "asyncio", "bridge.feeder.protocol", "bridge.monitors.mirrored", "bridge.reconcile.planner", "click", "ctypes",
+    "_hashlib", "bridge.cli.take_over", "bridge.reconcile.drift", "bridge.state.take_over", "bridge.status.mirrors",
     "cysystemd", "defusedxml", "difflib", "email", "http", "inotify_simple", "jeepney", "jinja2", "logging",
     "lzma", "multiprocessing", "rich", "unittest", "xml", "yaml",
 }  # fmt: skip
@@ -31,9 +32,9 @@ BUS = {"jeepney"}
 """For the connection to the service manager; some 10 ms."""
 JOURNAL = {"cysystemd", "logging"}
 """For reading the journal; some 5 ms."""
-TEMPLATES = {"jinja2", "logging"}
+TEMPLATES = {"_hashlib", "jinja2", "logging"}
 """For rendering units; some 30 ms."""
-PLANNING = {"bridge.reconcile.planner"}
+PLANNING = {"bridge.reconcile.drift", "bridge.reconcile.planner"}
 """For reading and judging vassals; some 15 ms."""
 MAY_IMPORT = {
     ("--version",): set[str](),
