@@ -131,6 +131,13 @@ def listening() -> Iterator[Address]:
     return (one.address for one in heard())
 
 
+def listening_keys() -> set[str]:
+    """Return the same as :func:`collision_key` has it: of thousands, no address is made."""
+    names = (os.fsdecode(one.name) for one in listeners())
+    keys = {f"@{name[1:]}" if name.startswith("\0") else name for name in names}
+    return keys.union(collision_key(one.address) for one in _shown_tcp() or ())
+
+
 def _unix_address(listener: Listener) -> Address:
     name = os.fsdecode(listener.name)
     return AbstractAddress(name[1:]) if name.startswith("\0") else UnixAddress(name)

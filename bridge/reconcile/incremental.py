@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bridge import __version__
 from bridge.config.settings import RuleKind
-from bridge.host.listeners import listening
+from bridge.host.listeners import listening_keys
 from bridge.model.address import UnixAddress, collision_key
 from bridge.model.digest import blake2b
 from bridge.model.unit_names import COMMON, TARGET, link_path
@@ -86,12 +86,15 @@ class ChangeDetector:
         if TARGET not in states or states[TARGET].active != "active":
             return None
         found = {key for unit, key in always.items() if unit not in states or states[unit].is_down}
-        heard = {collision_key(address) for address in listening()}
-        return found | {
-            key
-            for key, record in clean.items()
-            if not all(heard & {*spellings} for spellings in zip(record.addresses, record.collision_keys, strict=False))
-        }
+        heard = listening_keys()
+        return found | {key for key, record in clean.items() if not _is_heard(record, heard)}
+
+
+def _is_heard(record: CachedVassal, heard: set[str]) -> bool:
+    """Tell whether somebody listens at each address of a vassal, in one of its spellings."""
+    if heard.issuperset(record.collision_keys):
+        return True
+    return all(heard & {*spellings} for spellings in zip(record.addresses, record.collision_keys, strict=False))
 
 
 def is_possible(settings: Settings) -> bool:

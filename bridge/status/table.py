@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.diagnostics import count, errors
 from bridge.model.address import UnixAddress
@@ -145,6 +145,7 @@ def _installed_rows(
     rows = []
     for label, installed in installed_vassals.items():
         row = Row(
+            **_told(histories.of(installed.service)),
             vassal=installed.name,
             config=installed.config,
             unit=installed.service,
@@ -158,7 +159,7 @@ def _installed_rows(
             history_since=_iso(histories.since),
             monitor=installed.monitor,
         )
-        rows.append(with_history(row, histories.of(installed.service)))
+        rows.append(row)
     return rows
 
 
@@ -213,14 +214,17 @@ def _since(actual: ActualState, decisive: Mapping[str, str], manager: Manager, h
 
 def with_history(row: Row, history: History) -> Row:
     """Return a row with the times and counts of a history."""
-    return replace(
-        row,
-        last_wake=_iso(history.last_wake),
-        last_idle_exit=_iso(history.last_idle_exit),
-        wakes=history.wakes,
-        last_failure=_iso(history.last_failure),
-        failure=history.failure,
-    )
+    return replace(row, **_told(history))
+
+
+def _told(history: History) -> dict[str, Any]:
+    return {
+        "last_wake": _iso(history.last_wake),
+        "last_idle_exit": _iso(history.last_idle_exit),
+        "wakes": history.wakes,
+        "last_failure": _iso(history.last_failure),
+        "failure": history.failure,
+    }
 
 
 def with_unit_state(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bridge.host import listeners
-from bridge.host.listeners import listening, make_canonical_address, occupied, unheard
-from bridge.model.address import AbstractAddress, Address, InetAddress, UnixAddress
+from bridge.host.listeners import listening, listening_keys, make_canonical_address, occupied, unheard
+from bridge.model.address import AbstractAddress, Address, InetAddress, UnixAddress, collision_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,6 +150,7 @@ def test_a_name_that_looks_like_another_socket_takes_nobodys_address(tmp_path: P
 def test_a_kernel_without_inet_diag_has_tables(monkeypatch: pytest.MonkeyPatch, family: socket.AddressFamily) -> None:
     with listener(family, ("127.0.0.1" if family is socket.AF_INET else "::ffff:127.0.0.1", 0)) as bound:
         shown = set(listening())
+        assert listening_keys() == {collision_key(address) for address in shown}
         assert inet("127.0.0.1", bound.getsockname()[1]) in shown
         monkeypatch.setattr(listeners, "shown_tcp_listeners", lambda: None)
         assert inet("127.0.0.1", bound.getsockname()[1]) in set(listening())
