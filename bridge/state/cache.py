@@ -5,10 +5,10 @@ Pure. The units on disk are the state; a lost cache only makes the next run proc
 
 from __future__ import annotations
 
+import marshal
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.host.memory import copied
 from bridge.model.address import collision_key, is_fragile, parse_address
 from bridge.model.unit import InstalledVassal
 
@@ -122,10 +122,17 @@ class VassalCache:
         return {record.label for key in keys if (record := self.records.get(key)) and record.label}
 
     def drop_files(self) -> None:
-        """Forget inputs and outputs: whoever sees every change need not compare them."""
+        """Forget inputs and outputs: whoever sees every change need not compare them.
+
+        What is kept is copied. As a run has made it, it is strewn over all memory that the run took, and Python gives
+        none of that back.
+        """
         kept = {key: tuple(record._replace(inputs=(), outputs=(), note="")) for key, record in self.records.items()}
-        kept, self._labels, self._collisions = copied((kept, self._labels, self._collisions))
-        self.records = {key: CachedVassal._make(facts) for key, facts in kept.items()}
+        packed = marshal.dumps((kept, self._labels, self._collisions))
+        del kept
+        self.records, self._labels, self._collisions = {}, {}, {}
+        copied, self._labels, self._collisions = marshal.loads(packed)  # noqa: S302 - packed above
+        self.records = {key: CachedVassal._make(facts) for key, facts in copied.items()}
 
     def _enter(self, key: str, record: CachedVassal) -> None:
         self._served[record.monitor, record.tenant] += record.is_served

@@ -80,12 +80,6 @@ class Coalescer:
             recent.left, recent.at = 0.0, now
             self._tell(summed_up(held))
 
-    def forget_few(self) -> None:
-        """Forget the vassals that have told one entry lately: of most no second one follows."""
-        few = [vassal for vassal, one in self._recent.items() if one.left >= BURST - 1 and vassal not in self._waiting]
-        for vassal in few:
-            del self._recent[vassal]
-
     def _forget_quiet(self, now: float) -> None:
         # Thousands may come at once: this looks at those that it forgets, and at one more.
         while len(self._recent) >= _REMEMBERED:

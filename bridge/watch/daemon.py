@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import BridgeError, Diagnostic, errors
-from bridge.host.memory import give_back
 from bridge.reconcile.run import RunOptions, Scope
 from bridge.vassals.guard import internal_problem, is_unexpected
 from bridge.watch.bursts import is_over, scope_of_burst
@@ -113,7 +114,7 @@ class Daemon:
         self._follow(self._manager.units)
         # Changes that came with the answers to these calls have been read: they do not make the descriptor readable.
         self._units.read()
-        give_back()
+        _give_memory_back()
         # The command line has turned it off, and a daemon lives for long.
         gc.enable()
         while not self._is_stopping:
@@ -192,9 +193,7 @@ class Daemon:
             if outcome.is_whole:
                 # From here on the daemon sees every change.
                 self._configuration.current.reconciler.cache.drop_files()
-                self._notifier.pack()
-                self._paths.pack()
-                give_back()
+                _give_memory_back()
             if not outcome.new_folders & self._paths.vassal_folders:
                 break
             scope = Scope.all()
@@ -259,3 +258,11 @@ def _watch(files: FileWatch, names: Mapping[str, set[str]]) -> tuple[set[str], t
             hint="raise fs.inotify.max_user_watches",
         )
         return set(), (problem,)
+
+
+def _give_memory_back() -> None:
+    """Return the memory of a run to the kernel (malloc_trim(3)): the daemon may sleep for days now."""
+    gc.collect()
+    with suppress(AttributeError):
+        # musl has no malloc_trim.
+        ctypes.CDLL(None).malloc_trim(0)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import bounded, count, errors
-from bridge.host.memory import copied
 from bridge.lifecycle.events import Event, LifecycleEvent
 from bridge.lifecycle.journal import tell, tell_run
 from bridge.lifecycle.tracker import LifecycleTracker
@@ -125,11 +124,6 @@ class Notifier:
             self._entries.add(label_of(change.unit), change)
         kept = () if scope.is_all else (d for d in self._problems if d.key is None or not scope.covers(d.key))
         self._report_new([*kept, *planned.diagnostics, *problems])
-
-    def pack(self) -> None:
-        """Have what is remembered take little memory, after a run of all vassals."""
-        self._names = copied(self._names)
-        self._entries.forget_few()
 
     def failed(self, problem: Diagnostic) -> None:
         """Report why a run, or a reload of the configuration, failed; the problems of the run before remain."""

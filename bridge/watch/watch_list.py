@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from bridge.config.settings import RuleKind
 from bridge.diagnostics import Diagnostic, Severity
 from bridge.host.links import readlink
-from bridge.host.memory import copied
 from bridge.host.path_watch import WatchList
 from bridge.model.address import UnixAddress
 from bridge.vassals.guard import Guard
@@ -67,10 +66,6 @@ class WatchedPaths:
         made = (path for one in planned.conflicts.accepted for path in _paths(one.addresses))
         self._sockets |= {path: inode for path in made if (inode := _inode(path))}
         return (*guard.problems.values(), *cut)
-
-    def pack(self) -> None:
-        """Have what is remembered take little memory, after a run of all vassals."""
-        self._sockets = copied(self._sockets)
 
     def is_unchanged_socket(self, path: str) -> bool:
         """Return whether the path has the socket that systemd made there: its creation is no news."""

@@ -126,17 +126,6 @@ def test_thousands_of_vassals_are_not_remembered_for_ever(journal: Journal) -> N
     assert len(journal.coalescer._recent) <= _REMEMBERED
 
 
-def test_only_vassals_with_one_entry_are_forgotten_before_their_time(journal: Journal) -> None:
-    for _ in range(BURST + 5):
-        journal.coalescer.add("loud", event(Event.RELOADED))
-    journal.coalescer.add("quiet", event(Event.WAITING))
-    journal.coalescer.forget_few()
-    assert journal.coalescer._recent.keys() == {"loud"}
-    journal.take()
-    journal.coalescer.add("loud", event(Event.RELOADED))
-    assert journal.take() == []
-
-
 @pytest.mark.parametrize("each", [0.0, PERIOD / 10], ids=["at once", "one after the other"])
 def test_thousands_of_vassals_take_as_many_times_the_work(each: float) -> None:
     assert _lines_run(4 * _REMEMBERED, each) < 4.5 * _lines_run(_REMEMBERED, each)

@@ -186,9 +186,6 @@ class FakeNotifier:
         self._world.log.append(f"done {len(problems)}")
         self._world.next_step()
 
-    def pack(self) -> None:
-        """Nothing is remembered."""
-
     def due(self) -> None:
         """Nothing waits."""
 
