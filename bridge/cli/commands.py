@@ -14,7 +14,7 @@ import click
 
 from bridge import __version__
 from bridge.cli.completion import complete_vassal
-from bridge.cli.group import LateGroup
+from bridge.cli.group import LazyGroup
 from bridge.cli.options import settings_options
 from bridge.cli.session import connected_reconciler, open_reconciler, print_waiting
 from bridge.config.load import load_invocation
@@ -35,8 +35,8 @@ Examples:
 
 
 @click.group(
-    cls=LateGroup,
-    late={name: f"bridge.cli.{name.replace('-', '_')}" for name in ("pg-trigger", "take-over", "watch")},
+    cls=LazyGroup,
+    lazy={name: f"bridge.cli.{name.replace('-', '_')}" for name in ("pg-trigger", "take-over", "watch")},
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     invoke_without_command=True,
     subcommand_metavar="COMMAND [ARGS]...",

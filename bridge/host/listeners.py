@@ -132,7 +132,7 @@ def listening() -> Iterator[Address]:
 
 
 def listening_keys() -> set[str]:
-    """Return the same as :func:`collision_key` has it: of thousands, no address is made."""
+    """Return the :func:`collision_key` of every listening socket. No addresses are made of thousands."""
     names = (os.fsdecode(one.name) for one in listeners())
     keys = {f"@{name[1:]}" if name.startswith("\0") else name for name in names}
     return keys.union(collision_key(one.address) for one in _shown_tcp() or ())

@@ -13,7 +13,7 @@ from bridge.vassals.on_demand import apply_on_demand_rule, rule_file
 from bridge.vassals.resolve import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from bridge.config.settings import Settings
     from bridge.diagnostics import Diagnostic
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from bridge.monitors.base import Monitor, Report
     from bridge.progress import Progress
     from bridge.reconcile.run import Scope
-    from bridge.reconcile.unread import PutOff
     from bridge.uwsgi.options import Config
     from bridge.vassals.on_demand import RuleResult
     from bridge.vassals.resolve import Resolution, ResolveContext
+
+    PutOff = Callable[[Sequence[tuple[Vassal, RuleResult]]], Mapping[str, ResolvedVassal]]
+    """Takes vassals with their rules; returns, by key, what is known of those whose configs are not read now."""
 
 _PROGRESS_EVERY = 64
 
@@ -73,7 +75,7 @@ class DesiredLoader:
         configs: dict[str, Config] = {}
         drafts: list[ResolvedVassal] = []
         rules = list(zip(vassals, apply_on_demand_rule(self.settings, vassals), strict=True))
-        known = put_off.choose(rules) if put_off and not unfinished else {}
+        known = put_off(rules) if put_off and not unfinished else {}
         for number, (vassal, rule) in enumerate(rules):
             if vassal.key in known:
                 resolved.append(known[vassal.key])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
 
 from bridge.config.settings import OwnSocketsMode
@@ -22,7 +22,7 @@ from bridge.reconcile.plan import DesiredUnits, gone_vassals, make_plan
 from bridge.reconcile.removal_guard import spare
 from bridge.reconcile.run import Assessment, PlannedRun, Scope
 from bridge.reconcile.sockets import find_moved_sockets
-from bridge.reconcile.unread import PutOff, UnreadVassals
+from bridge.reconcile.unread import UnreadVassals, put_off
 from bridge.units.render import Limits, RenderContext, Throttle, make_templates, render, render_common
 from bridge.vassals.environment import Environments
 from bridge.vassals.guard import Guard, is_unexpected
@@ -79,9 +79,10 @@ class Planner:
         actual = replace(reader.read_all(manager), ending=context.ending)
         refuse_foreign_common(actual)
         tenants = {one.key: one.tenant for one in actual.installed.values()}
-        put_off = PutOff(actual, self.pauses.exiled(), reader.canonical_address) if puts_off else None
+        exiled, canonical = self.pauses.exiled(), reader.canonical_address
+        later = partial(put_off, actual=actual, exiled=exiled, canonical_address=canonical) if puts_off else None
         loader = self.loader(reader, manager, tenants)
-        desired = loader.load(Scope.all(), context.unfinished, keep_configs=keep_configs, put_off=put_off)
+        desired = loader.load(Scope.all(), context.unfinished, keep_configs=keep_configs, put_off=later)
         return self._plan(desired, actual, manager, context)
 
     def unread(self, desired: Desired, manager: Manager) -> UnreadVassals:

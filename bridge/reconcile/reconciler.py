@@ -52,7 +52,7 @@ def carry_out(executor: PlanExecutor, planned: PlannedRun, left: Pending) -> Pen
     return executor.apply(planned.plan, planned.actual.files, planned.unmoved, left)
 
 
-def _carry_out(
+def _carry_out_and_read(
     by: CarryOut, executor: PlanExecutor, planned: PlannedRun, left: Pending, again: Callable[[RunContext], PlannedRun]
 ) -> tuple[PlannedRun, Pending]:
     """Carry out a plan; return the run with all configs read, and what is left to do. ``again`` plans once more."""
@@ -161,7 +161,7 @@ class Reconciler:
         problems: tuple[Diagnostic, ...] = ()
         if planned.scope.keys != frozenset():
             executor = self._executor(manager, planned)
-            planned, left = _carry_out(by, executor, planned, left, partial(self._planner.plan_all, manager))
+            planned, left = _carry_out_and_read(by, executor, planned, left, partial(self._planner.plan_all, manager))
             self._late.retain(set(map(label_of, left.restart)))
             done = replace(planned, late=frozenset(self._late.due), deferred=frozenset(map(label_of, left.reload)))
             problems = (*executor.check(done.unmoved, down=done.meant_down), *unkillable(done, self._late.killed))

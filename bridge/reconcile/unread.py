@@ -1,8 +1,8 @@
 """Vassals whose configs are read while systemd starts others.
 
 When thousands are new, their names and addresses are known from the rules before anything is started, and with that who
-is in whose way. The rest is read a share at a time. A config in which anything is special is put aside: the run after
-makes a plan of all vassals, as if it had been first.
+is in whose way. The rest is read a share at a time. A vassal of which there is anything to say is put aside. Then, once
+the others are started, a plan of all vassals follows, in which every config is read first.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bridge.diagnostics import BridgeError
 from bridge.model.address import collision_key
 from bridge.model.unit_names import EscapeError, label_of, link_path
 from bridge.model.vassal import ResolvedVassal, SocketAccess, SpawnSpec
@@ -30,49 +31,34 @@ if TYPE_CHECKING:
     """Vassals with what the rule says of each."""
 
 WORTH = 500
-"""New vassals from which on it is worth it: one more look at each costs less than systemd's waiting."""
+"""The new vassals from which on configs are read later. Fewer are read sooner than systemd has started the first."""
 
 
-class PutOff:
-    """Chooses the vassals whose configs may be read later: all that matters before is known of them."""
+def put_off(
+    vassals: Rules, actual: ActualState, exiled: Collection[str], canonical_address: Callable[[Address], Address]
+) -> dict[str, ResolvedVassal]:
+    """Choose the vassals whose configs may be read later: new ones, with a name and addresses that nobody else wants.
 
-    def __init__(
-        self,
-        actual: ActualState,
-        exiled: Collection[str],
-        canonical_address: Callable[[Address], Address],
-    ) -> None:
-        """``exiled`` are the labels of vassals that asked not to be started again."""
-        self._actual = actual
-        self._exiled = exiled
-        self._canonical = canonical_address
-
-    def choose(self, vassals: Rules) -> dict[str, ResolvedVassal]:
-        """Return those vassals by key, as far as they are known: new ones with a name and an address of their own."""
-        wanted = {vassal.key: tuple(map(self._canonical, rule.addresses)) for vassal, rule in vassals}
-        every = (*self._actual.installed.values(), *self._actual.of_others.values())
-        had = (address for one in every for address in one.canonical_addresses)
-        claims = Counter(map(collision_key, (*had, *(address for some in wanted.values() for address in some))))
-        labels = Counter(vassal.label for vassal, _ in vassals)
-        chosen = {
-            vassal.key: _known(vassal, rule, wanted[vassal.key])
-            for vassal, rule in vassals
-            if wanted[vassal.key]
-            and not rule.diagnostics
-            and labels[vassal.label] == 1
-            and all(claims[collision_key(address)] == 1 for address in wanted[vassal.key])
-            and self._is_new(vassal)
-        }
-        # One is read at once: what is wrong with a template of the admin's is told before anything is started.
-        chosen.pop(next(iter(chosen), ""), None)
-        return chosen if len(chosen) >= WORTH else {}
-
-    def _is_new(self, vassal: Vassal) -> bool:
-        actual, units = self._actual, (vassal.service, vassal.socket, vassal.pause)
-        places = (actual.files, actual.elsewhere, actual.states)
-        is_known = any(unit in place for place in places for unit in units)
-        is_linked = any(link_path(unit) in actual.links for unit in units)
-        return not (is_known or is_linked or vassal.label in self._exiled)
+    ``exiled`` are the labels of vassals that asked not to be started again. Returns what is known of each, by key.
+    """
+    wanted = {vassal.key: tuple(map(canonical_address, rule.addresses)) for vassal, rule in vassals}
+    every = (*actual.installed.values(), *actual.of_others.values())
+    had = (address for one in every for address in one.canonical_addresses)
+    claims = Counter(map(collision_key, (*had, *(address for some in wanted.values() for address in some))))
+    labels = Counter(vassal.label for vassal, _ in vassals)
+    chosen = {
+        vassal.key: _known(vassal, rule, wanted[vassal.key])
+        for vassal, rule in vassals
+        if wanted[vassal.key]
+        and not rule.diagnostics
+        and labels[vassal.label] == 1
+        and all(claims[collision_key(address)] == 1 for address in wanted[vassal.key])
+        and vassal.label not in exiled
+        and _is_new(vassal, actual)
+    }
+    # One is read at once: what is wrong with a template of the admin's is told before anything is started.
+    chosen.pop(next(iter(chosen), ""), None)
+    return chosen if len(chosen) >= WORTH else {}
 
 
 class UnreadVassals:
@@ -134,7 +120,8 @@ class UnreadVassals:
                 return {}
             try:
                 texts = self._render(resolved)
-            except EscapeError:
+            except (EscapeError, BridgeError):
+                # The plan that follows tells what is wrong with the template, and the others are not left half started.
                 return {}
             self._read[vassal.key] = resolved
             return texts
@@ -142,6 +129,13 @@ class UnreadVassals:
 
     def _now(self, vassals: Iterable[ResolvedVassal]) -> Iterator[ResolvedVassal]:
         return (self._read.get(one.vassal.key, one) for one in vassals)
+
+
+def _is_new(vassal: Vassal, actual: ActualState) -> bool:
+    """Tell whether there is nothing of a vassal yet: no unit file, no link, and no unit in systemd's memory."""
+    units = (vassal.service, vassal.socket, vassal.pause)
+    is_known = any(unit in place for place in (actual.files, actual.elsewhere, actual.states) for unit in units)
+    return not is_known and not any(link_path(unit) in actual.links for unit in units)
 
 
 def _known(vassal: Vassal, rule: RuleResult, canonical: tuple[Address, ...]) -> ResolvedVassal:

@@ -75,9 +75,9 @@ def round_of(task: Task) -> None:
     """Measure each contestant once; another is the first each time."""
     turn = task.number % len(LAPS)
     for who, race, steps in (*LAPS[turn:], *LAPS[:turn]):
-        # Minutes, at the largest size.
         if who is Who.ROWS and task.size < max(task.results.sizes):
             continue
+        # Minutes, at the largest size.
         if task.wants(*steps) and (task.first or who is not Who.SLICE or task.size < LARGE):
             lap_of(task, who, race)
     if task.first and task.wants(Step.WARM) and task.size == min(task.results.sizes):

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from tests.unit.reconcile.site import CONFIG, Site, verbs
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from pathlib import Path
 
     from bridge.model.vassal import ResolvedVassal
     from bridge.reconcile.run import PlannedRun
@@ -146,3 +146,15 @@ def test_a_fault_of_a_template_is_told_before_anything_starts(site: Site, tmp_pa
     with pytest.raises(BridgeError, match="nothing"):
         site.sync()
     assert not any(call.startswith("start") for call in site.manager.calls)
+
+
+def test_a_template_that_fails_for_one_vassal_leaves_no_other_half_started(site: Site, tmp_path: Path) -> None:
+    populate(site, ["usual"] * 5)
+    (folder := tmp_path / "templates").mkdir()
+    shipped = Path(site.paths.templates[-1], "vassal.service.j2").read_text()
+    (folder / "vassal.service.j2").write_text(shipped + "{{ nothing.there if 'v3.ini' in description }}\n")
+    site.paths = replace(site.paths, templates=(str(folder), *site.paths.templates))
+    with pytest.raises(BridgeError, match="nothing"):
+        site.sync()
+    up = {unit for unit, state in site.manager.states.items() if not state.is_down}
+    assert up >= {f"vassal-v{number}.socket" for number in (1, 2, 4)}
