@@ -199,7 +199,7 @@ def _bad_program(name: str, value: str) -> str:
     first = value.split(maxsplit=1)[0]
     program = first.lstrip(_EXEC_PREFIXES).strip("\"'")
     prefixes = first[: len(first) - len(first.lstrip(_EXEC_PREFIXES))]
-    if not program.startswith("/") or "-" in prefixes or os.access(program, os.X_OK):
+    if not program.startswith("/") or "-" in prefixes or "\0" in program or os.access(program, os.X_OK):
         return ""
     missing = "cannot be run" if os.path.exists(program) else "is missing"
     return f"its {name} program {program} {missing}"

@@ -20,6 +20,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote_to_bytes
 
 from jeepney import DBusAddress, new_signal
 
@@ -306,6 +307,10 @@ def compare(text: str, other: str, resolved: ResolvedVassal) -> None:
             check_words(line.value, benign.value, known)
         elif line.key == "Environment":
             assert [expand_specifiers(word) for word in split_words(line.value)] in [[one] for one in known], line
+        elif line.key == "Documentation":
+            (url,) = map(expand_specifiers, split_words(line.value))
+            assert re.fullmatch(r"file:///[!-~]*", url), line
+            assert os.fsdecode(unquote_to_bytes(url.removeprefix("file://"))) in known, line
         elif line.key in UNITS:
             assert BRIDGES.fullmatch(line.value), line
         elif line.key not in {"CapabilityBoundingSet", "SocketMode"}:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize("name", ["sh", "env", "no-such-program", "folder", "text", "tool", ""])
+@pytest.mark.parametrize("name", ["sh", "env", "no-such-program", "folder", "text", "tool", "", "\0", "sh\0"])
 def test_programs_are_found_as_by_a_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder / "folder").mkdir(parents=True)
