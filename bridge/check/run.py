@@ -29,21 +29,53 @@ from bridge.check.reload import find_reload_hazard
 from bridge.diagnostics import errors
 from bridge.host.files import read_text
 from bridge.host.listeners import make_canonical_address
+from bridge.host.second_process import begin
 from bridge.host.users import spellings
 from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.occupied import occupied_addresses
+from bridge.vassals.spawn import spawn_defaults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from bridge.config.paths import Paths
+    from bridge.config.settings import Settings
     from bridge.diagnostics import Diagnostic
     from bridge.reconcile.desired import Desired
     from bridge.reconcile.run import PlannedRun
     from bridge.vassals.spawn import SpawnDefaults
 
+_MANY = 256
+"""Vassals that take longer to check than a child process takes to start."""
 _RUNTIME = re.compile(r"^RuntimeDirectory=(?P<names>.+)$", re.MULTILINE)
 _KEPT = re.compile(r"^RuntimeDirectoryPreserve=(yes|true|1|on)\s*$", re.MULTILINE)
+
+
+class VassalChecks:
+    """Checks all vassals. Of many it does so in a process of its own, while the plan is made."""
+
+    def __init__(self, settings: Settings, paths: Paths) -> None:
+        self._settings = settings
+        self._paths = paths
+        self._found: Callable[[], list[Diagnostic]] = list
+
+    def begin(self, desired: Desired) -> None:
+        """Begin to check these vassals, whose configs were read.
+
+        Raises:
+            BridgeError: the settings name a program, user or group that is not there.
+        """
+        defaults = spawn_defaults(self._settings, user_manager=self._paths.user_manager)
+        work = partial(_found, desired, defaults, self._paths)
+        self._found = begin(work) if len(desired.configs) >= _MANY else work
+
+    def found(self) -> list[Diagnostic]:
+        """Return what was found wrong."""
+        return self._found()
+
+
+def _found(desired: Desired, defaults: SpawnDefaults, paths: Paths) -> list[Diagnostic]:
+    return list(check_vassals(desired, defaults, paths))
 
 
 def check_vassals(desired: Desired, defaults: SpawnDefaults, paths: Paths) -> Iterator[Diagnostic]:

@@ -93,16 +93,16 @@ def sync(*, dry_run: bool, allow_mass_removal: bool, as_json: bool, **given: Any
 def check(*, as_json: bool, sockets: bool, **given: Any) -> None:
     """Report what is wrong with the vassals and rules; change nothing."""
     from bridge.check.mirrors import check_monitors
-    from bridge.check.run import check_vassals, find_hidden_conflicts
+    from bridge.check.run import VassalChecks, find_hidden_conflicts
     from bridge.cli import output
     from bridge.reconcile.run import RunOptions
     from bridge.systemd.manager import connected
-    from bridge.vassals.spawn import spawn_defaults
 
     invocation = load_invocation(given)
     output.print_found_ini(invocation.found_ini)
-    paths, settings = invocation.paths, invocation.settings
-    options = RunOptions(keep_configs=True)
+    paths = invocation.paths
+    checks = VassalChecks(invocation.settings, paths)
+    options = RunOptions(with_configs=checks.begin)
     with closing(output.ProgressBar()) as bar, closing(open_reconciler(invocation, bar)) as reconciler:
         try:
             with connected(paths) as manager:
@@ -112,10 +112,9 @@ def check(*, as_json: bool, sockets: bool, **given: Any) -> None:
                 raise
             # Vassals can be checked where no systemd runs, such as while an image is built.
             planned = reconciler.plan(None, options)
-    defaults = spawn_defaults(settings, user_manager=paths.user_manager)
     hazards = (
         *find_hidden_conflicts(planned),
-        *check_vassals(planned.desired, defaults, paths),
+        *checks.found(),
         *check_monitors(reconciler.monitors, invocation.configuration, user_manager=paths.user_manager),
     )
     diagnostics = (*invocation.notices, *planned.diagnostics, *hazards)

@@ -91,19 +91,26 @@ def occupied(
     return reasons
 
 
-def unheard(addresses: Iterable[Address]) -> set[Address]:
+def unheard(addresses: Iterable[Address], shown: Iterable[Listener] | None = None) -> set[Address]:
     """Return those of the addresses at which the kernel has no listening socket; none of a kind that it does not show.
 
-    The kernel shows those of this network namespace.
+    The kernel shows those of this network namespace. ``shown`` are the unix sockets, if it was asked just now.
     """
-    if not (wanted := set(addresses)):
-        return wanted
-    inet = {address for address in wanted if isinstance(address, InetAddress)}
+    inet: list[InetAddress] = []
+    unix: list[tuple[bytes, Address]] = []
+    for address in addresses:
+        if isinstance(address, InetAddress):
+            inet.append(address)
+        else:
+            unix.append((_name_of(address), address))
     silent: set[Address] = set()
-    if inet and (shown := _shown_tcp()) is not None:
-        silent |= inet - {one.address for one in shown}
-    if (unix := wanted - inet) and (found := shown_listeners([_name_of(address) for address in unix])) is not None:
-        silent |= unix - set(map(_unix_address, found))
+    if inet and (found := _shown_tcp()) is not None:
+        silent |= set(inet) - {one.address for one in found}
+    if unix and shown is None:
+        shown = shown_listeners([name for name, _ in unix])
+    if unix and shown is not None:
+        names = {one.name for one in shown}
+        silent.update(address for name, address in unix if name not in names)
     return silent
 
 

@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 Part = TypeVar("Part")
 
@@ -198,10 +198,10 @@ def _bodies(datagram: bytes) -> tuple[list[tuple[int, int]], bool]:
     return found, True
 
 
-def bound_files() -> Mapping[str, set[int]]:
+def bound_files(shown: Iterable[Listener]) -> Mapping[str, set[int]]:
     """Return by path the inodes of the sockets bound to it; several, if a later socket replaced the file."""
     files: dict[str, set[int]] = defaultdict(set)
-    for listener in listeners():
+    for listener in shown:
         if listener.inode is not None:
             files[os.fsdecode(listener.name)].add(listener.inode)
     return files

@@ -75,12 +75,14 @@ class ActualReader:
         Raises:
             BridgeError: a directory or the manager cannot be read.
         """
+        # The manager answers while the files are read.
+        states = manager.begin_units() if manager else dict
         files = self.directory.files()
         return self._state(
             files,
             elsewhere=self.directory.elsewhere(),
             links=self.directory.links(self._boot_target),
-            states=manager.units() if manager else {},
+            states=states(),
             manager=manager,
         )
 

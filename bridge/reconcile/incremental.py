@@ -26,18 +26,20 @@ from bridge.units.marker import FORMAT
 from bridge.vassals.spawn import spawn_defaults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
     from bridge.diagnostics import Diagnostic
     from bridge.model.address import Address
+    from bridge.model.unit import UnitState
     from bridge.model.vassal import ResolvedVassal
     from bridge.monitors.base import Monitor
     from bridge.reconcile.run import PlannedRun
     from bridge.state.cache import VassalCache
-    from bridge.systemd.protocol import Manager
     from bridge.units.directory import UnitDirectory
+
+    Asking = Callable[[Collection[str]], Callable[[], Mapping[str, UnitState]]]
 
 MOST = 200
 """Vassals that may have changed for a run to process them alone: with more it is quicker to process all."""
@@ -51,8 +53,16 @@ class ChangeDetector:
         self._monitors = monitors
         self._directory = directory
 
-    def changed(self, cache: VassalCache, digests: Mapping[str, int], manager: Manager) -> Scope | None:
+    def changed(
+        self, cache: VassalCache, digests: Mapping[str, int], ask: Asking, *, sees_sockets: bool = True
+    ) -> Scope | None:
         """Return the vassals that are not as the last run left them; None if that is unknown, or of too many.
+
+        Args:
+            cache: what the last run left.
+            digests: the fingerprints of its files.
+            ask: asks the manager for these units, and does not wait: meanwhile the files are compared.
+            sees_sockets: whether the sockets are looked for that the kernel does not have.
 
         Raises:
             BridgeError: the manager cannot be asked.
@@ -60,6 +70,9 @@ class ChangeDetector:
         if self._directory.elsewhere():
             return None
         records = cache.records
+        clean = {key: record for key, record in records.items() if record.is_clean}
+        always = {f"vassal-{record.label}.service": key for key, record in clean.items() if not record.addresses}
+        states = ask([TARGET, *always])
         found = {
             key
             for key, record in records.items()
@@ -72,22 +85,21 @@ class ChangeDetector:
         known = cache.others.union(record.label for record in records.values())
         if len(found) > MOST or not self._directory.labels() <= known:
             return None
-        if (down := self._down(records, manager)) is None:
+        if (found_down := _down(always, states())) is None:
             return None
-        changed = cache.with_rivals(found | down)
+        found |= found_down
+        if sees_sockets:
+            heard = listening_keys()
+            found.update(key for key, record in clean.items() if not _is_heard(record, heard))
+        changed = cache.with_rivals(found)
         return Scope.of(changed) if len(changed) <= MOST else None
 
-    @staticmethod
-    def _down(records: Mapping[str, CachedVassal], manager: Manager) -> set[str] | None:
-        """Return the keys of vassals that should be up and are not; None if the target of all is down."""
-        clean = {key: record for key, record in records.items() if record.is_clean}
-        always = {f"vassal-{record.label}.service": key for key, record in clean.items() if not record.addresses}
-        states = manager.units([TARGET, *always])
-        if TARGET not in states or states[TARGET].active != "active":
-            return None
-        found = {key for unit, key in always.items() if unit not in states or states[unit].is_down}
-        heard = listening_keys()
-        return found | {key for key, record in clean.items() if not _is_heard(record, heard)}
+
+def _down(always: Mapping[str, str], states: Mapping[str, UnitState]) -> set[str] | None:
+    """Return the keys of those that should run always and do not; None if the target of all is down."""
+    if TARGET not in states or states[TARGET].active != "active":
+        return None
+    return {key for unit, key in always.items() if unit not in states or states[unit].is_down}
 
 
 def _is_heard(record: CachedVassal, heard: set[str]) -> bool:

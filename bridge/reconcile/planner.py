@@ -66,11 +66,17 @@ class Planner:
     progress: Progress
 
     def plan_all(
-        self, manager: Manager | None, context: RunContext, *, keep_configs: bool = False, puts_off: bool = False
+        self,
+        manager: Manager | None,
+        context: RunContext,
+        *,
+        with_configs: Callable[[Desired], None] | None = None,
+        puts_off: bool = False,
     ) -> PlannedRun:
         """Plan for every vassal; without a manager, from what is on disk alone.
 
-        With ``puts_off``, the configs of thousands of new vassals are left to :meth:`unread`.
+        ``with_configs`` is called once every config was read. With ``puts_off``, those of thousands of new vassals are
+        left to :meth:`unread`.
 
         Raises:
             BridgeError: the settings, the templates or the manager cannot be used.
@@ -82,7 +88,9 @@ class Planner:
         exiled, canonical = self.pauses.exiled(), reader.canonical_address
         later = partial(put_off, actual=actual, exiled=exiled, canonical_address=canonical) if puts_off else None
         loader = self.loader(reader, manager, tenants)
-        desired = loader.load(Scope.all(), context.unfinished, keep_configs=keep_configs, put_off=later)
+        desired = loader.load(Scope.all(), context.unfinished, keep_configs=with_configs is not None, put_off=later)
+        if with_configs:
+            with_configs(desired)
         return self._plan(desired, actual, manager, context)
 
     def unread(self, desired: Desired, manager: Manager) -> UnreadVassals:

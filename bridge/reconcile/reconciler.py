@@ -6,7 +6,7 @@ What only a run with something to do needs is imported when it is needed.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 from bridge.model.unit_names import label_of
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bridge.model.change import Change
     from bridge.progress import Progress
     from bridge.reconcile.apply import PlanExecutor
+    from bridge.reconcile.incremental import Asking
     from bridge.reconcile.planner import Planner
     from bridge.state.cache import VassalCache
     from bridge.state.lock import Pending
@@ -125,7 +126,7 @@ class Reconciler:
         if manager is None or not self._state.lock.is_held:
             allowed, last = options.allow_mass_removal, self._state.last_run()
             context = RunContext(last=last, allow_mass_removal=allowed, ending=options.ending or frozenset())
-            return self._planner.plan_all(manager, context, keep_configs=options.keep_configs)
+            return self._planner.plan_all(manager, context, with_configs=options.with_configs)
         return with_second_look(partial(self._plan, manager, options))
 
     def _plan(self, manager: Manager, options: RunOptions) -> PlannedRun:
@@ -137,7 +138,7 @@ class Reconciler:
                 seen = replace(context, is_callers_scope=True, sees_sockets=False)
                 scope = Scope(self.cache.with_rivals(options.scope.keys or ()))
                 planned = self._planner.plan_scope(manager, seen, scope, self.cache)
-        elif is_usual and (found := self._changed(manager)) is not None:
+        elif is_usual and (found := self._changed(manager.begin_units)) is not None:
             changed, cache, digests = found
             context_of_changed = replace(context, digests=digests)
             if changed.keys:
@@ -178,12 +179,14 @@ class Reconciler:
         Raises:
             BridgeError: the settings or the manager cannot be used.
         """
-        if (found := self._changed(manager)) is not None:
-            scope, cache, _ = found
+        states = cache(manager.begin_units())
+        # Whoever asks for an assessment looks for lost sockets himself.
+        if (found := self._changed(lambda _: states, sees_sockets=False)) is not None:
+            scope, known, _ = found
             if not scope.keys:
-                actual = ActualState(installed=cache.installed(()), states=manager.units())
+                actual = ActualState(installed=known.installed(()), states=states())
                 return Assessment(desired=Desired(), actual=actual)
-            if (assessment := self._planner.assess_scope(manager, scope, cache)) is not None:
+            if (assessment := self._planner.assess_scope(manager, scope, known)) is not None:
                 return assessment
         return self._planner.assess(manager)
 
@@ -239,12 +242,15 @@ class Reconciler:
 
         return retry(self._executor(manager), self._planner.reader().read_all(manager), wanted)
 
-    def _changed(self, manager: Manager) -> tuple[Scope, VassalCache, Mapping[str, int]] | None:
+    def _changed(
+        self, ask: Asking, *, sees_sockets: bool = True
+    ) -> tuple[Scope, VassalCache, Mapping[str, int]] | None:
         """Find the vassals that are not as the cache on disk has them; None if all must be processed."""
         if (noted := self._state.read_cache()) is None:
             return None
         cache, digests = noted
-        scope = incremental.ChangeDetector(self.monitors, self._directory).changed(cache, digests, manager)
+        detector = incremental.ChangeDetector(self.monitors, self._directory)
+        scope = detector.changed(cache, digests, ask, sees_sockets=sees_sockets)
         return None if scope is None else (scope, cache, digests)
 
     def _executor(self, manager: Manager, planned: PlannedRun | None = None) -> PlanExecutor:

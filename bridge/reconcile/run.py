@@ -15,7 +15,7 @@ from bridge.state.last_run import LastRun
 from bridge.state.lock import NOTHING, Pending
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.change import Change
@@ -64,8 +64,8 @@ class RunOptions:
     allow_mass_removal: bool = False
     ending: frozenset[int] | None = None
     """The inode numbers of sockets that end before the plan starts anything. None: this is no take-over."""
-    keep_configs: bool = False
-    """Whether the plan keeps every config that was read. That takes memory, and makes all vassals in scope."""
+    with_configs: Callable[[Desired], None] | None = None
+    """Called with the desired state and every config that was read, before the plan is made of all vassals."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)

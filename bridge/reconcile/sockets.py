@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bridge.diagnostics import printable
 from bridge.host.listeners import unheard
-from bridge.host.sock_diag import INODE_MASK, bound_files, file_of
+from bridge.host.sock_diag import INODE_MASK, bound_files, file_of, shown_listeners
 from bridge.model.address import UnixAddress, listed
 from bridge.reconcile.actual import ActualState
 from bridge.vassals.guard import Guard
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bridge.diagnostics import Diagnostic
+    from bridge.host.sock_diag import Listener
     from bridge.model.address import Address
     from bridge.model.unit import InstalledVassal
     from bridge.reconcile.desired import Desired
@@ -45,19 +46,22 @@ def has_lost(installed: Mapping[str, InstalledVassal], manager: Manager) -> bool
     return bool(lost_sockets(ActualState(installed=installed, states=manager.units()), manager, Guard()))
 
 
-def silent_sockets(manager: Manager, waiting: Sequence[tuple[str, Collection[Address]]]) -> set[str]:
+def silent_sockets(
+    manager: Manager, waiting: Sequence[tuple[str, Collection[Address]]], shown: Sequence[Listener] | None = None
+) -> set[str]:
     """Return those of the sockets that the kernel does not have.
 
     Args:
         manager: it knows which sockets are in a network namespace of their own, where the kernel shows none.
         waiting: the units of active sockets, each with an address in all its spellings.
+        shown: the unix sockets that the kernel has, if it was asked just now.
 
     Raises:
         BridgeError: the manager cannot be asked.
     """
     # The kernel's tables change while they are read. So what they lack is looked for once more.
-    for _ in range(2):
-        silent = unheard(address for _, spellings in waiting for address in spellings)
+    for known in (shown, None):
+        silent = unheard((address for _, spellings in waiting for address in spellings), known)
         waiting = [(unit, spellings) for unit, spellings in waiting if spellings and silent.issuperset(spellings)]
         if not waiting:
             return set()
@@ -90,7 +94,8 @@ def _lost(actual: ActualState, manager: Manager, guard: Guard) -> frozenset[str]
     doubtful: dict[str, tuple[str, int]] = {}
     waiting: list[tuple[str, tuple[Address, ...]]] = []
     labels: dict[str, str] = {}
-    bound = bound_files()
+    shown = shown_listeners()
+    bound = bound_files(shown or ())
     for label, installed in actual.installed.items():
         if actual.state(installed.socket).active != "active":
             continue
@@ -109,7 +114,7 @@ def _lost(actual: ActualState, manager: Manager, guard: Guard) -> frozenset[str]
     since = manager.properties(list(doubtful), "Unit", "ActiveEnterTimestamp")
     lost |= {label for unit, (label, made) in doubtful.items() if 0 < since.get(unit, 0) * 1000 < made}
     # A daemon-reload can close a socket, which systemd does not see.
-    return frozenset(lost | {labels[unit] for unit in silent_sockets(manager, waiting)})
+    return frozenset(lost | {labels[unit] for unit in silent_sockets(manager, waiting, shown)})
 
 
 def _addresses(actual: ActualState, label: str) -> list[tuple[Address, ...]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import marshal
 from collections import Counter
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.model.address import collision_key, is_fragile, parse_address
@@ -54,14 +55,17 @@ class VassalCache:
         self.records = dict(records)
         self.others = frozenset(others)
         """Labels of the vassals of other configurations."""
-        self.included: set[str] = set()
-        """The names, without their folders, of files that configs include, link to or ask about."""
         self._extension = extension
         self._served: Counter[tuple[str, int | None]] = Counter()
         self._labels: dict[str, tuple[str, ...]] = {}
         self._collisions: dict[str, tuple[str, ...]] = {}
         for key, record in self.records.items():
             self._enter(key, record)
+
+    @cached_property
+    def included(self) -> set[str]:
+        """The names, without their folders, of files that configs include, link to or ask about."""
+        return {name for record in self.records.values() for name in self._included_by(record)}
 
     def replace(self, keys: Iterable[str], records: Mapping[str, CachedVassal]) -> None:
         """Forget the vassals with these keys, and keep these records."""
@@ -127,6 +131,7 @@ class VassalCache:
         What is kept is copied. As a run has made it, it is strewn over all memory that the run took, and Python gives
         none of that back.
         """
+        self.included  # noqa: B018 - the inputs say it
         kept = {key: tuple(record._replace(inputs=(), outputs=(), note="")) for key, record in self.records.items()}
         packed = marshal.dumps((kept, self._labels, self._collisions))
         del kept
@@ -134,10 +139,14 @@ class VassalCache:
         copied, self._labels, self._collisions = marshal.loads(packed)  # noqa: S302 - packed above
         self.records = {key: CachedVassal._make(facts) for key, facts in copied.items()}
 
+    def _included_by(self, record: CachedVassal) -> set[str]:
+        own = {record.config, record.config + self._extension, record.note}
+        return {path.rpartition("/")[2] for path in record.inputs if path not in own}
+
     def _enter(self, key: str, record: CachedVassal) -> None:
         self._served[record.monitor, record.tenant] += record.is_served
-        own = {record.config, record.config + self._extension, record.note}
-        self.included.update(path.rpartition("/")[2] for path in record.inputs if path not in own)
+        if "included" in vars(self):  # Only the daemon asks for it.
+            self.included |= self._included_by(record)
         if record.label:
             self._labels[record.label] = (*self._labels.get(record.label, ()), key)
         for collision in record.collision_keys:

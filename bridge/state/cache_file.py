@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.host.files import remove_if_there, write_all
 from bridge.state import fingerprint
 from bridge.state.cache import CachedVassal, VassalCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class CacheFile:
@@ -31,10 +31,7 @@ class CacheFile:
                 return None
             others = frozenset(map(str, noted["others"]))
             digests = {key: digest for key, (digest, *_) in noted["vassals"].items()}
-            records = {
-                key: CachedVassal._make(tuple(fact) if isinstance(fact, list) else fact for fact in facts)
-                for key, (_, *facts) in noted["vassals"].items()
-            }
+            records = {key: _record(facts) for key, facts in noted["vassals"].items()}
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
         return VassalCache(records, extension=extension, others=others), digests
@@ -68,3 +65,12 @@ class CacheFile:
             OSError: the file system refuses.
         """
         remove_if_there(self._path)
+
+
+def _record(facts: Sequence[Any]) -> CachedVassal:
+    """Return a record as it was written, after its fingerprint: JSON has lists for tuples."""
+    (_, name, config, monitor, label, keys, addresses, tenant, is_served, is_clean, inputs, outputs, note) = facts
+    return CachedVassal(
+        name, config, monitor, label, tuple(keys), tuple(addresses), tenant, is_served, is_clean,
+        tuple(inputs), tuple(outputs), note
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from bridge.diagnostics import count, errors
+from bridge.lifecycle.history import UNKNOWN
 from bridge.model.address import UnixAddress
 from bridge.model.unit_names import pause_of, vassal_unit
 from bridge.model.vassal import Mode
@@ -217,7 +218,17 @@ def with_history(row: Row, history: History) -> Row:
     return replace(row, **_told(history))
 
 
-def _told(history: History) -> dict[str, Any]:
+def _iso(microseconds: int | None) -> str | None:
+    if not microseconds:
+        return None
+    return datetime.fromtimestamp(microseconds / 1e6, tz=UTC).astimezone().isoformat(timespec="seconds")
+
+
+def _told(history: History) -> Mapping[str, Any]:
+    return _NOTHING if history is UNKNOWN else _told_of(history)
+
+
+def _told_of(history: History) -> dict[str, Any]:
     return {
         "last_wake": _iso(history.last_wake),
         "last_idle_exit": _iso(history.last_idle_exit),
@@ -225,6 +236,9 @@ def _told(history: History) -> dict[str, Any]:
         "last_failure": _iso(history.last_failure),
         "failure": history.failure,
     }
+
+
+_NOTHING = _told_of(UNKNOWN)
 
 
 def with_unit_state(
@@ -272,9 +286,3 @@ def _state(state: UnitState | None) -> State:
     if state.active == "reloading":
         return State.RUNNING
     return State.FAILED if state.active == "failed" else State.STOPPED
-
-
-def _iso(microseconds: int | None) -> str | None:
-    if not microseconds:
-        return None
-    return datetime.fromtimestamp(microseconds / 1e6, tz=UTC).astimezone().isoformat(timespec="seconds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jeepney import DBusAddress, HeaderFields, MatchRule, Message, MessageType, new_method_call
@@ -75,6 +76,7 @@ class Bus:
         self._keep = keep
         self._signals: deque[tuple[str, str, tuple[Any, ...]]] = deque()
         self._begun: dict[int, Message | None] = {}
+        self._asked: tuple[int, Message | None] = (0, None)
         self._waiting: Callable[[], None] = lambda: None
 
     def close(self) -> None:
@@ -103,6 +105,16 @@ class Bus:
         """Wait for the answer to a call of :meth:`begin`, and leave it to :meth:`next_signal`. Raises as that."""
         while self._begun[serial] is None:
             self._receive_answer()
+
+    def ask(self, path: str, interface: str, method: str, signature: str, *body: object) -> Callable[[], Any]:
+        """Call a method and do not wait; the function returned does, and returns the answer. Only the last is kept.
+
+        Raises:
+            CallError: the connection broke. The function raises as :meth:`call`.
+        """
+        asked = self._send(DBusAddress(path, self._service, interface), method, signature, body)
+        self._asked = (asked, None)
+        return partial(self._asked_answer, asked)
 
     def call_many(
         self, calls: Iterable[tuple[str, str, str, str, tuple[object, ...]]]
@@ -193,6 +205,16 @@ class Bus:
             if message.header.fields.get(HeaderFields.reply_serial) == serial:
                 return _body(message)
 
+    def _asked_answer(self, serial: int) -> tuple[Any, ...]:
+        while True:
+            asked, message = self._asked
+            if asked != serial:
+                raise CallError("lost", "another call was made in its place")
+            if message is not None:
+                self._asked = (0, None)
+                return _body(message)
+            self._receive_answer()
+
     def _send(self, address: DBusAddress, method: str, signature: str, body: tuple[object, ...]) -> int:
         serial: int = next(self._connection.outgoing_serial)
         try:
@@ -219,6 +241,8 @@ class Bus:
                 self._signals.append((path, name, body))
         elif (serial := message.header.fields.get(HeaderFields.reply_serial)) in self._begun:
             self._begun[serial] = message
+        elif serial == self._asked[0]:
+            self._asked = (serial, message)
         return message
 
     def _next_message(self, deadline: float) -> Message | None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import signal
 from collections import deque
 from contextlib import contextmanager
-from functools import cache
 from signal import SIGHUP
 from sys import intern
 from typing import TYPE_CHECKING, Any
 
-from bridge.model.unit import WATCHED_PROPERTIES, UnitChange, UnitState
-from bridge.model.unit_names import PAUSE_PREFIX
+from bridge.model.unit import WATCHED_PROPERTIES, UnitChange
+from bridge.systemd import listing
 from bridge.systemd.bus import Bus, CallError
 from bridge.systemd.call_errors import call_errors as _call_errors
 from bridge.systemd.flood import FloodGate
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from bridge.config.paths import Paths
+    from bridge.model.unit import UnitState
     from bridge.progress import StageProgress
 
 
@@ -30,11 +30,6 @@ _SERVICE = "org.freedesktop.systemd1"
 _MANAGER = f"{_SERVICE}.Manager"
 _UNIT = f"{_SERVICE}.Unit"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
-_PATTERNS = ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"]
-_BY_NAME_MAX = 64
-"""Units to list by name; beyond that by pattern: the manager compares each name with each of its units."""
-_EACH = 30
-"""How many units can be listed in the time that it takes to ask whether one is loaded."""
 
 
 class SystemdManager:
@@ -105,12 +100,31 @@ class SystemdManager:
         Raises:
             BridgeError: the manager does not answer.
         """
-        if only is not None and _BY_NAME_MAX < len(only) < self._listed / _EACH:
-            only = _loaded(self._bus, only)
+        if only is not None and listing.is_quicker_asked(len(only), self._listed):
+            only = listing.loaded(self._bus, only)
         only = None if only is None else frozenset(only)
-        (units,) = ([],) if only == frozenset() else self._manager("ListUnitsByPatterns", "asas", [], _patterns(only))
-        self._listed = max(self._listed, len(units))
-        return {name: _state(load, active, sub) for name, load, active, sub in units if only is None or name in only}
+        return {} if only == frozenset() else self._listing(only)()
+
+    def begin_units(self, only: Collection[str] | None = None) -> Callable[[], dict[str, UnitState]]:
+        """Ask as :meth:`units`, and do not wait: the function returned does. Only the last one asked so is kept.
+
+        Raises:
+            BridgeError: the manager cannot be reached. The function raises as :meth:`units`.
+        """
+        return self._listing(None if only is None else frozenset(only))
+
+    def _listing(self, only: frozenset[str] | None) -> Callable[[], dict[str, UnitState]]:
+        method = "ListUnitsByPatterns"
+        with _call_errors(method):
+            answer = self._bus.ask(_ROOT, _MANAGER, method, "asas", [], listing.patterns(only))
+
+        def states() -> dict[str, UnitState]:
+            with _call_errors(method):
+                (units,) = answer()
+            self._listed = max(self._listed, len(units))
+            return listing.states(units, only)
+
+        return states
 
     def own_properties(self, *names: str) -> dict[str, Any]:
         """Return properties of the manager itself, without those for which it answers with an error."""
@@ -239,27 +253,6 @@ class SystemdManager:
             self._was_reloaded |= body == (False,)
 
 
-def _patterns(only: Collection[str] | None) -> list[str]:
-    if only is None:
-        return _PATTERNS
-    # No character of a unit's name is special in a pattern (the manager matches with FNM_NOESCAPE).
-    if len(only) <= _BY_NAME_MAX:
-        return sorted(only)
-    kinds = sorted({unit.rpartition(".")[2] for unit in only})
-    return [f"{pattern}.{kind}" for kind in kinds for pattern in _PATTERNS]
-
-
-def _loaded(bus: Bus, units: Collection[str]) -> frozenset[str]:
-    """Return those of the units that the manager has loaded: it is asked for each, and loads none for that."""
-    named = sorted(units)
-    answers = bus.call_many((_ROOT, _MANAGER, "GetUnit", "s", (unit,)) for unit in named)
-    return frozenset(u for u, answer in zip(named, answers, strict=True) if not _is_missing(answer))
-
-
-def _is_missing(answer: tuple[Any, ...] | CallError) -> bool:
-    return isinstance(answer, CallError) and answer.name == "org.freedesktop.systemd1.NoSuchUnit"
-
-
 def _part_to_keep(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """Return the part of a signal to keep: when thousands of units start, thousands of signals wait in memory."""
     if name != "PropertiesChanged":
@@ -267,12 +260,6 @@ def _part_to_keep(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...
     interface, values, _ = body
     kept = {key: intern(value) if isinstance(value, str) else value for key, (_, value) in values.items()}
     return (interface, kept) if unit_of(path) else None
-
-
-@cache
-def _state(load: str, active: str, sub: str) -> UnitState:
-    """Return a state; thousands of units share the few objects."""
-    return UnitState(load=load, active=active, sub=sub)
 
 
 @contextmanager

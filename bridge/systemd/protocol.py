@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from bridge.model.unit import UnitState
     from bridge.progress import StageProgress
@@ -16,6 +16,9 @@ class Manager(Protocol):
 
     def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
         """Return the state of the vassals' loaded units, or of ``only`` these, with one call."""
+
+    def begin_units(self, only: Collection[str] | None = None) -> Callable[[], dict[str, UnitState]]:
+        """Ask as :meth:`units`, and do not wait for the answer: the function returned does. Ask so once at a time."""
 
     def own_properties(self, *names: str) -> dict[str, Any]:
         """Return properties of the manager itself, such as ``Version``."""

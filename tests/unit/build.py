@@ -357,6 +357,10 @@ class WorldManager:
     def units(self, only: Collection[str] | None = None) -> dict[str, UnitState]:
         return {unit: state for unit, state in self._world.states.items() if only is None or unit in only}
 
+    def begin_units(self, only: Collection[str] | None = None) -> Callable[[], dict[str, UnitState]]:
+        found = self.units(only)
+        return lambda: found
+
     def own_properties(self, *names: str) -> dict[str, Any]:
         own = {"Environment": ["LANG=C.UTF-8", "PATH=/usr/bin:/bin"], "Version": "252.39-1"}
         return {name: value for name, value in own.items() if name in names}

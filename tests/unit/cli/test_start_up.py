@@ -59,7 +59,7 @@ class Manager:
         from bridge.model.unit import UnitState
 
         up = {"vassals.target": UnitState(load="loaded", active="active", sub="active")}
-        return lambda *_, **__: up if name == "units" else {}
+        return lambda *_, **__: up if name == "units" else (lambda: up) if name == "begin_units" else {}
 
 @contextmanager
 def connected(_):

@@ -112,20 +112,20 @@ def test_a_socket_is_known_by_its_file_wherever_that_went(tmp_path: Path) -> Non
     with ExitStack() as stack:
         bind(stack, path)
         first = file_of(path)
-        assert bound_files()[path] == {first}
+        assert bound_files(listeners())[path] == {first}
         assert first == os.lstat(path).st_ino & INODE_MASK
         os.rename(path, moved)
         assert file_of(moved) == first
         bind(stack, path)
-        assert bound_files()[path] == {first, file_of(path)}
-    assert path not in bound_files()
+        assert bound_files(listeners())[path] == {first, file_of(path)}
+    assert path not in bound_files(listeners())
 
 
 def test_only_what_listens_is_told(tmp_path: Path) -> None:
     path = str(tmp_path / "x")
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(path)
-        assert path not in bound_files()
+        assert path not in bound_files(listeners())
 
 
 def test_more_than_one_datagram_is_read(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_more_than_one_datagram_is_read(tmp_path: Path) -> None:
         paths = [f"{tmp_path}/{number:0{80 - len(str(tmp_path))}}" for number in range(900)]
         for path in paths:
             bind(stack, path)
-        assert set(paths) <= bound_files().keys()
+        assert set(paths) <= bound_files(listeners()).keys()
 
 
 def test_a_file_that_is_gone_has_no_number(tmp_path: Path) -> None:

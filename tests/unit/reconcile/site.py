@@ -38,6 +38,10 @@ class Kernel:
         self.calls.append("units" if only is None else f"units {len(only)}")
         return {unit: state for unit, state in self.states.items() if only is None or unit in only}
 
+    def begin_units(self, only: Collection[str] | None = None) -> Callable[[], dict[str, UnitState]]:
+        found = self.units(only)
+        return lambda: found
+
     def own_properties(self, *names: str) -> dict[str, Any]:
         own = {"Environment": ["LANG=C.UTF-8", "PATH=/usr/bin:/bin"], "Version": "252.39-1"}
         return {name: value for name, value in own.items() if name in names}

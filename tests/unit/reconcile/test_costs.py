@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bridge.check.run import check_vassals
+from bridge.check.run import VassalChecks
 from bridge.reconcile.run import RunOptions
-from bridge.vassals.spawn import spawn_defaults
 from tests.unit.reconcile.site import Site
 
 if TYPE_CHECKING:
@@ -24,11 +23,11 @@ NOTED = {os: ("lstat", "open", "readlink", "scandir", "stat"), pwd: ("getpwnam",
 
 def check(site: Site) -> None:
     """Do what ``check`` does."""
+    checks = VassalChecks(site.settings, site.paths)
     with site.reconciler() as reconciler:
-        planned = reconciler.plan(site.manager, RunOptions(keep_configs=True))
+        planned = reconciler.plan(site.manager, RunOptions(with_configs=checks.begin))
     assert len(planned.desired.resolved) == len(os.listdir(site.folder)) / 2
-    defaults = spawn_defaults(site.settings, user_manager=False)
-    list(check_vassals(planned.desired, defaults, site.paths))
+    checks.found()
 
 
 @pytest.fixture

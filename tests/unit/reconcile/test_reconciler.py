@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from typing import Any
 
+    from bridge.reconcile.desired import Desired
     from bridge.reconcile.reconciler import Reconciler
     from bridge.reconcile.run import PlannedRun
 
@@ -93,9 +94,9 @@ def test_without_the_lock_or_a_manager_the_plan_is_of_all_vassals(site: Site) ->
     with site.reconciler() as reconciler:
         assert reconciler.plan(site.manager).scope.is_all
         assert reconciler.plan(site.manager, RunOptions(scope=NOTHING)).scope.is_all
-        planned = reconciler.plan(None, RunOptions(keep_configs=True))
-        assert planned.scope.is_all
-        assert set(planned.desired.configs) == {site.key("a"), site.key("b"), site.key("always")}
+        read: list[Desired] = []
+        assert reconciler.plan(None, RunOptions(with_configs=read.append)).scope.is_all
+        assert set(read[0].configs) == {site.key("a"), site.key("b"), site.key("always")}
         assert reconciler.plan(None).desired.configs == {}
         with reconciler.hold():
             assert reconciler.plan(site.manager).scope == NOTHING

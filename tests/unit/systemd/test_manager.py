@@ -13,7 +13,7 @@ from bridge.systemd.object_paths import object_path, unit_of
 from tests.unit.build import make_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 @pytest.mark.parametrize(
@@ -45,10 +45,12 @@ class Loaded:
         self.loaded = loaded
         self.asked: Counter[str] = Counter()
 
-    def call(self, _path: str, _interface: str, method: str, _signature: str, *body: Any) -> tuple[Any, ...]:
+    def ask(
+        self, _path: str, _interface: str, method: str, _signature: str, *body: Any
+    ) -> Callable[[], tuple[Any, ...]]:
         self.asked[method] += 1
         found = sorted(unit for unit in self.loaded if any(fnmatchcase(unit, pattern) for pattern in body[1]))
-        return ([(unit, "loaded", "active", "listening") for unit in found],)
+        return lambda: ([(unit, "loaded", "active", "listening") for unit in found],)
 
     def call_many(self, calls: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...] | CallError]:
         units = [body[0] for _, _, method, _, body in calls if method == "GetUnit"]

@@ -160,6 +160,10 @@ class FakeManager:
             self._world.log.append("units")
         return {unit: RUNNING for unit in only or () if unit in self._world.running}
 
+    def begin_units(self, only: Collection[str] | None = None) -> Callable[[], dict[str, UnitState]]:
+        found = self.units(only)
+        return lambda: found
+
     def changes(self) -> Iterator[UnitChange]:
         with suppress(BlockingIOError):
             self._receiver.recv(64)
