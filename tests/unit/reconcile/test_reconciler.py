@@ -16,13 +16,14 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.change import Verb
 from bridge.model.unit_names import COMMON, TARGET
 from bridge.reconcile.run import RunOptions, Scope
+from bridge.state import fingerprint
 from bridge.state.last_run import LastRunFile
 from bridge.state.lock import Lock, Pending
 from tests.unit.build import DEAD, LISTENING
 from tests.unit.reconcile.site import Site, verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from typing import Any
 
     from bridge.reconcile.desired import Desired
@@ -290,6 +291,25 @@ def test_an_assessment_reads_only_what_changed(site: Site) -> None:
         site.write("new", "new")
         (resolved,) = reconciler.assess(site.manager).desired.resolved
         assert resolved.vassal.name == "new.ini"
+
+
+def test_an_assessment_asks_for_the_units_once_and_before_it_looks_at_files(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.sync()
+    asked_before: list[int] = []
+
+    def noted(files: Iterable[str]) -> int:
+        asked_before.append(len(site.manager.calls))
+        return digest(files)
+
+    digest = fingerprint.digest
+    with site.reconciler() as reconciler:
+        site.manager.calls.clear()
+        monkeypatch.setattr(fingerprint, "digest", noted)
+        reconciler.assess(site.manager)
+    assert site.manager.calls == ["units"]
+    assert set(asked_before[1:]) == {1}
 
 
 def test_an_assessment_sees_the_same_conflicts_as_a_plan(site: Site) -> None:
