@@ -9,7 +9,9 @@ SUITE ?=
 MARK ?=
 MARKED = $(if $(MARK),-m "$(MARK)")
 # Two processes, each with a machine of its own: most of the time a test waits.
-PARALLEL = --numprocesses=2 --dist=loadfile
+PARALLEL = --numprocesses=2 --dist=loadfile $(LIMIT)
+# Seconds after which a test that hangs fails and says where, instead of having the whole run killed without a word.
+LIMIT = --timeout=1200
 
 .PHONY: demo demo-pg test unit unit-lowest unit-debian unit-pythons unit-312 beside bench soak fuzz
 .PHONY: install deb rpm arch package-tests packages servers emperors clean
@@ -101,7 +103,7 @@ rpm arch: packages $(VENV)/ready
 
 # Builds them twice, has Debian's tools look at them, and tries them in a booted machine.
 package-tests: deb
-	SUITE=$(BUILT_FOR) PACKAGES=.deb/$(BUILT_FOR) $(RUN) -m pytest tests/packages $(MARKED)
+	SUITE=$(BUILT_FOR) PACKAGES=.deb/$(BUILT_FOR) $(RUN) -m pytest tests/packages $(LIMIT) $(MARKED)
 
 packages:
 	@sh packaging/install-packages
