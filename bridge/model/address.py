@@ -115,6 +115,22 @@ def overlaps(one: Address, other: Address) -> bool:
     )
 
 
+class DistinctAddresses:
+    """Addresses of which all can be listened on at once."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, list[Address]] = {}
+
+    def admit(self, addresses: Collection[Address]) -> bool:
+        """Add all of these, and return True; if any overlaps with one that is here, add none, and return False."""
+        found = [(collision_key(address), address) for address in addresses]
+        if any(overlaps(address, other) for key, address in found for other in self._by_key.get(key, ())):
+            return False
+        for key, address in found:
+            self._by_key.setdefault(key, []).append(address)
+        return True
+
+
 def any_overlap(some: Iterable[Address], others: Collection[Address]) -> bool:
     """Tell whether one of these addresses and one of the others cannot be listened on at once."""
     return any(overlaps(one, other) for one in some for other in others)

@@ -62,7 +62,7 @@ class ChangeDetector:
             cache: what the last run left.
             digests: the fingerprints of its files.
             ask: asks the manager for these units, and does not wait: meanwhile the files are compared.
-            sees_sockets: whether the sockets are looked for that the kernel does not have.
+            sees_sockets: whether the sockets are looked for that the kernel does not have: ``status`` does so itself.
 
         Raises:
             BridgeError: the manager cannot be asked.

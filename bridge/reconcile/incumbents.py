@@ -9,6 +9,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.host.links import link_owners
+from bridge.model.address import DistinctAddresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,6 +37,7 @@ class Incumbents:
     def __init__(self, actual: ActualState, owners: Mapping[str, int | None]) -> None:
         """``owners`` has the uid of each reported vassal's owner, by key; None: unknown."""
         self._owners = owners
+        self._actual = actual
         self._by_label = actual.installed
         self._by_address: dict[Address, list[InstalledVassal]] = {}
         for installed in actual.installed.values():
@@ -54,16 +56,19 @@ class Incumbents:
     def predecessors(self, rejections: Iterable[RejectedVassal]) -> frozenset[str]:
         """Return the labels of vassals that are gone, and whose successors are rejected.
 
-        A successor is a vassal of the same owner with the same address, as after a file was renamed.
+        A successor is a vassal of the same owner with the same address, as after a file was renamed. An interrupted
+        run may have left one address to two of them: then one is returned, and rather one that is up.
         """
-        found = set()
+        found: dict[str, InstalledVassal] = {}
         for rejection in rejections:
             holders = (self._by_address.get(address, ()) for address in rejection.addresses)
             for installed in chain.from_iterable(holders):
                 is_owners = installed.tenant in {None, rejection.vassal.config.owner.uid}
                 if is_owners and self._is_gone(installed):
-                    found.add(installed.label)
-        return frozenset(found)
+                    found[installed.label] = installed
+        rather_up = sorted(found.values(), key=lambda one: (self._actual.state(one.primary_unit).is_down, one.label))
+        addresses = DistinctAddresses()
+        return frozenset(one.label for one in rather_up if addresses.admit(one.canonical_addresses))
 
     def _rank(self, resolved: ResolvedVassal, holders: list[InstalledVassal]) -> Rank:
         config = resolved.vassal.config

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bridge.model.vassal import ResolvedVassal, Vassal
     from bridge.monitors.base import Monitor, Report
     from bridge.progress import Progress
-    from bridge.reconcile.run import Scope
+    from bridge.reconcile.run import Scope, WithConfigs
     from bridge.uwsgi.options import Config
     from bridge.vassals.on_demand import RuleResult
     from bridge.vassals.resolve import Resolution, ResolveContext
@@ -57,12 +57,12 @@ class DesiredLoader:
         scope: Scope,
         unfinished: Collection[str] = frozenset(),
         *,
-        keep_configs: bool = False,
+        with_configs: WithConfigs | None = None,
         put_off: PutOff | None = None,
     ) -> Desired:
         """Load the desired state. A vassal of which a file is ``unfinished`` stays as it is.
 
-        ``put_off`` chooses the vassals whose configs are not read now.
+        ``put_off`` chooses the vassals whose configs are not read now. ``with_configs`` is called with all that was.
 
         Raises:
             BridgeError: the settings themselves cannot be used, such as a command that is none.
@@ -88,10 +88,10 @@ class DesiredLoader:
                 rejections.append(rejected)
             elif found and found.resolved:
                 resolved.append(found.resolved)
-            if keep_configs and found and found.config and found.draft:
+            if with_configs and found and found.config and found.draft:
                 configs[vassal.key] = found.config
                 drafts += [found.draft] if rejected is not None else []
-        return Desired(
+        desired = Desired(
             resolved=tuple(resolved),
             rejections=tuple(rejections),
             unusable=frozenset(key for report in reports for key in report.rejected),
@@ -101,6 +101,9 @@ class DesiredLoader:
             drafts=tuple(drafts),
             unread={vassal.key: rule for vassal, rule in rules if vassal.key in known},
         )
+        if with_configs:
+            with_configs(desired)
+        return desired
 
     def load_one(self, vassal: Vassal, rule: RuleResult) -> ResolvedVassal | None:
         """Read the config of a vassal that was put off; None if there is anything to say of it."""

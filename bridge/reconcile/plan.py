@@ -11,7 +11,7 @@ from bridge.model.unit import Ownership
 from bridge.model.unit_names import COMMON, SUB_SLICE, TARGET, link_path
 from bridge.model.vassal import Mode
 from bridge.reconcile.findings import Drift
-from bridge.reconcile.shared import differing_settings, has_lost_address, waits_for
+from bridge.reconcile.shared import differing_settings, waits_for, with_their_addresses
 from bridge.reconcile.steps import Plan
 from bridge.units.differences import needs_restart
 
@@ -58,10 +58,9 @@ def make_plan(
     for one in gone_vassals(conflicts, actual):
         if one.label not in spared:
             draft.remove_vassal(one)
-    for label in sorted(conflicts.kept & actual.installed.keys()):
-        one = actual.installed[label]
-        if draft.was_stopped(one) and not has_lost_address(one, conflicts):
-            draft.resume(one)
+    kept = [actual.installed[label] for label in sorted(conflicts.kept & actual.installed.keys())]
+    for one in with_their_addresses([one for one in kept if draft.was_stopped(one)], kept, actual, conflicts):
+        draft.resume(one)
     draft.drop_dead_links()
     if units.common is not None:
         draft.converge_common(units.common, units.boot_link)

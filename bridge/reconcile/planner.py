@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from bridge.progress import Progress
     from bridge.reconcile.actual import ActualState
     from bridge.reconcile.desired import Desired
-    from bridge.reconcile.run import RunContext
+    from bridge.reconcile.run import RunContext, WithConfigs
     from bridge.state.cache import VassalCache
     from bridge.state.pauses import PauseNotes
     from bridge.systemd.protocol import Manager
@@ -70,13 +70,12 @@ class Planner:
         manager: Manager | None,
         context: RunContext,
         *,
-        with_configs: Callable[[Desired], None] | None = None,
+        with_configs: WithConfigs | None = None,
         puts_off: bool = False,
     ) -> PlannedRun:
         """Plan for every vassal; without a manager, from what is on disk alone.
 
-        ``with_configs`` is called once every config was read. With ``puts_off``, those of thousands of new vassals are
-        left to :meth:`unread`.
+        With ``puts_off``, the configs of thousands of new vassals are left to :meth:`unread`.
 
         Raises:
             BridgeError: the settings, the templates or the manager cannot be used.
@@ -88,17 +87,11 @@ class Planner:
         exiled, canonical = self.pauses.exiled(), reader.canonical_address
         later = partial(put_off, actual=actual, exiled=exiled, canonical_address=canonical) if puts_off else None
         loader = self.loader(reader, manager, tenants)
-        desired = loader.load(Scope.all(), context.unfinished, keep_configs=with_configs is not None, put_off=later)
-        if with_configs:
-            with_configs(desired)
+        desired = loader.load(Scope.all(), context.unfinished, with_configs=with_configs, put_off=later)
         return self._plan(desired, actual, manager, context)
 
     def unread(self, desired: Desired, manager: Manager) -> UnreadVassals:
-        """Return what reads the configs that were put off.
-
-        Raises:
-            BridgeError: the settings name a program, user or group that is not there.
-        """
+        """Return what reads the configs that were put off. Raises as :meth:`loader`."""
         return UnreadVassals(desired.unread, self.loader(self.reader(), manager).load_one, self.render)
 
     def plan_scope(self, manager: Manager, context: RunContext, scope: Scope, cache: VassalCache) -> PlannedRun | None:

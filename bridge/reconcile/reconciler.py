@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     Applied = tuple[PlannedRun, tuple[Diagnostic, ...]]
     """A run as it was applied, and what then proved wrong."""
+    Changed = tuple[Scope, VassalCache, Mapping[str, int]]
+    """The vassals that changed, the cache that has the others, and its fingerprints."""
     CarryOut = Callable[[PlanExecutor, PlannedRun, Pending], Pending]
     """Carries out a plan; takes what earlier runs have left to do, and returns what is left to do now."""
 
@@ -180,12 +182,10 @@ class Reconciler:
             BridgeError: the settings or the manager cannot be used.
         """
         states = cache(manager.begin_units())
-        # Whoever asks for an assessment looks for lost sockets himself.
         if (found := self._changed(lambda _: states, sees_sockets=False)) is not None:
             scope, known, _ = found
             if not scope.keys:
-                actual = ActualState(installed=known.installed(()), states=states())
-                return Assessment(desired=Desired(), actual=actual)
+                return Assessment(desired=Desired(), actual=ActualState(installed=known.installed(()), states=states()))
             if (assessment := self._planner.assess_scope(manager, scope, known)) is not None:
                 return assessment
         return self._planner.assess(manager)
@@ -242,9 +242,7 @@ class Reconciler:
 
         return retry(self._executor(manager), self._planner.reader().read_all(manager), wanted)
 
-    def _changed(
-        self, ask: Asking, *, sees_sockets: bool = True
-    ) -> tuple[Scope, VassalCache, Mapping[str, int]] | None:
+    def _changed(self, ask: Asking, *, sees_sockets: bool = True) -> Changed | None:
         """Find the vassals that are not as the cache on disk has them; None if all must be processed."""
         if (noted := self._state.read_cache()) is None:
             return None

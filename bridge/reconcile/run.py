@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from bridge.model.change import Change
     from bridge.model.vassal import RejectedVassal, ResolvedVassal
 
+    WithConfigs = Callable[[Desired], None]
+    """Takes the desired state with every config that was read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -64,7 +67,7 @@ class RunOptions:
     allow_mass_removal: bool = False
     ending: frozenset[int] | None = None
     """The inode numbers of sockets that end before the plan starts anything. None: this is no take-over."""
-    with_configs: Callable[[Desired], None] | None = None
+    with_configs: WithConfigs | None = None
     """Called with the desired state and every config that was read, before the plan is made of all vassals."""
 
 

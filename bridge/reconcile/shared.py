@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import Diagnostic, Severity
-from bridge.model.address import any_overlap, collision_key, overlaps
+from bridge.model.address import DistinctAddresses, any_overlap, collision_key, overlaps
 from bridge.model.unit_names import COMMON, label_of
 from bridge.units.marker import FORMAT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bridge.model.address import Address
     from bridge.model.unit import InstalledVassal
@@ -35,7 +35,28 @@ def waits_for(plan: Plan, conflicts: ConflictResult, actual: ActualState) -> dic
     return found
 
 
-def has_lost_address(installed: InstalledVassal, conflicts: ConflictResult) -> bool:
+def with_their_addresses(
+    stopped: Sequence[InstalledVassal],
+    kept: Iterable[InstalledVassal],
+    actual: ActualState,
+    conflicts: ConflictResult,
+) -> Iterator[InstalledVassal]:
+    """Yield those of the vassals that an interrupted run has stopped to whom their addresses are left.
+
+    That run, or this one, may have given one to another vassal.
+    """
+    if not stopped:
+        return
+    addresses = DistinctAddresses()
+    for other in kept:
+        if not actual.state(other.primary_unit).is_down:
+            addresses.admit(other.canonical_addresses)
+    for one in stopped:
+        if not _has_lost_address(one, conflicts) and addresses.admit(one.canonical_addresses):
+            yield one
+
+
+def _has_lost_address(installed: InstalledVassal, conflicts: ConflictResult) -> bool:
     """Tell whether another vassal gets the address that this one had before a run was interrupted."""
     others = (one for one in conflicts.accepted if one.vassal.label != installed.label)
     return any(any_overlap(installed.canonical_addresses, one.canonical_addresses) for one in others)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 from bridge.model.unit import UnitState
 from bridge.model.unit_names import PAUSE_PREFIX
 from bridge.systemd.bus import CallError
+from bridge.systemd.call_errors import call_errors
 from bridge.systemd.object_paths import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection
 
     from bridge.systemd.bus import Bus
 
 _MANAGER = "org.freedesktop.systemd1.Manager"
+_LIST = "ListUnitsByPatterns"
 _PATTERNS = ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"]
 _BY_NAME_MAX = 64
 """Units to list by name; beyond that by pattern: the manager compares each name with each of its units."""
@@ -23,13 +25,50 @@ _EACH = 30
 """How many units can be listed in the time that it takes to ask whether one is loaded."""
 
 
-def is_quicker_asked(wanted: int, listed: int) -> bool:
-    """Tell whether to ask for each of the wanted units is quicker than a list; ``listed`` is how long that was."""
-    return _BY_NAME_MAX < wanted < listed / _EACH
+class UnitLists:
+    """Lists the vassals' loaded units."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._longest = 0
+
+    def begin(self, only: Collection[str] | None) -> Callable[[], dict[str, UnitState]]:
+        """Ask for the state of all vassals' units, or of ``only`` these; the function returned waits for the answer.
+
+        Raises:
+            BridgeError: the manager cannot be reached. The function raises it too.
+        """
+        wanted = None if only is None else frozenset(only)
+        with call_errors(_LIST):
+            answer = self._bus.ask(ROOT, _MANAGER, _LIST, "asas", [], _patterns(wanted))
+
+        def states() -> dict[str, UnitState]:
+            with call_errors(_LIST):
+                (units,) = answer()
+            self._longest = max(self._longest, len(units))
+            found = units if wanted is None else [unit for unit in units if unit[0] in wanted]
+            return {name: _state(load, active, sub) for name, load, active, sub in found}
+
+        return states
+
+    def ask(self, only: Collection[str] | None) -> dict[str, UnitState]:
+        """Return the states. Of some hundred among thousands, it is first asked which are loaded.
+
+        Raises:
+            BridgeError: the manager does not answer.
+        """
+        if only is not None and _BY_NAME_MAX < len(only) < self._longest / _EACH:
+            only = self._loaded(only)
+        return {} if only is not None and not only else self.begin(only)()
+
+    def _loaded(self, units: Collection[str]) -> frozenset[str]:
+        """Return those of the units that the manager has loaded: it is asked for each, and loads none for that."""
+        named = sorted(units)
+        answers = self._bus.call_many((ROOT, _MANAGER, "GetUnit", "s", (unit,)) for unit in named)
+        return frozenset(u for u, answer in zip(named, answers, strict=True) if not _is_missing(answer))
 
 
-def patterns(only: Collection[str] | None) -> list[str]:
-    """Return the patterns that the manager is to list the units of: all vassals' units, or those with these names."""
+def _patterns(only: Collection[str] | None) -> list[str]:
     if only is None:
         return _PATTERNS
     # No character of a unit's name is special in a pattern (the manager matches with FNM_NOESCAPE).
@@ -39,21 +78,8 @@ def patterns(only: Collection[str] | None) -> list[str]:
     return [f"{pattern}.{kind}" for kind in kinds for pattern in _PATTERNS]
 
 
-def loaded(bus: Bus, units: Collection[str]) -> frozenset[str]:
-    """Return those of the units that the manager has loaded: it is asked for each, and loads none for that."""
-    named = sorted(units)
-    answers = bus.call_many((ROOT, _MANAGER, "GetUnit", "s", (unit,)) for unit in named)
-    return frozenset(u for u, answer in zip(named, answers, strict=True) if not _is_missing(answer))
-
-
 def _is_missing(answer: tuple[Any, ...] | CallError) -> bool:
     return isinstance(answer, CallError) and answer.name == "org.freedesktop.systemd1.NoSuchUnit"
-
-
-def states(units: Iterable[tuple[str, str, str, str]], only: Collection[str] | None) -> dict[str, UnitState]:
-    """Return the states in a list of the manager's, or those of ``only`` these units."""
-    found = units if only is None else [unit for unit in units if unit[0] in only]
-    return {name: _state(load, active, sub) for name, load, active, sub in found}
 
 
 @cache

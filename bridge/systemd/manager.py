@@ -10,11 +10,11 @@ from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from bridge.model.unit import WATCHED_PROPERTIES, UnitChange
-from bridge.systemd import listing
 from bridge.systemd.bus import Bus, CallError
 from bridge.systemd.call_errors import call_errors as _call_errors
 from bridge.systemd.flood import FloodGate
 from bridge.systemd.jobs import JobBatches
+from bridge.systemd.listing import UnitLists
 from bridge.systemd.object_paths import ROOT as _ROOT
 from bridge.systemd.object_paths import object_path, unit_of
 
@@ -45,7 +45,7 @@ class SystemdManager:
         self._bus = Bus(user=paths.user_manager, service=_SERVICE, properties=WATCHED_PROPERTIES, keep=self._admitted)
         self._changes: deque[UnitChange] = deque()
         self._was_reloaded = False
-        self._listed = 0  # The most units that the manager has listed.
+        self._lists = UnitLists(self._bus)
         self._batches = JobBatches(self._bus, paths.runtime_units, self._handle)
 
     def close(self) -> None:
@@ -100,31 +100,11 @@ class SystemdManager:
         Raises:
             BridgeError: the manager does not answer.
         """
-        if only is not None and listing.is_quicker_asked(len(only), self._listed):
-            only = listing.loaded(self._bus, only)
-        only = None if only is None else frozenset(only)
-        return {} if only == frozenset() else self._listing(only)()
+        return self._lists.ask(only)
 
     def begin_units(self, only: Collection[str] | None = None) -> Callable[[], dict[str, UnitState]]:
-        """Ask as :meth:`units`, and do not wait: the function returned does. Only the last one asked so is kept.
-
-        Raises:
-            BridgeError: the manager cannot be reached. The function raises as :meth:`units`.
-        """
-        return self._listing(None if only is None else frozenset(only))
-
-    def _listing(self, only: frozenset[str] | None) -> Callable[[], dict[str, UnitState]]:
-        method = "ListUnitsByPatterns"
-        with _call_errors(method):
-            answer = self._bus.ask(_ROOT, _MANAGER, method, "asas", [], listing.patterns(only))
-
-        def states() -> dict[str, UnitState]:
-            with _call_errors(method):
-                (units,) = answer()
-            self._listed = max(self._listed, len(units))
-            return listing.states(units, only)
-
-        return states
+        """Ask as :meth:`units`, and do not wait: the function returned does. Only the last one asked so is kept."""
+        return self._lists.begin(only)
 
     def own_properties(self, *names: str) -> dict[str, Any]:
         """Return properties of the manager itself, without those for which it answers with an error."""

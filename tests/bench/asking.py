@@ -7,6 +7,8 @@ import random
 import select
 import signal
 import time
+from pathlib import Path
+from typing import NamedTuple
 
 from tests.booted.client import Connection, parse_response, variables
 
@@ -16,27 +18,65 @@ PATIENCE = 30.0
 """Seconds a request may take, and an idle vassal its exit."""
 
 
-def cold(*, addresses: list[str], repeat: int, spread: float, seed: int, kill: bool) -> list[float]:
+STAMPS = (
+    "InactiveExitTimestampMonotonic",
+    "ExecMainStartTimestampMonotonic",
+    "ExecMainHandoffTimestampMonotonic",  # systemd 256 and later
+)
+
+
+def cold(
+    *, addresses: list[str], repeat: int, spread: float, seed: int, kill: bool, splits: bool
+) -> dict[str, list[float]]:
     """Return the seconds from connection to first byte, at random moments; the very first is for a warm file cache.
+
+    ``splits`` adds the parts of each, which systemd and the app tell, by their names.
 
     With fewer addresses than samples each must have ended before it is asked again. To systemd an idle exit is any exit
     with 0, so there it may be hurried; the Emperor puts a vassal that ends otherwise on a fresh socket.
     """
     chance = random.Random(seed)  # noqa: S311 - not for secrets
-    found = []
+    found: dict[str, list[float]] = {}
     for number in range(repeat + 1):
         time.sleep(0.2 + chance.uniform(0, spread))
-        taken, master = first_byte(addresses[number % len(addresses)])
-        found.append(taken)
+        answer = first_byte(addresses[number % len(addresses)])
+        master = answer.master
+        if number:
+            found.setdefault("cold", []).append(answer.first - answer.began)
+            for name, part in parts_of(answer).items() if splits else ():
+                found.setdefault(name, []).append(part)
         if len(addresses) <= repeat:
             if kill:
                 os.kill(master, signal.SIGINT)
             await_end(master)
-    return found[1:]
+    return found
 
 
-def first_byte(address: str) -> tuple[float, int]:
-    """Ask once; return the seconds to the first byte and the vassal's master."""
+class Answer(NamedTuple):
+    """One cold start. Times are those of ``time.monotonic()``."""
+
+    began: float
+    first: float
+    """When the first byte came."""
+    master: int
+    loaded: float
+    """When the app's first line ran."""
+
+
+def parts_of(answer: Answer) -> dict[str, float]:
+    """Return the parts of a cold start. Without the time of the exec, that of the fork stands for it."""
+    unit = Path(f"/proc/{answer.master}/cgroup").read_text().strip().rpartition("/")[2]
+    said = run(["systemctl", "show", "-p", ",".join(STAMPS), unit], PATIENCE)
+    stamps = {key: int(value) / 1e6 for key, _, value in (line.partition("=") for line in said.split()) if value}
+    left, forked, ran = (stamps.get(name, 0.0) for name in STAMPS)
+    parts = {"cold-wake": left - answer.began, "cold-fork": forked - left, "cold-app": answer.first - answer.loaded}
+    if ran:
+        parts["cold-exec"] = ran - forked
+    return {**parts, "cold-start": answer.loaded - (ran or forked)}
+
+
+def first_byte(address: str) -> Answer:
+    """Ask once."""
     body = b"".join(
         len(text).to_bytes(2, "little") + text
         for pair in variables("/").items()
@@ -48,13 +88,14 @@ def first_byte(address: str) -> tuple[float, int]:
     try:
         connection.send(request)
         first = connection.read(1)
-        taken = time.monotonic() - began
+        answered = time.monotonic()
         status, text = parse_response(first + connection.read_all())
     finally:
         connection.close()
     if status != 200:
         raise FailedError(f"{address} answers {status}")
-    return taken, int(text)
+    master, loaded = text.split()
+    return Answer(began, answered, int(master), float(loaded))
 
 
 def await_end(pid: int) -> None:

@@ -113,11 +113,9 @@ def cold(lap: Lap, *, scans: bool = False) -> None:
     spread = SPREAD if scans else UNHURRIED
     if lap.task.wants(Step.COLD):
         with lap.taking("cold"):
-            seed = lap.task.number
-            lap.add(
-                "cold",
-                *lap.agent("cold", addresses=addresses, repeat=samples, spread=spread, seed=seed, kill=not scans),
-            )
+            how = {"spread": spread, "seed": lap.task.number, "kill": not scans, "splits": not scans}
+            for measure, taken in lap.agent("cold", addresses=addresses, repeat=samples, **how).items():
+                lap.add(measure, *taken)
 
 
 def change(lap: Lap, *, timed: list[object], listens: list[str] | None = None, gone: str = "", **more: Any) -> float:

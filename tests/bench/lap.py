@@ -13,7 +13,7 @@ from tests.booted.machine import Machine, MachineError
 from tests.booted.service import UNITS
 from tests.booted.suite import CHECKOUT, COMMAND, PYTHON
 
-from .measures import THOUSAND, Step, Who
+from .measures import COLD_PARTS, THOUSAND, Step, Who
 from .results import Failure
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .results import Results
 
-SHARED = frozenset({"cold", "boot", "version", "python", "reload", "status", "check"})
+SHARED = frozenset({"cold", *COLD_PARTS, "boot", "version", "python", "reload", "status", "check"})
 """Measures in which it is no matter whether sync or watch made the units."""
 
 

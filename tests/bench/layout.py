@@ -10,11 +10,13 @@ TARGET = "bare.target"
 OUTPUT = "/run/bench-output"
 """Where the commands' output goes."""
 APP_TEXT = """\
+import time
+LOADED = time.monotonic()
 import os
 
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"%d\\n" % os.getppid()]
+    return [b"%d %f\\n" % (os.getppid(), LOADED)]
 """
 AWAKE = 3600
 """Seconds without a request after which a vassal would end: longer than any run."""

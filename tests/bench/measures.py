@@ -158,6 +158,13 @@ _FROM_ROWS = (
         for kind in ("rss", "pss")
     ),
 )
+COLD_PARTS = {
+    "cold-wake": "cold start: connection until PID 1 begins the job",
+    "cold-fork": "cold start: the job until PID 1 forks",
+    "cold-exec": "cold start: fork to exec (systemd 256 and later tell)",
+    "cold-start": "cold start: exec (or fork) to the app's first line",
+    "cold-app": "cold start: the app's first line to the first byte",
+}
 ROWS: tuple[Row, ...] = (
     Row(
         measure="cold",
@@ -165,6 +172,10 @@ ROWS: tuple[Row, ...] = (
         title="cold start, connection to first byte",
         peers=(("cold", Who.FLOOR), ("cold", Who.EMPEROR)),
         bars=(Bar(limit=1.02, beside=("cold", Who.FLOOR), sizes=(SMALL, LARGE)),),
+    ),
+    *(
+        Row(measure=part, who=Who.BRIDGE, title=title, peers=((part, Who.FLOOR),), grows=False)
+        for part, title in COLD_PARTS.items()
     ),
     *(
         Row(

@@ -33,6 +33,8 @@ from tests.unit.build import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bridge.model.vassal import ResolvedVassal
     from bridge.reconcile.desired import Desired
 
@@ -397,9 +399,7 @@ def assert_settled(world: World, desired: Desired) -> None:
     for path, target in world.links.items():
         assert target == f"../{path.rpartition('/')[2]}"
         assert path.rpartition("/")[2] in world.files
-    listening = [text for unit, text in world.running.items() if unit.endswith(".socket")]
-    streams = [line for text in listening for line in text.splitlines() if line.startswith("ListenStream=")]
-    assert len(streams) == len(set(streams))
+    assert len(streams(world)) == len(set(streams(world)))
 
 
 @settings(max_examples=150, deadline=None)
@@ -439,6 +439,46 @@ def test_from_any_interruption_the_next_plan_reaches_the_same_end(
         # Where no two want the same, all histories end alike.
         fresh.sync(final)
         assert (world.files, world.links) == (fresh.files, fresh.links)
+
+
+def each_interruption(before: Desired, meant: Desired) -> Iterator[World]:
+    """Yield a world for each step at which a run can be killed."""
+    for kill in range(100):
+        world = World()
+        world.sync(before)
+        if not interrupt(world, meant, kill):
+            return
+        yield world
+
+
+def streams(world: World) -> list[str]:
+    sockets = [text for unit, text in world.running.items() if unit.endswith(".socket")]
+    return [line for text in sockets for line in text.splitlines() if line.startswith("ListenStream=")]
+
+
+def test_an_address_that_an_interrupted_run_left_to_two_is_one_predecessors() -> None:
+    before = make_desired(make_resolved("c.ini", "/run/2"), make_resolved("d.ini", "/run/1"))
+    meant = make_desired(make_resolved("c.ini", "/run/1"))
+    rivals = make_desired(make_resolved("a.ini"), make_resolved("a.xml", "/run/1"))
+    doubled = 0
+    for world in each_interruption(before, meant):
+        files = [text for unit, text in world.files.items() if unit.endswith(".socket")]
+        doubled += sum("ListenStream=/run/1\n" in text for text in files) > 1
+        world.sync(rivals)
+        assert_settled(world, rivals)
+    assert doubled
+
+
+def test_an_address_that_an_interrupted_run_left_to_two_is_resumed_once() -> None:
+    c, d = make_resolved("c.ini", "/run/2"), make_resolved("d.ini", "/run/1")
+    swapped = make_desired(make_resolved("c.ini", "/run/1"), make_resolved("d.ini", "/run/2"))
+    for world in each_interruption(make_desired(c, d), swapped):
+        refused = make_desired(refused=[c, d])
+        world.sync(refused)
+        assert len(streams(world)) == len(set(streams(world)))
+        world.sync(swapped)
+        assert_settled(world, swapped)
+        assert sorted(streams(world)) == ["ListenStream=/run/1", "ListenStream=/run/2"]
 
 
 @settings(max_examples=60, deadline=None)

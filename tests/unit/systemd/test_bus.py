@@ -10,7 +10,7 @@ import pytest
 from jeepney import HeaderFields, Message, MessageType
 from jeepney.low_level import Endianness, Header
 
-from bridge.systemd import bus
+from bridge.systemd import connection as connection_module
 from bridge.systemd.bus import Bus, CallError
 
 WHAT = ("/p", "i.f", "M", "")
@@ -46,8 +46,8 @@ class Connection:
 @pytest.fixture
 def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
     made = Connection()
-    monkeypatch.setattr(bus, "open_dbus_connection", lambda *_, **__: made)
-    monkeypatch.setattr(bus, "CALL_TIMEOUT", 0.0)
+    monkeypatch.setattr(connection_module, "open_dbus_connection", lambda *_, **__: made)
+    monkeypatch.setattr(connection_module, "CALL_TIMEOUT", 0.0)
     return made
 
 
