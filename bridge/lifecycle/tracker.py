@@ -83,6 +83,8 @@ class LifecycleTracker:
         self._now = now
         self._pause = pause
         self._vassals: dict[str, _VassalState] = {}
+        self._quiet: set[str] = set()
+        """The vassals that have waited since they were seeded. Most do, so nothing else is remembered of them."""
         self._own: dict[str, Mapping[str, Any]] = {}
         """The first signal of a pair, until the second comes."""
 
@@ -92,10 +94,12 @@ class LifecycleTracker:
             if (parts := vassal_unit(unit)) is None:
                 continue
             label, kind = parts
-            vassal = self._state(label)
-            if kind == "socket":
-                vassal.socket = sys.intern(state.sub)
-            else:
+            if kind == "socket" and state.sub == "listening" and label not in self._vassals:
+                self._quiet.add(label)
+            elif kind == "socket":
+                self._state(label).socket = sys.intern(state.sub)
+            elif state.active != "inactive" or label in self._vassals:
+                vassal = self._state(label)
                 vassal.active, vassal.reported = sys.intern(state.active), _reported_before(state)
         for vassal in self._vassals.values():
             vassal.waiting = vassal.socket == "listening" and vassal.active in _DOWN
@@ -111,6 +115,7 @@ class LifecycleTracker:
     def forget(self, label: str) -> None:
         """Forget a vassal that was removed."""
         self._vassals.pop(label, None)
+        self._quiet.discard(label)
         for kind in ("service", "socket"):
             self._own.pop(f"{PREFIX}{label}.{kind}", None)
 
@@ -145,6 +150,9 @@ class LifecycleTracker:
     def _state(self, label: str) -> _VassalState:
         if (vassal := self._vassals.get(label)) is None:
             vassal = self._vassals[label] = _VassalState(self._now)
+            if label in self._quiet:
+                self._quiet.remove(label)
+                vassal.socket, vassal.waiting = "listening", True
         return vassal
 
     def _socket(self, _: str, vassal: _VassalState, facts: _Facts) -> Iterator[tuple[Event, str, Mapping[str, str]]]:

@@ -79,6 +79,12 @@ def arguments(texts: Iterable[str]) -> str:
     return " ".join(map(argument, texts))
 
 
+def forget_texts() -> None:
+    """Forget what was kept: the texts lie scattered over all memory that a run took."""
+    for quoted in (value, argument):
+        quoted.cache_clear()
+
+
 def file_url(path: str) -> str:
     """Return the URL of a file. What has a meaning of its own in a URL, or in a unit, is encoded (RFC 8089)."""
     if _PLAIN_PATH.fullmatch(path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from bridge.lifecycle.events import LifecycleEvent, Priority
@@ -25,26 +25,19 @@ _REMEMBERED = 1000
 """Vassals from which on those are forgotten that have been quiet for long."""
 
 
-@dataclass(slots=True)
-class _Recent:
-    """What one vassal has told lately."""
-
-    left: float = BURST
-    """Entries that may be written at once."""
-    at: float = 0.0
-    """When that was so."""
-    held: dict[str, tuple[Entry, int]] = field(default_factory=dict)
-    """The latest entry of each kind that waits, and how many there were, in the order of the latest."""
-
-
 class Coalescer:
     """Passes entries on, each at once or, if its vassal has too many, summed up with those around it."""
 
     def __init__(self, tell: Callable[[Entry], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._tell = tell
         self._clock = clock
-        self._recent: OrderedDict[str, _Recent] = OrderedDict()
-        """In the order of their latest entries."""
+        self._recent: OrderedDict[str, float] = OrderedDict()
+        """When each vassal may tell a whole burst again, in the order of their latest entries.
+
+        One number each, for thousands tell something at once when the daemon starts.
+        """
+        self._held: dict[str, dict[str, tuple[Entry, int]]] = {}
+        """The latest entry of each kind that waits, and how many there were, in the order of the latest."""
         self._waiting: dict[str, float] = {}
         """When the next entry of each vassal that waits may be written."""
 
@@ -52,17 +45,15 @@ class Coalescer:
         """Pass an entry of a vassal on, or hold it."""
         now = self._clock()
         self._forget_quiet(now)
-        recent = self._recent.setdefault(vassal, _Recent(at=now))
-        self._recent.move_to_end(vassal)
-        recent.left = min(BURST, recent.left + (now - recent.at) / PERIOD)
-        recent.at = now
-        if recent.left >= 1 and vassal not in self._waiting:
-            recent.left -= 1
+        again = max(self._recent.get(vassal, now), now)
+        if vassal not in self._waiting and again - now <= (BURST - 1) * PERIOD:
+            self._told(vassal, again + PERIOD)
             self._tell(entry)
             return
+        held = self._held.setdefault(vassal, {})
         kind = _kind(entry)
-        _, number = recent.held.pop(kind, (entry, 0))
-        recent.held[kind] = (entry, number + 1)
+        _, number = held.pop(kind, (entry, 0))
+        held[kind] = (entry, number + 1)
         self._waiting.setdefault(vassal, now + PERIOD)
 
     def due(self) -> float | None:
@@ -74,17 +65,18 @@ class Coalescer:
         now = self._clock()
         for vassal in [one for one, due in self._waiting.items() if now >= due]:
             del self._waiting[vassal]
-            recent = self._recent[vassal]
-            self._recent.move_to_end(vassal)
-            held, recent.held = recent.held, {}
-            recent.left, recent.at = 0.0, now
-            self._tell(summed_up(held))
+            self._told(vassal, now + BURST * PERIOD)
+            self._tell(summed_up(self._held.pop(vassal)))
+
+    def _told(self, vassal: str, again: float) -> None:
+        self._recent[vassal] = again
+        self._recent.move_to_end(vassal)
 
     def _forget_quiet(self, now: float) -> None:
         # Thousands may come at once: this looks at those that it forgets, and at one more.
         while len(self._recent) >= _REMEMBERED:
-            vassal, oldest = next(iter(self._recent.items()))
-            if vassal in self._waiting or now - oldest.at <= BURST * PERIOD:
+            vassal, again = next(iter(self._recent.items()))
+            if vassal in self._waiting or again > now:
                 break
             del self._recent[vassal]
 

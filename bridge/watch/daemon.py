@@ -10,7 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.diagnostics import BridgeError, Diagnostic, errors
+from bridge.host.users import forget_users
 from bridge.reconcile.run import RunOptions, Scope
+from bridge.units.quoting import forget_texts
 from bridge.vassals.guard import internal_problem, is_unexpected
 from bridge.watch.bursts import is_over, scope_of_burst
 from bridge.watch.configuration import Configuration
@@ -262,6 +264,8 @@ def _watch(files: FileWatch, names: Mapping[str, set[str]]) -> tuple[set[str], t
 
 def _give_memory_back() -> None:
     """Return the memory of a run to the kernel (malloc_trim(3)): the daemon may sleep for days now."""
+    forget_texts()
+    forget_users()
     gc.collect()
     with suppress(AttributeError):
         # musl has no malloc_trim.

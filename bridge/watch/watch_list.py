@@ -34,8 +34,8 @@ class WatchedPaths:
 
     def __init__(self, monitors: Iterable[Monitor], settings: Settings, configuration: Iterable[str]) -> None:
         """Begin with what must be watched before any vassal is known; ``configuration`` as for :func:`base_list`."""
-        self._sockets: dict[str, tuple[int, int]] = {}
-        """The device and inode of each socket that systemd made, by its path."""
+        self._sockets: dict[str, int] = {}
+        """The device and inode of each socket that systemd made, in one number, by its path."""
         self.configure(monitors, settings, configuration)
         self._list = self._base_list()
         self.vassal_folders: set[str] = set()
@@ -170,9 +170,9 @@ def _rule_programs(settings: Settings) -> list[str]:
     return [word for word in words if word.startswith("/") and os.path.isfile(word)]
 
 
-def _inode(path: str) -> tuple[int, int] | None:
+def _inode(path: str) -> int | None:
     try:
         info = os.lstat(path)
     except OSError:
         return None
-    return info.st_dev, info.st_ino
+    return info.st_dev << 64 | info.st_ino

@@ -362,3 +362,46 @@ def test_any_signals_tell_a_story_that_makes_sense(signals: list[tuple[str, dict
         assert all(event.text for event in moments)
         # Without a change there is no event.
         assert feed(lives, pair) == []
+
+
+DEAD_SERVICE = UnitState(load="loaded", active="inactive", sub="dead")
+WAITING_SOCKET = UnitState(load="loaded", active="active", sub="listening")
+
+
+@pytest.mark.parametrize("order", [("service", "socket"), ("socket", "service")])
+def test_who_waited_before_is_not_told_to_wait_and_is_woken(order: tuple[str, str]) -> None:
+    states = {"vassal-a.service": DEAD_SERVICE, "vassal-a.socket": WAITING_SOCKET}
+    lives = LifecycleTracker(now=1000)
+    lives.seed({f"vassal-a.{kind}": states[f"vassal-a.{kind}"] for kind in order})
+    assert feed(lives, LISTENS) == []
+    first, *_ = feed(lives, [*TRIGGERED, *service("active", "running", began=3000, ready=3100, MainPID=7)])
+    assert (first.event, first.text) == (Event.STARTING, "woken by a connection")
+    assert [m.event for m in feed(lives, [*LISTENS, *CLOSED])] == [Event.CLOSED]
+
+
+@pytest.mark.parametrize("order", [("service", "socket"), ("socket", "service")])
+@pytest.mark.parametrize("active", ["failed", "deactivating", "active"])
+def test_what_does_more_than_wait_is_known(order: tuple[str, str], active: str) -> None:
+    states = {
+        "vassal-a.service": UnitState(load="loaded", active=active, sub="stop-post"),
+        "vassal-a.socket": WAITING_SOCKET,
+    }
+    lives = LifecycleTracker(now=1000)
+    lives.seed({f"vassal-a.{kind}": states[f"vassal-a.{kind}"] for kind in order})
+    (known,) = lives._vassals.values()
+    assert (known.socket, known.active, known.waiting) == ("listening", active, active == "failed")
+
+
+def test_nothing_is_remembered_of_each_that_waits() -> None:
+    lives = LifecycleTracker(now=0)
+    lives.seed(
+        {
+            f"vassal-v{number}.{kind}": state
+            for number in range(100)
+            for kind, state in (("service", DEAD_SERVICE), ("socket", WAITING_SOCKET))
+        }
+    )
+    assert not lives._vassals
+    lives.forget("v7")
+    # A new vassal with the old name begins to wait.
+    assert [m.event for m in feed(lives, [(u.replace("-a.", "-v7."), k, v) for u, k, v in LISTENS])] == [Event.WAITING]
