@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -30,6 +29,8 @@ def begin(work: Callable[[], Result]) -> Callable[[], Result]:
     if child == 0:
         status = 1
         try:
+            import pickle
+
             os.close(reader)
             with open(writer, "wb") as file:
                 pickle.dump(work(), file, pickle.HIGHEST_PROTOCOL)
@@ -46,5 +47,7 @@ def _result(reader: int, child: int, work: Callable[[], Result]) -> Result:
     _, status = os.waitpid(child, 0)
     if status != _DONE:
         return work()
+    import pickle
+
     found: Result = pickle.loads(packed)  # noqa: S301 - our own child has written it
     return found

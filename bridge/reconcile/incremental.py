@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from functools import partial
 from sys import intern
 from typing import TYPE_CHECKING
 
 from bridge import __version__
 from bridge.config.settings import RuleKind
 from bridge.host.listeners import listening_keys
+from bridge.host.second_process import begin
 from bridge.model.address import UnixAddress, collision_key
 from bridge.model.digest import blake2b
 from bridge.model.unit_names import COMMON, TARGET, link_path
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
 MOST = 200
 """Vassals that may have changed for a run to process them alone: with more it is quicker to process all."""
+_MANY = 500
+"""Vassals whose files take longer to compare than a child process takes to start."""
 _USERS = ("/etc/passwd", "/etc/group")
 
 
@@ -61,7 +65,8 @@ class ChangeDetector:
         Args:
             cache: what the last run left.
             digests: the fingerprints of its files.
-            ask: asks the manager for these units, and does not wait: meanwhile the files are compared.
+            ask: asks the manager for these units, and does not wait. Meanwhile the files are compared, those of many
+                vassals in a process of their own.
             sees_sockets: whether the sockets are looked for that the kernel does not have: ``status`` does so itself.
 
         Raises:
@@ -73,26 +78,40 @@ class ChangeDetector:
         clean = {key: record for key, record in records.items() if record.is_clean}
         always = {f"vassal-{record.label}.service": key for key, record in clean.items() if not record.addresses}
         states = ask([TARGET, *always])
-        found = {
-            key
-            for key, record in records.items()
-            if not record.is_clean or digests[key] != fingerprint.digest((*record.inputs, *record.outputs))
-        }
+        compare = partial(_differing, records, digests)
+        differing = begin(compare) if len(records) >= _MANY else compare
+        new = self._new(records)
+        heard = listening_keys() if sees_sockets else None
+        down = _down(always, states())
+        found = differing()
+        if new is None or down is None:
+            return None
+        found |= new
+        known = cache.others.union(record.label for record in records.values())
+        if len(found) > MOST or not self._directory.labels() <= known:
+            return None
+        if heard is not None:
+            down.update(key for key, record in clean.items() if not _is_heard(record, heard))
+        changed = cache.with_rivals(found | down)
+        return Scope.of(changed) if len(changed) <= MOST else None
+
+    def _new(self, records: Mapping[str, CachedVassal]) -> set[str] | None:
+        """Return the keys of vassals that the cache does not have; None if a monitor cannot tell its vassals' keys."""
+        found: set[str] = set()
         for monitor in self._monitors:
             if (keys := monitor.keys()) is None:
                 return None
             found.update(key for key in keys if key not in records)
-        known = cache.others.union(record.label for record in records.values())
-        if len(found) > MOST or not self._directory.labels() <= known:
-            return None
-        if (found_down := _down(always, states())) is None:
-            return None
-        found |= found_down
-        if sees_sockets:
-            heard = listening_keys()
-            found.update(key for key, record in clean.items() if not _is_heard(record, heard))
-        changed = cache.with_rivals(found)
-        return Scope.of(changed) if len(changed) <= MOST else None
+        return found
+
+
+def _differing(records: Mapping[str, CachedVassal], digests: Mapping[str, int]) -> set[str]:
+    """Return the keys of the vassals that are to be processed for themselves, or whose files have changed."""
+    return {
+        key
+        for key, record in records.items()
+        if not record.is_clean or digests[key] != fingerprint.digest((*record.inputs, *record.outputs))
+    }
 
 
 def _down(always: Mapping[str, str], states: Mapping[str, UnitState]) -> set[str] | None:

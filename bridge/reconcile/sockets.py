@@ -103,7 +103,7 @@ def _lost(actual: ActualState, manager: Manager, guard: Guard) -> frozenset[str]
         for spellings in _addresses(actual, label):
             with guard.of(installed):
                 if isinstance(address := spellings[0], UnixAddress):
-                    files = set().union(*(bound.get(str(spelling), set()) for spelling in spellings))
+                    files = _files_at(spellings, bound)
                     found = _loss_of(address.path, files)
                     if not isinstance(found, bool):
                         doubtful[installed.socket] = (label, found)
@@ -126,7 +126,14 @@ def _addresses(actual: ActualState, label: str) -> list[tuple[Address, ...]]:
     return list(zip(installed.addresses, installed.canonical_addresses, strict=True))
 
 
-def _loss_of(path: str, files: set[int]) -> bool | int:
+def _files_at(spellings: tuple[Address, ...], bound: Mapping[str, set[int]]) -> Collection[int]:
+    """Return the inodes of the sockets that were bound to a path, in any of its spellings. Most have only one."""
+    if spellings[0] is spellings[-1]:
+        return bound.get(str(spellings[0]), ())
+    return set().union(*(bound.get(str(spelling), ()) for spelling in spellings))
+
+
+def _loss_of(path: str, files: Collection[int]) -> bool | int:
     """Return whether an active socket has lost its file; where the kernel does not tell, when the file was made.
 
     ``files`` are the inodes bound to the path.

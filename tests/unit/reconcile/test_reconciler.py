@@ -13,8 +13,10 @@ import pytest
 
 from bridge.config.settings import Settings
 from bridge.diagnostics import BridgeError, Diagnostic
+from bridge.host.second_process import begin
 from bridge.model.change import Verb
 from bridge.model.unit_names import COMMON, TARGET
+from bridge.reconcile import incremental
 from bridge.reconcile.run import RunOptions, Scope
 from bridge.state import fingerprint
 from bridge.state.last_run import LastRunFile
@@ -23,7 +25,7 @@ from tests.unit.build import DEAD, LISTENING
 from tests.unit.reconcile.site import Site, verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from typing import Any
 
     from bridge.reconcile.desired import Desired
@@ -291,6 +293,27 @@ def test_an_assessment_reads_only_what_changed(site: Site) -> None:
         site.write("new", "new")
         (resolved,) = reconciler.assess(site.manager).desired.resolved
         assert resolved.vassal.name == "new.ini"
+
+
+def test_the_files_of_many_are_compared_in_another_process(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[object] = []
+
+    def noted(work: Callable[[], set[str]]) -> Callable[[], set[str]]:
+        begun.append(work)
+        return begin(work)
+
+    monkeypatch.setattr(incremental, "begin", noted)
+    monkeypatch.setattr(incremental, "_MANY", 3)
+    site.sync()
+    assert len(begun) == 0
+    with site.reconciler() as reconciler, reconciler.hold():
+        assert reconciler.plan(site.manager).scope == NOTHING
+        assert len(begun) == 1
+        site.write("b", "b", "[uwsgi]\nmaster = true\n")
+        site.write("new", "new")
+        assert reconciler.plan(site.manager).scope == Scope.of({site.key("b"), site.key("new")})
+        assert {one.vassal.name for one in reconciler.assess(site.manager).desired.resolved} == {"b.ini", "new.ini"}
+        assert len(begun) == 3
 
 
 def test_an_assessment_asks_for_the_units_once_and_before_it_looks_at_files(
