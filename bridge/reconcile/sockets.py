@@ -109,6 +109,9 @@ def _lost(actual: ActualState, manager: Manager, guard: Guard) -> frozenset[str]
                         doubtful[installed.socket] = (label, found)
                     elif found:
                         lost.add(label)
+                    if files:
+                        # The kernel has one there. To ask once more for each of thousands takes long.
+                        continue
                 waiting.append((installed.socket, spellings))
     # Two sockets were bound to this path. The file is systemd's if it is older than the unit's active state.
     since = manager.properties(list(doubtful), "Unit", "ActiveEnterTimestamp")

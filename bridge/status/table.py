@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bridge.diagnostics import count, errors
@@ -219,9 +220,13 @@ def with_history(row: Row, history: History) -> Row:
 
 
 def _iso(microseconds: int | None) -> str | None:
-    if not microseconds:
-        return None
-    return datetime.fromtimestamp(microseconds / 1e6, tz=UTC).astimezone().isoformat(timespec="seconds")
+    return _iso_of(microseconds // 1_000_000) if microseconds else None
+
+
+@lru_cache(maxsize=1024)
+def _iso_of(seconds: int) -> str:
+    """Return a time; thousands of sockets were made in a few seconds."""
+    return datetime.fromtimestamp(seconds, tz=UTC).astimezone().isoformat(timespec="seconds")
 
 
 def _told(history: History) -> Mapping[str, Any]:
