@@ -29,14 +29,14 @@ from bridge.check.reload import find_reload_hazard
 from bridge.diagnostics import errors
 from bridge.host.files import read_text
 from bridge.host.listeners import make_canonical_address
-from bridge.host.second_process import begin
+from bridge.host.second_process import SecondProcess
 from bridge.host.users import spellings
 from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.occupied import occupied_addresses
 from bridge.vassals.spawn import spawn_defaults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
@@ -52,12 +52,15 @@ _KEPT = re.compile(r"^RuntimeDirectoryPreserve=(yes|true|1|on)\s*$", re.MULTILIN
 
 
 class VassalChecks:
-    """Checks all vassals. Of many it does so in a process of its own, while the plan is made."""
+    """Checks all vassals. Of many it does so in a process of its own, while the plan is made.
+
+    They are checked as they were read: also one that the plan then refuses.
+    """
 
     def __init__(self, settings: Settings, paths: Paths) -> None:
         self._settings = settings
         self._paths = paths
-        self._found: Callable[[], list[Diagnostic]] = list
+        self._process: SecondProcess[list[Diagnostic]] | None = None
 
     def begin(self, desired: Desired) -> None:
         """Begin to check these vassals, whose configs were read.
@@ -65,13 +68,19 @@ class VassalChecks:
         Raises:
             BridgeError: the settings name a program, user or group that is not there.
         """
+        self.close()
         defaults = spawn_defaults(self._settings, user_manager=self._paths.user_manager)
         work = partial(_found, desired, defaults, self._paths)
-        self._found = begin(work) if len(desired.configs) >= _MANY else work
+        self._process = SecondProcess(work, is_worth_it=len(desired.configs) >= _MANY)
 
     def found(self) -> list[Diagnostic]:
         """Return what was found wrong."""
-        return self._found()
+        return self._process.result() if self._process else []
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._process:
+            self._process.close()
 
 
 def _found(desired: Desired, defaults: SpawnDefaults, paths: Paths) -> list[Diagnostic]:

@@ -101,9 +101,12 @@ def check(*, as_json: bool, sockets: bool, **given: Any) -> None:
     invocation = load_invocation(given)
     output.print_found_ini(invocation.found_ini)
     paths = invocation.paths
-    checks = VassalChecks(invocation.settings, paths)
-    options = RunOptions(with_configs=checks.begin)
-    with closing(output.ProgressBar()) as bar, closing(open_reconciler(invocation, bar)) as reconciler:
+    with (
+        closing(output.ProgressBar()) as bar,
+        closing(open_reconciler(invocation, bar)) as reconciler,
+        closing(VassalChecks(invocation.settings, paths)) as checks,
+    ):
+        options = RunOptions(with_configs=checks.begin)
         try:
             with connected(paths) as manager:
                 planned = reconciler.plan(manager, options)
@@ -112,12 +115,9 @@ def check(*, as_json: bool, sockets: bool, **given: Any) -> None:
                 raise
             # Vassals can be checked where no systemd runs, such as while an image is built.
             planned = reconciler.plan(None, options)
-    hazards = (
-        *find_hidden_conflicts(planned),
-        *checks.found(),
-        *check_monitors(reconciler.monitors, invocation.configuration, user_manager=paths.user_manager),
-    )
-    diagnostics = (*invocation.notices, *planned.diagnostics, *hazards)
+        hazards = (*find_hidden_conflicts(planned), *checks.found())
+    unsafe = check_monitors(reconciler.monitors, invocation.configuration, user_manager=paths.user_manager)
+    diagnostics = (*invocation.notices, *planned.diagnostics, *hazards, *unsafe)
     if sockets:
         _print_sockets(planned, diagnostics, as_json=as_json)
     elif as_json:

@@ -67,8 +67,10 @@ def look(asked: Sequence[Sequence[Place]], identity: Identity, *, timeout: float
         os.close(reader)
         with suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
-        # A child that waits for a dead file system cannot be killed, and is not waited for.
-        os.waitpid(child, 0 if raw is not None else os.WNOHANG)
+        # A child that waits for a dead file system cannot be killed, and is not waited for. Where this process was
+        # started with SIGCHLD ignored, the kernel has forgotten the child.
+        with suppress(ChildProcessError):
+            os.waitpid(child, 0 if raw is not None else os.WNOHANG)
     try:
         return [int(number) for number in json.loads(raw or b"")]
     except ValueError:

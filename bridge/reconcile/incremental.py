@@ -7,7 +7,7 @@ units that run always: a few calls for any number of vassals. What cannot be dec
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from sys import intern
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bridge import __version__
 from bridge.config.settings import RuleKind
 from bridge.host.listeners import listening_keys
-from bridge.host.second_process import begin
+from bridge.host.second_process import SecondProcess
 from bridge.model.address import UnixAddress, collision_key
 from bridge.model.digest import blake2b
 from bridge.model.unit_names import COMMON, TARGET, link_path
@@ -24,6 +24,7 @@ from bridge.reconcile.run import Scope
 from bridge.state import fingerprint
 from bridge.state.cache import CachedVassal
 from bridge.state.cache_file import CacheFile
+from bridge.units.drop_ins import sockets_with_drop_ins
 from bridge.units.marker import FORMAT
 from bridge.vassals.spawn import spawn_defaults
 
@@ -54,9 +55,10 @@ _USERS = ("/etc/passwd", "/etc/group")
 class ChangeDetector:
     """Compares the present with the cache."""
 
-    def __init__(self, monitors: Sequence[Monitor], directory: UnitDirectory) -> None:
+    def __init__(self, monitors: Sequence[Monitor], directory: UnitDirectory, unit_path: Sequence[str]) -> None:
         self._monitors = monitors
         self._directory = directory
+        self._unit_path = unit_path
 
     def changed(
         self, cache: VassalCache, digests: Mapping[str, int], ask: Asking, *, sees_sockets: bool = True
@@ -68,7 +70,8 @@ class ChangeDetector:
             digests: the fingerprints of its files.
             ask: asks the manager for these units, and does not wait. Meanwhile the files are compared, those of many
                 vassals in a process of their own.
-            sees_sockets: whether the sockets are looked for that the kernel does not have: ``status`` does so itself.
+            sees_sockets: whether the sockets are looked for that the kernel does not have. ``status`` does so itself:
+                for it, those count that a drop-in may have listen elsewhere.
 
         Raises:
             BridgeError: the manager cannot be asked.
@@ -83,20 +86,18 @@ class ChangeDetector:
         keys = list(records)
         # While the child compares more than half, this process has the answers to read, and then the rest.
         others = round(len(keys) * _CHILDS_SHARE) if len(keys) >= _MANY else 0
-        differing = begin(partial(compare, keys[:others])) if others else set
-        new = self._new(records)
-        heard = listening_keys() if sees_sockets else None
-        down = _down(always, states())
-        found = compare(keys[others:]) | differing()
+        with closing(SecondProcess(partial(compare, keys[:others]), is_worth_it=others > 0)) as process:
+            new = self._new(records)
+            down = _down(always, states())
+            moved = self._silent(clean) if sees_sockets else self._with_drop_ins(clean)
+            found = compare(keys[others:]) | process.result()
         if new is None or down is None:
             return None
         found |= new
         known = cache.others.union(record.label for record in records.values())
         if len(found) > MOST or not self._directory.labels() <= known:
             return None
-        if heard is not None:
-            down.update(key for key, record in clean.items() if not _is_heard(record, heard))
-        changed = cache.with_rivals(found | down)
+        changed = cache.with_rivals(found | down | moved)
         return Scope.of(changed) if len(changed) <= MOST else None
 
     def _new(self, records: Mapping[str, CachedVassal]) -> set[str] | None:
@@ -107,6 +108,17 @@ class ChangeDetector:
                 return None
             found.update(key for key in keys if key not in records)
         return found
+
+    @staticmethod
+    def _silent(clean: Mapping[str, CachedVassal]) -> set[str]:
+        """Return the keys of vassals that have an address at which the kernel has no socket."""
+        heard = listening_keys()
+        return {key for key, record in clean.items() if not _is_heard(record, heard)}
+
+    def _with_drop_ins(self, clean: Mapping[str, CachedVassal]) -> set[str]:
+        """Return the keys of vassals whose sockets may listen elsewhere, since a drop-in says so."""
+        sockets = {f"vassal-{record.label}.socket": key for key, record in clean.items() if record.addresses}
+        return {sockets[socket] for socket in sockets_with_drop_ins(sockets, self._unit_path)}
 
 
 def _differing(records: Mapping[str, CachedVassal], digests: Mapping[str, int], keys: Iterable[str]) -> set[str]:

@@ -247,7 +247,7 @@ class Reconciler:
         if (noted := self._state.read_cache()) is None:
             return None
         cache, digests = noted
-        detector = incremental.ChangeDetector(self.monitors, self._directory)
+        detector = incremental.ChangeDetector(self.monitors, self._directory, self._paths.unit_path)
         scope = detector.changed(cache, digests, ask, sees_sockets=sees_sockets)
         return None if scope is None else (scope, cache, digests)
 

@@ -108,6 +108,9 @@ class Lock:
 
     def _release(self) -> None:
         for fd in {self._fd, self._note} - {-1}:
+            # A child process that cannot be killed may have it too.
+            with suppress(OSError):
+                fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
         self._fd = self._note = -1
 

@@ -224,9 +224,12 @@ def _iso(microseconds: int | None) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def _iso_of(seconds: int) -> str:
-    """Return a time; thousands of sockets were made in a few seconds."""
-    return datetime.fromtimestamp(seconds, tz=UTC).astimezone().isoformat(timespec="seconds")
+def _iso_of(seconds: int) -> str | None:
+    """Return a time; None for one that no date has. Thousands of sockets were made in a few seconds."""
+    # Whoever may write into the folder of a socket can give its file any time.
+    with suppress(ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(seconds, tz=UTC).astimezone().isoformat(timespec="seconds")
+    return None
 
 
 def _told(history: History) -> Mapping[str, Any]:

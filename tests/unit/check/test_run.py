@@ -8,7 +8,7 @@ import pytest
 
 from bridge.check import run
 from bridge.check.run import VassalChecks, check_vassals
-from bridge.host.second_process import begin
+from bridge.host import second_process
 from bridge.reconcile.run import RunOptions
 from bridge.vassals.spawn import spawn_defaults
 from tests.unit.reconcile.site import Site
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bridge.diagnostics import Diagnostic
     from bridge.reconcile.desired import Desired
 
 CONFIG = "[uwsgi]\nplugin = python3\nwsgi-file = /nowhere/app.py\nidle = 60\ndie-on-idle = true\n"
@@ -47,18 +46,19 @@ def plan(site: Site, checks: VassalChecks) -> list[Desired]:
 def test_of_many_vassals_the_same_is_found_in_another_process(
     site: Site, monkeypatch: pytest.MonkeyPatch, many: int, processes: int
 ) -> None:
-    begun: list[Callable[[], list[Diagnostic]]] = []
+    started: list[object] = []
 
-    def noted(work: Callable[[], list[Diagnostic]]) -> Callable[[], list[Diagnostic]]:
-        begun.append(work)
-        return begin(work)
+    def start(work: Callable[[], object]) -> tuple[int, int]:
+        started.append(work)
+        return real(work)
 
+    real = second_process._start
     monkeypatch.setattr(run, "_MANY", many)
-    monkeypatch.setattr(run, "begin", noted)
+    monkeypatch.setattr(second_process, "_start", start)
     checks = VassalChecks(site.settings, site.paths)
     (desired,) = plan(site, checks)
     found = checks.found()
-    assert len(begun) == processes
+    assert len(started) == processes
     assert [problem.code for problem in found] == ["file-missing"] * 3
     assert found == list(check_vassals(desired, spawn_defaults(site.settings, user_manager=False), site.paths))
 

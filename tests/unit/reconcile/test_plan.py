@@ -16,6 +16,7 @@ from bridge.model.unit import UnitState
 from bridge.model.unit_names import COMMON, TARGET, link_path
 from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.plan import plan_removal
+from bridge.reconcile.shared import with_their_addresses
 from bridge.reconcile.steps import Plan
 from bridge.state.lock import Pending
 from tests.unit.build import (
@@ -467,6 +468,18 @@ def test_an_address_that_an_interrupted_run_left_to_two_is_one_predecessors() ->
         world.sync(rivals)
         assert_settled(world, rivals)
     assert doubled
+
+
+def test_who_was_stopped_does_not_get_an_address_back_from_one_that_is_up() -> None:
+    world = synced(make_resolved("c.ini", "/run/1"), make_resolved("d.ini", "/run/2"))
+    actual = world.observe()
+    c, d = actual.installed["c"], actual.installed["d"]
+    both = replace(d, addresses=c.addresses, canonical_addresses=c.canonical_addresses)
+    nothing = find_conflicts(make_desired(), actual)
+    down = replace(actual, states={})
+    assert list(with_their_addresses([d], [c, d], down, nothing)) == [d]
+    assert list(with_their_addresses([both], [c, both], replace(down, states={c.socket: LISTENING}), nothing)) == []
+    assert list(with_their_addresses([c, both], [c, both], down, nothing)) == [c]
 
 
 def test_an_address_that_an_interrupted_run_left_to_two_is_resumed_once() -> None:

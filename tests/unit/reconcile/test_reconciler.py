@@ -13,7 +13,7 @@ import pytest
 
 from bridge.config.settings import Settings
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.host.second_process import begin
+from bridge.host import second_process
 from bridge.model.change import Verb
 from bridge.model.unit_names import COMMON, TARGET
 from bridge.reconcile import incremental
@@ -298,11 +298,12 @@ def test_an_assessment_reads_only_what_changed(site: Site) -> None:
 def test_the_files_of_many_are_compared_in_another_process(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[object] = []
 
-    def noted(work: Callable[[], set[str]]) -> Callable[[], set[str]]:
+    def start(work: Callable[[], object]) -> tuple[int, int]:
         begun.append(work)
-        return begin(work)
+        return real(work)
 
-    monkeypatch.setattr(incremental, "begin", noted)
+    real = second_process._start
+    monkeypatch.setattr(second_process, "_start", start)
     monkeypatch.setattr(incremental, "_MANY", 3)
     site.sync()
     assert len(begun) == 0
@@ -314,6 +315,17 @@ def test_the_files_of_many_are_compared_in_another_process(site: Site, monkeypat
         assert reconciler.plan(site.manager).scope == Scope.of({site.key("b"), site.key("new")})
         assert {one.vassal.name for one in reconciler.assess(site.manager).desired.resolved} == {"b.ini", "new.ini"}
         assert len(begun) == 3
+
+
+def test_an_assessment_reads_who_listens_where_a_drop_in_says(site: Site) -> None:
+    site.sync()
+    folder = Path(site.paths.unit_path[-1], "vassal-.socket.d")
+    folder.mkdir(parents=True)
+    (folder / "mode.conf").write_text("[Socket]\nSocketMode=0600\n")
+    with site.reconciler() as reconciler:
+        assert reconciler.assess(site.manager).desired.resolved == ()
+        (folder / "address.conf").write_text("[Socket]\nListenStream=\nListenStream=@elsewhere\n")
+        assert {one.vassal.name for one in reconciler.assess(site.manager).desired.resolved} == {"a.ini", "b.ini"}
 
 
 def test_an_assessment_asks_for_the_units_once_and_before_it_looks_at_files(

@@ -12,7 +12,7 @@ from bridge.lifecycle.history import UNKNOWN, Histories, History
 from bridge.model.address import parse_address
 from bridge.model.unit import DOWN, Listening, UnitState
 from bridge.model.vassal import Mode
-from bridge.status.table import Row, State, table, with_unit_state
+from bridge.status.table import Row, State, table, with_history, with_unit_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -195,3 +195,10 @@ def test_of_several_problems_the_first_is_shown_and_the_others_are_counted() -> 
     assert row.problem == "first (and 1 problem more: see emperor-bridge check)"
     [row] = rows(rejections=[rejected("a")], diagnostics=found[:2])
     assert row.problem == "first"
+
+
+@pytest.mark.parametrize("at", [2**40 * 1_000_000, -(2**62), 2**62])
+def test_a_time_that_no_date_has_is_none(at: int) -> None:
+    # Whoever may write into a socket's folder can give its file any time.
+    row = Row(vassal="a", config="/v/a", unit=None, socket=None, mode=None, state=State.STOPPED, last_wake="before")
+    assert with_history(row, History(last_wake=at)).last_wake is None
