@@ -19,9 +19,9 @@ def descriptors() -> set[str]:
     return set(os.listdir("/proc/self/fd"))
 
 
-def assert_no_child() -> None:
+def assert_has_ended(child: int) -> None:
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+        os.waitpid(child, os.WNOHANG)
 
 
 def test_the_work_is_done_in_another_process_with_what_this_one_has() -> None:
@@ -32,7 +32,7 @@ def test_the_work_is_done_in_another_process_with_what_this_one_has() -> None:
     worker, found = process.result()
     assert worker != os.getpid()
     assert found == {"a": [1, 2]}
-    assert_no_child()
+    assert_has_ended(worker)
     assert descriptors() == before
 
 
@@ -72,9 +72,12 @@ def test_an_error_is_raised_here() -> None:
 @pytest.mark.parametrize("work", [lambda: "x" * 3_000_000, lambda: time.sleep(60)], ids=["full pipe", "sleep"])
 def test_who_does_not_ask_leaves_no_child(work: partial[object]) -> None:
     before = descriptors()
-    with pytest.raises(OSError, match="before"), closing(SecondProcess(work, is_worth_it=True)):
+    process = SecondProcess(work, is_worth_it=True)
+    child = process._child
+    assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    with pytest.raises(OSError, match="before"), closing(process):
         raise OSError("before it was asked")
-    assert_no_child()
+    assert_has_ended(child)
     assert descriptors() == before
 
 
