@@ -69,7 +69,7 @@ def parts_of(answer: Answer) -> dict[str, float]:
     said = run(["systemctl", "show", "-p", ",".join(STAMPS), unit], PATIENCE)
     stamps = {key: int(value) / 1e6 for key, _, value in (line.partition("=") for line in said.split()) if value}
     left, forked, ran = (stamps.get(name, 0.0) for name in STAMPS)
-    parts = {"cold-wake": left - answer.began, "cold-fork": forked - left, "cold-app": answer.first - answer.loaded}
+    parts = {"cold-wake": left - answer.began, "cold-app": answer.first - answer.loaded}
     if ran:
         parts["cold-exec"] = ran - forked
     return {**parts, "cold-start": answer.loaded - (ran or forked)}

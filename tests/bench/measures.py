@@ -159,8 +159,7 @@ _FROM_ROWS = (
     ),
 )
 COLD_PARTS = {
-    "cold-wake": "cold start: connection until PID 1 begins the job",
-    "cold-fork": "cold start: the job until PID 1 forks",
+    "cold-wake": "cold start: connection until PID 1 has forked, and notes it",
     "cold-exec": "cold start: fork to exec (systemd 256 and later tell)",
     "cold-start": "cold start: exec (or fork) to the app's first line",
     "cold-app": "cold start: the app's first line to the first byte",
