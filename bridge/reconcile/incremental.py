@@ -49,6 +49,7 @@ MOST = 200
 _MANY = 500
 """Vassals whose files take longer to compare than a child process takes to start."""
 _CHILDS_SHARE = 0.6
+"""Part of the vassals whose files the child compares."""
 _USERS = ("/etc/passwd", "/etc/group")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from bridge.status.table import iso_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -61,6 +62,4 @@ def _with_state(row: Row, state: MirrorState) -> Row:
 
 
 def _iso(seconds: float | None) -> str | None:
-    return (
-        None if seconds is None else datetime.fromtimestamp(seconds, tz=UTC).astimezone().isoformat(timespec="seconds")
-    )
+    return None if seconds is None else iso_time(round(seconds * 1e6))

@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bridge.diagnostics import count, errors
-from bridge.lifecycle.history import UNKNOWN
 from bridge.model.address import UnixAddress
 from bridge.model.unit_names import pause_of, vassal_unit
 from bridge.model.vassal import Mode
@@ -156,9 +155,9 @@ def _installed_rows(
             mode=Mode.ON_DEMAND if installed.addresses else Mode.ALWAYS,
             state=_state_of(installed.service, decisive[label], actual.states),
             pid=pids.get(installed.service) or None,
-            since=_iso(since.get(decisive[label])),
+            since=iso_time(since.get(decisive[label])),
             problem=reasons.get(installed.key),
-            history_since=_iso(histories.since),
+            history_since=iso_time(histories.since),
             monitor=installed.monitor,
         )
         rows.append(row)
@@ -219,7 +218,8 @@ def with_history(row: Row, history: History) -> Row:
     return replace(row, **_told(history))
 
 
-def _iso(microseconds: int | None) -> str | None:
+def iso_time(microseconds: int | None) -> str | None:
+    """Return a time in ISO 8601; None for none."""
     return _iso_of(microseconds // 1_000_000) if microseconds else None
 
 
@@ -232,21 +232,14 @@ def _iso_of(seconds: int) -> str | None:
     return None
 
 
-def _told(history: History) -> Mapping[str, Any]:
-    return _NOTHING if history is UNKNOWN else _told_of(history)
-
-
-def _told_of(history: History) -> dict[str, Any]:
+def _told(history: History) -> dict[str, Any]:
     return {
-        "last_wake": _iso(history.last_wake),
-        "last_idle_exit": _iso(history.last_idle_exit),
+        "last_wake": iso_time(history.last_wake),
+        "last_idle_exit": iso_time(history.last_idle_exit),
         "wakes": history.wakes,
-        "last_failure": _iso(history.last_failure),
+        "last_failure": iso_time(history.last_failure),
         "failure": history.failure,
     }
-
-
-_NOTHING = _told_of(UNKNOWN)
 
 
 def with_unit_state(
@@ -258,7 +251,7 @@ def with_unit_state(
     return replace(
         row,
         state=_state_of(service, unit, states),
-        since=_iso(since[unit]) if unit in since else row.since,
+        since=iso_time(since[unit]) if unit in since else row.since,
         pid=pids.get(service, row.pid) or None,
     )
 

@@ -46,15 +46,19 @@ class Bus(BusConnection):
         while self._begun[serial] is None:
             self._receive_answer()
 
+    def forget_begun(self, serial: int) -> None:
+        """Keep nothing of a call of :meth:`begin` any more, whether the answer has come or comes yet."""
+        self._begun.pop(serial, None)
+
     def ask(self, path: str, interface: str, method: str, signature: str, *body: object) -> Callable[[], Any]:
         """Call a method and do not wait; the function returned does, and returns the answer. Only the last is kept.
 
         Raises:
             CallError: the connection broke. The function raises as :meth:`call`.
         """
-        asked = self._send(DBusAddress(path, self._service, interface), method, signature, body)
-        self._asked = (asked, None)
-        return partial(self._asked_answer, asked)
+        self.forget_begun(self._asked)
+        self._asked = self.begin(path, interface, method, signature, *body)
+        return partial(self._asked_answer, self._asked)
 
     def call_many(
         self, calls: Iterable[tuple[str, str, str, str, tuple[object, ...]]]
@@ -129,14 +133,14 @@ class Bus(BusConnection):
                 return _body(message)
 
     def _asked_answer(self, serial: int) -> tuple[Any, ...]:
-        while True:
-            asked, message = self._asked
-            if asked != serial:
-                raise CallError("lost", "another call was made in its place")
-            if message is not None:
-                self._asked = (0, None)
-                return _body(message)
-            self._receive_answer()
+        if serial not in self._begun:
+            raise CallError("lost", "another call was made in its place")
+        try:
+            while (answer := self._begun[serial]) is None:
+                self._receive_answer()
+            return _body(answer)
+        finally:
+            self.forget_begun(serial)
 
 
 def _rule(service: str, interface: str, signal: str, unit: str) -> MatchRule:

@@ -72,7 +72,9 @@ class BusConnection:
         self._keep = keep
         self._signals: deque[tuple[str, str, tuple[Any, ...]]] = deque()
         self._begun: dict[int, Message | None] = {}
-        self._asked: tuple[int, Message | None] = (0, None)
+        """Calls for whose answers nobody waits yet, by their serials, with the answers that have come."""
+        self._asked = 0
+        """The serial of the last call of :meth:`Bus.ask`."""
         self._waiting: Callable[[], None] = lambda: None
 
     def close(self) -> None:
@@ -122,8 +124,6 @@ class BusConnection:
                 self._signals.append((path, name, body))
         elif (serial := message.header.fields.get(HeaderFields.reply_serial)) in self._begun:
             self._begun[serial] = message
-        elif serial == self._asked[0]:
-            self._asked = (serial, message)
         return message
 
     def _next_message(self, deadline: float) -> Message | None:

@@ -149,6 +149,7 @@ class JobBatches:
             self._over.intersection_update(other.name for other in self._launched)
             self._bus.unmatch(_MANAGER, _JOB_REMOVED, unit=batch.name)
         finally:
+            self._bus.forget_begun(batch.serial)
             # The next run removes a target that is left behind.
             with suppress(OSError):
                 remove_if_there(f"{self._folder}/{batch.name}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.config.paths import Paths
+from bridge.host import second_process
 from bridge.model.address import Address, parse_address
 from bridge.model.unit import Ownership, UnitFile, UnitState
 from bridge.model.unit_names import TARGET, boot_target, is_bridge_name, label_of, unit_label
@@ -40,6 +41,8 @@ from bridge.units.render import RenderContext, make_templates, render, render_co
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    import pytest
 
     from bridge.reconcile.steps import Plan
 
@@ -100,6 +103,19 @@ def make_desired(
     *resolved: ResolvedVassal, refused: Iterable[ResolvedVassal] = (), unreachable: Iterable[str] = ()
 ) -> Desired:
     return Desired(resolved=resolved, rejections=tuple(refuse(s) for s in refused), unreachable=frozenset(unreachable))
+
+
+def note_children(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return a list that has the work of each child process that is started from now on."""
+    begun: list[object] = []
+
+    def start(work: Callable[[], object]) -> tuple[int, int]:
+        begun.append(work)
+        return real(work)
+
+    real = second_process._start
+    monkeypatch.setattr(second_process, "_start", start)
+    return begun
 
 
 def make_paths(root: Path) -> Paths:

@@ -8,13 +8,12 @@ import pytest
 
 from bridge.check import run
 from bridge.check.run import VassalChecks, check_vassals
-from bridge.host import second_process
 from bridge.reconcile.run import RunOptions
 from bridge.vassals.spawn import spawn_defaults
+from tests.unit.build import note_children
 from tests.unit.reconcile.site import Site
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from bridge.reconcile.desired import Desired
@@ -46,15 +45,8 @@ def plan(site: Site, checks: VassalChecks) -> list[Desired]:
 def test_of_many_vassals_the_same_is_found_in_another_process(
     site: Site, monkeypatch: pytest.MonkeyPatch, many: int, processes: int
 ) -> None:
-    started: list[object] = []
-
-    def start(work: Callable[[], object]) -> tuple[int, int]:
-        started.append(work)
-        return real(work)
-
-    real = second_process._start
+    started = note_children(monkeypatch)
     monkeypatch.setattr(run, "_MANY", many)
-    monkeypatch.setattr(second_process, "_start", start)
     checks = VassalChecks(site.settings, site.paths)
     (desired,) = plan(site, checks)
     found = checks.found()

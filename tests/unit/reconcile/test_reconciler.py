@@ -13,7 +13,6 @@ import pytest
 
 from bridge.config.settings import Settings
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.host import second_process
 from bridge.model.change import Verb
 from bridge.model.unit_names import COMMON, TARGET
 from bridge.reconcile import incremental
@@ -21,11 +20,11 @@ from bridge.reconcile.run import RunOptions, Scope
 from bridge.state import fingerprint
 from bridge.state.last_run import LastRunFile
 from bridge.state.lock import Lock, Pending
-from tests.unit.build import DEAD, LISTENING
+from tests.unit.build import DEAD, LISTENING, note_children
 from tests.unit.reconcile.site import Site, verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from typing import Any
 
     from bridge.reconcile.desired import Desired
@@ -296,14 +295,7 @@ def test_an_assessment_reads_only_what_changed(site: Site) -> None:
 
 
 def test_the_files_of_many_are_compared_in_another_process(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun: list[object] = []
-
-    def start(work: Callable[[], object]) -> tuple[int, int]:
-        begun.append(work)
-        return real(work)
-
-    real = second_process._start
-    monkeypatch.setattr(second_process, "_start", start)
+    begun = note_children(monkeypatch)
     monkeypatch.setattr(incremental, "_MANY", 3)
     site.sync()
     assert len(begun) == 0

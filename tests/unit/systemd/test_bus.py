@@ -94,3 +94,18 @@ def test_only_the_last_question_is_kept(connection: Connection) -> None:
     assert second() == (str(connection.sent[1]),)
     with pytest.raises(CallError, match="another call"):
         first()
+
+
+def test_of_a_call_that_is_over_nothing_is_kept(connection: Connection) -> None:
+    manager = Bus(user=False, service="a.b")
+    early, late = manager.begin(*WHAT), manager.begin(*WHAT)
+    connection.answer(early, "early")
+    manager.await_begun(early)
+    manager.forget_begun(early)
+    manager.forget_begun(late)
+    connection.answer(late, "late")
+    manager.ask(*WHAT)
+    answer = manager.ask(*WHAT)
+    connection.answer(connection.sent[-1], "asked")
+    answer()
+    assert manager._begun == {}

@@ -21,7 +21,9 @@ class Queue:
     def __init__(self) -> None:
         self.signals: list[Signal] = []
         self.waits = 0
+        self.forgotten: list[int] = []
         self._jobs = 0
+        self._begun = 0
 
     def match(self, *_: object, **__: object) -> None:
         """Take a match rule."""
@@ -29,7 +31,11 @@ class Queue:
     unmatch = match
 
     def begin(self, *_: object) -> int:
-        return 1
+        self._begun += 1
+        return self._begun
+
+    def forget_begun(self, serial: int) -> None:
+        self.forgotten.append(serial)
 
     def call_many(self, calls: Any) -> list[tuple[str]]:
         answers = []
@@ -61,4 +67,5 @@ def test_a_batch_that_was_done_meanwhile_is_not_waited_for(tmp_path: Path) -> No
     bus.waits = 0
     batches.join(timeout=60, progress=no_progress)
     assert (bus.waits, bus.signals) == (1, [])
+    assert bus.forgotten == [1, 2]
     assert list(tmp_path.iterdir()) == []
