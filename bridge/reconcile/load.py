@@ -94,7 +94,8 @@ class DesiredLoader:
         desired = Desired(
             resolved=tuple(resolved),
             rejections=tuple(rejections),
-            unusable=frozenset(key for report in reports for key in report.rejected),
+            unusable=frozenset(key for report in reports for key in report.rejected)
+            | self._absent(vassals, unfinished),
             unreachable=frozenset(report.monitor for report in reports if not report.complete),
             diagnostics=tuple(diagnostics),
             configs=configs,
@@ -133,6 +134,11 @@ class DesiredLoader:
         read = found.draft.sources if found.draft else ()
         more = (problem.path for problem in found.problems if problem.path)
         return _Loaded(_rejected(vassal, mode, rule, (*read, *more)), found, problems)
+
+    def _absent(self, vassals: Iterable[Vassal], unfinished: Iterable[str]) -> frozenset[str]:
+        """Return the keys of vassals with units whose unfinished configs are gone: somebody is replacing them."""
+        keys = {key for path in unfinished for monitor in self.monitors if (key := monitor.key_at(path)) is not None}
+        return frozenset(key for key in keys if key in self.tenants) - {vassal.key for vassal in vassals}
 
     def _changed_hands(self, vassal: Vassal) -> bool:
         """Tell whether a config is another tenant's now: whoever holds it open cannot keep its unit as it was."""

@@ -61,7 +61,7 @@ class RunOptions:
     leave_stopped: bool = False
     """Whether units that somebody else stopped stay stopped."""
     unfinished: frozenset[str] = frozenset()
-    """Files that somebody is just writing."""
+    """Files that somebody is writing or replacing."""
     waits_for_late: bool = True
     """Whether a run waits for vassals that do not end. If not, :attr:`Reconciler.late` has them."""
     allow_mass_removal: bool = False
@@ -89,7 +89,7 @@ class RunContext:
     leave_stopped: bool = False
     """Whether units that somebody else stopped stay stopped."""
     unfinished: frozenset[str] = frozenset()
-    """Files that somebody is just writing."""
+    """Files that somebody is writing or replacing."""
     allow_mass_removal: bool = False
     ending: frozenset[int] = frozenset()
     """The inode numbers of sockets that end before the plan starts anything, such as the Emperor's."""

@@ -15,37 +15,46 @@ if TYPE_CHECKING:
 
     from bridge.systemd.manager import SystemdManager
     from bridge.watch.configuration import LoadedConfig
-    from bridge.watch.timing import Debounce
+    from bridge.watch.timing import Burst, Debounce
 
 
-def is_over(burst: Debounce, loaded: LoadedConfig, manager: SystemdManager) -> bool:
-    """Tell whether a burst is over. If a file of a running vassal is gone, it may come back, so it is put off once."""
-    if not burst.is_due():
+def is_over(debounce: Debounce, loaded: LoadedConfig, manager: SystemdManager) -> bool:
+    """Tell whether a burst is over. Files that are about to change are held back.
+
+    uWSGI reads its config anew when it reloads. It ends if the file is not there at that moment.
+    """
+    if not debounce.is_due():
         return False
-    if burst.awaits_return or not _runs_without_a_file(burst.known, loaded, manager):
-        return True
-    burst.await_return()
-    return False
+    debounce.hold_unsettled()
+    debounce.hold(_gone(debounce.known, loaded, manager))
+    return debounce.is_due()
 
 
-def scope_of_burst(
-    loaded: LoadedConfig, known: frozenset[str], paths: frozenset[str] | None, admit: Callable[[], bool]
-) -> Scope:
+def scope_of_burst(loaded: LoadedConfig, burst: Burst, admit: Callable[[], bool]) -> Scope:
     """Return the vassals that a burst can affect. If ``admit`` puts a run of all vassals off, only the known ones."""
     place = (loaded.reconciler.cache, loaded.reconciler.monitors, loaded.settings)
-    scope = Scope.all() if paths is None else scope_of(paths, *place)
-    return known_scope(known, *place) if scope.is_all and not admit() else scope
+    scope = Scope.all() if burst.is_whole else scope_of(burst.paths, *place)
+    return known_scope(burst.paths, *place) if scope.is_all and not admit() else scope
 
 
-def _runs_without_a_file(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -> bool:
-    """Tell whether a file of a running vassal is gone: tar and git remove a file before they write it anew."""
+def _gone(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -> list[str]:
+    """Return the files of running vassals that are gone: tar and git remove a file before they write it anew."""
     try:
-        gone = [path for path in paths if not os.path.lexists(path)]
-        keys = {key for path in gone for key in keys_at(path, loaded.reconciler.monitors, loaded.settings)}
-        services = [f"vassal-{label}.service" for label in loaded.reconciler.cache.labels_of(keys)]
-        return bool(services) and not all(state.is_down for state in manager.units(services).values())
+        labels: dict[str, set[str]] = {}
+        for path in paths:
+            if not os.path.lexists(path):
+                keys = keys_at(path, loaded.reconciler.monitors, loaded.settings)
+                labels[path] = set(loaded.reconciler.cache.labels_of(keys))
+        running = _running(set().union(*labels.values()), manager)
+        return [path for path, its in labels.items() if its & running]
     except Exception as error:
         if not (is_unexpected(error) or isinstance(error, BridgeError)):
             raise
         # The run that follows has the same trouble, and tells of it.
-        return False
+        return []
+
+
+def _running(labels: Iterable[str], manager: SystemdManager) -> set[str]:
+    services = {f"vassal-{label}.service": label for label in labels}
+    states = manager.units(services) if services else {}
+    return {services[name] for name, state in states.items() if not state.is_down}

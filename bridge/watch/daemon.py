@@ -141,13 +141,13 @@ class Daemon:
 
     def _work(self, *, is_retry: bool) -> None:
         """Reconcile the vassals that the burst of changes can affect; all of them for a retry or after a reload."""
-        known, paths = self._debounce.known, self._debounce.take()
+        burst = self._debounce.take()
         if self._is_reload_requested or self._configuration.is_outdated():
             self._is_reload_requested = False
             self._reload()
             is_retry = True
         loaded, admit = self._configuration.current, self._whole_runs.admit
-        self._try(Scope.all() if is_retry else scope_of_burst(loaded, known, paths, admit))
+        self._try(Scope.all() if is_retry else scope_of_burst(loaded, burst, admit))
 
     def _try(self, scope: Scope) -> None:
         if scope.keys == frozenset():
@@ -211,9 +211,8 @@ class Daemon:
     def _run(self, scope: Scope) -> _Outcome:
         """Plan and apply once, watch what is new, and report."""
         reconciler = self._configuration.current.reconciler
-        options = RunOptions(
-            scope=scope, leave_stopped=True, unfinished=frozenset(self._files.open), waits_for_late=False
-        )
+        unfinished = self._debounce.held | self._files.open
+        options = RunOptions(scope=scope, leave_stopped=True, unfinished=unfinished, waits_for_late=False)
         with reconciler.hold(alive=self._service.alive):
             began = time.monotonic()
             planned = reconciler.plan(self._manager, options)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -12,10 +13,12 @@ QUIET = 0.03
 """Seconds without a further change that end a burst."""
 BRIEFLY_QUIET = 0.005
 """The same, for as long as the burst touches no more files than one vassal has."""
-RETURN = 0.2
-"""The same, where a file of a running vassal is gone: a tool may be about to replace it, on a busy machine."""
 IMPATIENCE = 0.5
 """Seconds after which the daemon acts on a burst that has not ended."""
+SETTLED = 0.2
+"""Seconds without a change after which a file that was held back is stable. A tool that replaces it can be slow."""
+HELD = 30.0
+"""The most seconds for which a file is held back that changes again and again."""
 FILES_OF_ONE_VASSAL = 2
 """A vassal's config and its rule file."""
 RETRY_FIRST, RETRY_LAST = 5.0, 300.0
@@ -25,54 +28,107 @@ SHARE, ALLOWANCE, LONGEST = 0.1, 1.0, 30.0
 """Part of the time for runs of all vassals, seconds of them that are free, and the most seconds to put one off."""
 
 
+class Burst(NamedTuple):
+    """What changed."""
+
+    paths: frozenset[str]
+    is_whole: bool
+    """Whether any other path may have changed too."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Held:
+    """A path that is held back: when it changed first and last."""
+
+    first: float
+    last: float
+
+    def due(self) -> float:
+        return min(self.last + SETTLED, self.first + HELD)
+
+
 class Debounce:
-    """Collects the paths of one burst of changes, and decides when the burst is over."""
+    """Collects the paths of one burst of changes, and decides when the burst is over.
+
+    A file that may change again at once is held back. It is part of a later burst.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._paths: set[str] = set()
+        self._paths: dict[str, float] = {}
+        """The paths of the burst, and when each changed last."""
+        self._held: dict[str, _Held] = {}
         self._is_whole = False
         self._first: float | None = None
         self._last = 0.0
-        self.awaits_return = False
-        """Whether a file that is gone may come back."""
 
     def touch(self, paths: Iterable[str] | None) -> None:
         """Add changed paths to the burst; None: any path may have changed."""
+        now = self._clock()
         self._is_whole = self._is_whole or paths is None
-        self._paths |= set(paths or ())
-        self._last = self._clock()
-        self.awaits_return = False
-        if self._first is None:
-            self._first = self._last
+        is_new = paths is None
+        for path in paths or ():
+            if held := self._held.get(path):
+                held.last = now
+            else:
+                self._paths[path] = now
+                is_new = True
+        if is_new:
+            self._last = now
+            if self._first is None:
+                self._first = now
 
     def due(self) -> float | None:
         """Return when the burst is over, on the clock; None: no change is waiting."""
-        if self._first is None:
-            return None
-        is_small = not self._is_whole and len(self._paths) <= FILES_OF_ONE_VASSAL
-        quiet = RETURN if self.awaits_return else BRIEFLY_QUIET if is_small else QUIET
-        return min(self._last + quiet, self._first + IMPATIENCE)
-
-    def await_return(self) -> None:
-        """Put the end of the burst off, until the next change: a file that is gone may come back."""
-        self.awaits_return = True
+        ends = [held.due() for held in self._held.values()]
+        if self._first is not None:
+            ends.append(min(self._last + self._quiet(), self._first + IMPATIENCE))
+        return min(ends, default=None)
 
     def is_due(self) -> bool:
         """Return whether a burst is over."""
         due = self.due()
         return due is not None and self._clock() >= due
 
-    def take(self) -> frozenset[str] | None:
-        """Return the paths of the burst, None for any path, and begin a new burst."""
-        paths = None if self._is_whole else self.known
-        self._paths, self._is_whole, self._first = set(), False, None
-        return paths
+    def hold(self, paths: Iterable[str]) -> None:
+        """Hold those of the paths back that changed a moment ago: they may change again at once."""
+        now = self._clock()
+        for path in paths:
+            last = self._paths.get(path)
+            if last is not None and now < last + SETTLED:
+                del self._paths[path]
+                self._held[path] = _Held(first=last, last=last)
+        if not (self._paths or self._is_whole):
+            self._first = None
+
+    def hold_unsettled(self) -> None:
+        """If the burst has not ended, hold back all that changed a moment ago."""
+        if self._clock() < self._last + self._quiet():
+            self.hold(list(self._paths))
+
+    def take(self) -> Burst:
+        """Return the burst, with the paths that need not be held back any longer, and begin a new one."""
+        now = self._clock()
+        ready = {path for path, held in self._held.items() if now >= held.due()}
+        for path in ready:
+            del self._held[path]
+        burst = Burst(self.known | ready, self._is_whole)
+        self._paths, self._is_whole, self._first = {}, False, None
+        return burst
 
     @property
     def known(self) -> frozenset[str]:
-        """The paths of the burst that are known, though any may have changed."""
+        """The paths of the burst so far."""
         return frozenset(self._paths)
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The paths that are held back."""
+        return frozenset(self._held)
+
+    def _quiet(self) -> float:
+        is_small = not self._is_whole and len(self._paths) <= FILES_OF_ONE_VASSAL
+        return BRIEFLY_QUIET if is_small else QUIET
 
 
 class WholeRuns:

@@ -107,6 +107,7 @@ import os, sys, time
 path, text = sys.argv[1:]
 for number in range(200):
     os.unlink(path)
+    time.sleep(0.015)
     with open(path, "w") as file:
         file.write(f"{text}# {number}\\n")
     time.sleep(0.02)

@@ -454,8 +454,8 @@ def test_a_config_of_a_running_vassal_may_come_back(
     config.touch()
     world.records["app"] = CachedVassal(label="app")
     world.running = {"vassal-app.service"} if is_running else set()
-    monkeypatch.setattr(timing, "RETURN", TIME_LIMIT)
-    monkeypatch.setattr(timing, "IMPATIENCE", TIME_LIMIT)
+    monkeypatch.setattr(timing, "SETTLED", TIME_LIMIT)
+    monkeypatch.setattr(timing, "HELD", 2.0)
     writer = threading.Timer(0.3, config.touch)
     was_there = []
 

@@ -7,13 +7,16 @@ import pytest
 from bridge.watch.timing import (
     ALLOWANCE,
     BRIEFLY_QUIET,
+    HELD,
     IMPATIENCE,
     LONGEST,
     QUIET,
     RETRY_FIRST,
     RETRY_LAST,
+    SETTLED,
     SHARE,
     Backoff,
+    Burst,
     Debounce,
     WholeRuns,
 )
@@ -46,7 +49,7 @@ def backoff(clock: Clock) -> Backoff:
 
 def test_without_a_change_nothing_is_due(debounce: Debounce) -> None:
     assert debounce.due() is None
-    assert debounce.take() == frozenset()
+    assert debounce.take() == Burst(frozenset(), is_whole=False)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +64,7 @@ def test_without_a_change_nothing_is_due(debounce: Debounce) -> None:
 def test_the_fewer_files_the_sooner_a_burst_ends(debounce: Debounce, paths: set[str] | None, quiet: float) -> None:
     debounce.touch(paths)
     assert debounce.due() == BEGIN + quiet
-    assert debounce.take() == (None if paths is None else frozenset(paths))
+    assert debounce.take() == Burst(frozenset(paths or ()), is_whole=paths is None)
     assert debounce.due() is None
 
 
@@ -73,7 +76,7 @@ def test_each_further_change_puts_the_end_off(debounce: Debounce, clock: Clock) 
     clock.now += QUIET / 2
     debounce.touch({"/v/b.ini", "/v/c.ini"})
     assert debounce.due() == clock.now + QUIET
-    assert debounce.take() == frozenset({"/v/a.ini", "/v/b.ini", "/v/c.ini"})
+    assert debounce.take().paths == {"/v/a.ini", "/v/b.ini", "/v/c.ini"}
 
 
 def test_a_burst_without_an_end_is_due_all_the_same(debounce: Debounce, clock: Clock) -> None:
@@ -81,6 +84,70 @@ def test_a_burst_without_an_end_is_due_all_the_same(debounce: Debounce, clock: C
         debounce.touch({f"/v/{clock.now}.ini"})
         clock.now += QUIET / 2
     assert debounce.due() == BEGIN + IMPATIENCE
+
+
+def test_a_file_that_is_held_back_waits_until_it_is_stable(debounce: Debounce, clock: Clock) -> None:
+    debounce.touch({"/v/a.ini", "/v/b.ini", "/v/c.ini"})
+    clock.now += QUIET
+    debounce.hold({"/v/a.ini"})
+    assert debounce.is_due()
+    assert debounce.held == {"/v/a.ini"}
+    assert debounce.take().paths == {"/v/b.ini", "/v/c.ini"}
+    assert debounce.due() == BEGIN + SETTLED
+    clock.now += 0.1
+    debounce.touch({"/v/a.ini"})
+    assert debounce.due() == clock.now + SETTLED
+    clock.now += SETTLED
+    assert debounce.take().paths == {"/v/a.ini"}
+    assert (debounce.held, debounce.due()) == (frozenset(), None)
+
+
+def test_a_file_that_is_held_back_delays_no_other(debounce: Debounce, clock: Clock) -> None:
+    debounce.touch({"/v/a.ini"})
+    debounce.hold({"/v/a.ini"})
+    assert not debounce.is_due()
+    clock.now += 0.1
+    debounce.touch({"/v/b.ini"})
+    debounce.touch({"/v/a.ini"})
+    clock.now += BRIEFLY_QUIET
+    assert debounce.is_due()
+    assert debounce.take().paths == {"/v/b.ini"}
+
+
+def test_a_file_that_changes_for_ever_is_held_back_for_a_time(debounce: Debounce, clock: Clock) -> None:
+    debounce.touch({"/v/a.ini"})
+    debounce.hold({"/v/a.ini"})
+    while not debounce.is_due():
+        clock.now += SETTLED / 2
+        debounce.touch({"/v/a.ini"})
+    assert BEGIN + HELD <= clock.now < BEGIN + HELD + SETTLED
+    assert debounce.take().paths == {"/v/a.ini"}
+
+
+def test_only_a_file_that_changed_a_moment_ago_is_held_back(debounce: Debounce, clock: Clock) -> None:
+    debounce.touch({"/v/a.ini"})
+    clock.now += SETTLED
+    debounce.hold({"/v/a.ini", "/v/unknown.ini"})
+    assert debounce.held == frozenset()
+    assert debounce.take().paths == {"/v/a.ini"}
+
+
+def test_a_burst_that_goes_on_leaves_out_what_still_changes(debounce: Debounce, clock: Clock) -> None:
+    debounce.touch({"/v/a.ini"})
+    while not debounce.is_due():
+        clock.now += BRIEFLY_QUIET / 2
+        debounce.touch({"/v/b.ini"})
+    debounce.hold_unsettled()
+    assert debounce.held == {"/v/b.ini"}
+    assert debounce.take().paths == {"/v/a.ini"}
+
+
+def test_a_burst_that_has_ended_is_taken_as_a_whole(debounce: Debounce, clock: Clock) -> None:
+    debounce.touch({"/v/a.ini"})
+    clock.now += BRIEFLY_QUIET
+    debounce.hold_unsettled()
+    assert debounce.held == frozenset()
+    assert debounce.take().paths == {"/v/a.ini"}
 
 
 def test_a_burst_at_time_zero_counts(debounce: Debounce, clock: Clock) -> None:
@@ -94,9 +161,9 @@ def test_once_any_path_may_have_changed_single_paths_do_not_narrow_it(debounce: 
     debounce.touch({"/v/a.ini"})
     debounce.touch(None)
     debounce.touch({"/v/b.ini"})
-    assert debounce.take() is None
+    assert debounce.take().is_whole
     debounce.touch({"/v/c.ini"})
-    assert debounce.take() == frozenset({"/v/c.ini"})
+    assert debounce.take() == Burst(frozenset({"/v/c.ini"}), is_whole=False)
 
 
 def test_each_failure_doubles_the_delay_up_to_the_longest(backoff: Backoff, clock: Clock) -> None:
@@ -180,5 +247,5 @@ def test_the_paths_of_a_burst_stay_known_though_any_may_have_changed(clock: Cloc
     debounce.touch({"/v/a.ini"})
     debounce.touch(None)
     assert debounce.known == {"/v/a.ini"}
-    assert debounce.take() is None
+    assert debounce.take() == Burst(frozenset({"/v/a.ini"}), is_whole=True)
     assert debounce.known == frozenset()
