@@ -177,6 +177,12 @@ def brake_of(label: str, tenant: int | None = None) -> str:
     return BRAKE.replace("@", f"@{_share(label, tenant)}")
 
 
+def is_brake(unit: str) -> bool:
+    """Tell whether a unit is one that :func:`brake_of` returns."""
+    name, _, kind = BRAKE.partition("@")
+    return unit.startswith(f"{name}@") and unit.endswith(kind)
+
+
 def places_beside(pauses: str) -> str:
     """Return the folder in which ``LIMIT_SCRIPT`` keeps the places, by the folder of the pause notes."""
     return f"{os.path.dirname(pauses)}/places"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.model.unit_names import TARGET, label_of, link_path, pause_of, service_of, socket_of
+from bridge.model.unit_names import BRAKE, TARGET, is_brake, label_of, link_path, pause_of, service_of, socket_of
 from bridge.progress import stage
 from bridge.reconcile.bring_up import SHARE, BringUp, patience, start_sockets
 from bridge.reconcile.outcome import OutcomeCheck, silent_vassals
@@ -94,6 +94,8 @@ class PlanExecutor:
         fresh = _fresh_sockets(plan, known)
         later = {unit for socket in fresh for unit in (socket, service_of(socket), link_path(socket)) if not is_early}
         try:
+            if BRAKE in plan.remove:
+                self._end_brakes()
             self._forget_failures({*plan.stop, *plan.idle, *plan.remove, *restarting})
             self.directory.unlink(plan.unlink)
             self.directory.link({path: target for path, target in plan.link.items() if path not in later})
@@ -167,6 +169,15 @@ class PlanExecutor:
             states = self.manager.units(over)
             self.manager.reset_failed([u for u, state in states.items() if state.active == "failed" and u in over])
             self.pauses.forget(unit for unit in over if unit.endswith(".service"))
+
+    def _end_brakes(self) -> None:
+        """End the brakes that run, and forget those that failed. The end of a vassal that had failed starts one.
+
+        A brake whose unit file is gone when systemd is reloaded is killed, and then it is shown as failed for ever.
+        """
+        if brakes := [unit for unit in self.manager.units() if is_brake(unit)]:
+            self.manager.stop(brakes, timeout=SERVICE_PATIENCE, progress=stage(self.progress, "ending pauses"))
+            self.manager.reset_failed(brakes)
 
     def _reload_if_due(self, changed: list[str]) -> bool:
         """Reload the manager only if it still has units in memory whose files changed; tell whether it was.

@@ -96,7 +96,7 @@ class Kernel:
         self.calls += [f"hang up {unit}" for unit in units]
 
     def reset_failed(self, units: Collection[str]) -> None:
-        del units
+        self.calls += [f"reset {unit}" for unit in units]
 
     def daemon_reload(self) -> None:
         self.calls.append("daemon-reload")

@@ -14,13 +14,13 @@ import pytest
 from bridge.config.settings import Settings
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.change import Verb
-from bridge.model.unit_names import COMMON, TARGET
+from bridge.model.unit_names import COMMON, TARGET, brake_of
 from bridge.reconcile import incremental
 from bridge.reconcile.run import RunOptions, Scope
 from bridge.state import fingerprint
 from bridge.state.last_run import LastRunFile
 from bridge.state.lock import Lock, Pending
-from tests.unit.build import DEAD, LISTENING, note_children
+from tests.unit.build import DEAD, LISTENING, RUNNING, note_children
 from tests.unit.reconcile.site import Site, verbs
 
 if TYPE_CHECKING:
@@ -380,6 +380,16 @@ def test_a_removal_leaves_nothing_and_needs_neither_uwsgi_nor_vassals(site: Site
     assert all(state.is_down for state in site.manager.states.values())
     with site.reconciler() as reconciler:
         assert reconciler.plan_removal(site.manager).plan.is_empty
+
+
+def test_a_removal_ends_the_brakes_that_the_end_of_vassals_has_started(site: Site) -> None:
+    site.sync()
+    brake = brake_of("a")
+    site.manager.states[brake] = RUNNING
+    remove(site)
+    assert site.manager.states[brake].is_down
+    calls = site.manager.calls
+    assert calls.index("stop vassal-a.socket") < calls.index(f"stop {brake}") < calls.index(f"reset {brake}")
 
 
 def test_a_killed_removal_is_taken_up(site: Site, tmp_path: Path) -> None:
