@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import click
@@ -41,4 +42,4 @@ def watch(**given: Any) -> None:
     )
     feeders = Feeders(TransientServices(user=paths.user_manager), is_users=paths.user_manager)
     with closing(feeders), connected(paths) as manager:
-        Daemon(manager, load_config, notifier, feeders).run()
+        Daemon(manager, load_config, notifier, feeders, partial(connected, paths)).run()

@@ -73,7 +73,7 @@ class _VassalState:
 class LifecycleTracker:
     """Follows all vassals by the manager's signals, which must be fed in their order."""
 
-    def __init__(self, *, now: int, pause: Callable[[str], float | None] = lambda _: None) -> None:
+    def __init__(self, *, now: int, pause: Callable[[str], float | None] | None = None) -> None:
         """Begin to follow vassals.
 
         Args:
@@ -200,7 +200,7 @@ class LifecycleTracker:
             yield Event.FAILED_START, explain(facts.result), {"UNIT_RESULT": facts.result}
         if facts.sub in _PAUSES and vassal.reported & _Run.FAILED and not vassal.reported & _Run.THROTTLED:
             vassal.reported |= _Run.THROTTLED
-            seconds = self._pause(label)
+            seconds = self._pause(label) if self._pause else None
             yield Event.THROTTLED, "next attempt " + ("after a pause" if seconds is None else f"in {seconds:g} s"), {}
         if facts.sub in _PREPARES and vassal.reported & _Run.ENDED:
             vassal.reported = _Run.PREPARING | _Run.STARTING

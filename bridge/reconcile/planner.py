@@ -181,6 +181,10 @@ class Planner:
         """The link that starts the vassals at boot, by its path below the unit directory."""
         return f"{boot_target(user_manager=self.paths.user_manager)}.wants/{TARGET}"
 
+    def prepare(self) -> None:
+        """Load the templates."""
+        self._render_context  # noqa: B018 - it is kept
+
     def save_templates(self) -> None:
         """Keep the compiled templates for the next run, if any are new. Without them it compiles them again."""
         if "_template_cache" in vars(self):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache, cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.model.unit_names import label_of
 from bridge.monitors import open_monitors
@@ -15,7 +15,7 @@ from bridge.reconcile import incremental
 from bridge.reconcile.actual import ActualState
 from bridge.reconcile.desired import Desired
 from bridge.reconcile.leftovers import forget_mirrors, settle
-from bridge.reconcile.run import Assessment, PlannedRun, RunContext, RunOptions, Scope
+from bridge.reconcile.run import Assessment, PlannedRun, RunContext, RunOptions, Scope, ScopeTooSmallError
 from bridge.reconcile.run_state import RunState
 from bridge.reconcile.second_look import with_second_look
 from bridge.reconcile.stops import LateVassal, LateVassals, unkillable
@@ -104,6 +104,21 @@ class Reconciler:
         """What is known of all vassals."""
         return self._state.cache
 
+    def prepare(self) -> None:
+        """Load what every run with something to do needs."""
+        from bridge.reconcile import apply, bring_up, plan, unread  # noqa: F401
+
+        self._planner.prepare()
+
+    def memory(self) -> object:
+        """Return what is remembered of the vassals, for :meth:`recall` in another process."""
+        return self._state.memory(), self._late, self.late
+
+    def recall(self, memory: Any) -> None:
+        """Take over what another process has remembered."""
+        state, self._late, self.late = memory
+        self._state.recall(state)
+
     def close(self) -> None:
         """Close the monitors."""
         for monitor in self.monitors:
@@ -124,6 +139,7 @@ class Reconciler:
 
         Raises:
             BridgeError: the settings, the templates or the manager cannot be used.
+            ScopeTooSmallError: the options ask for it instead of a plan of all vassals.
         """
         if manager is None or not self._state.lock.is_held:
             allowed, last = options.allow_mass_removal, self._state.last_run()
@@ -149,6 +165,8 @@ class Reconciler:
                 planned = PlannedRun.of_nothing(context_of_changed, cache.served(()))
             if planned is not None:
                 self._state.cache = cache
+        if planned is None and options.only_scope:
+            raise ScopeTooSmallError
         return planned or self._planner.plan_all(manager, context, puts_off=options.ending is None)
 
     def apply(self, manager: Manager, planned: PlannedRun, by: CarryOut = carry_out) -> Applied:

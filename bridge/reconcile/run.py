@@ -52,6 +52,10 @@ class Scope:
         return self.keys is None or key in self.keys
 
 
+class ScopeTooSmallError(Exception):
+    """The run must be of all vassals: another process ran meanwhile, or the scope's vassals contend with others."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
     """What the caller of a run asks for."""
@@ -65,6 +69,8 @@ class RunOptions:
     waits_for_late: bool = True
     """Whether a run waits for vassals that do not end. If not, :attr:`Reconciler.late` has them."""
     allow_mass_removal: bool = False
+    only_scope: bool = False
+    """Whether to raise :class:`ScopeTooSmallError` where a plan of all vassals is needed."""
     ending: frozenset[int] | None = None
     """The inode numbers of sockets that end before the plan starts anything. None: this is no take-over."""
     with_configs: WithConfigs | None = None

@@ -6,7 +6,7 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.config.settings import RuleKind
 from bridge.host.files import remove_if_there
@@ -45,6 +45,14 @@ class RunState:
         """The stamp this process left on the note: it has seen every change up to then."""
         self._left = NOTHING
         """What it left to do."""
+
+    def memory(self) -> object:
+        """Return what this process knows of its last run, for :meth:`recall` in another process."""
+        return self.cache, self._saw_others, self._stamp, self._left
+
+    def recall(self, memory: Any) -> None:
+        """Take over what another process knows of its last run."""
+        self.cache, self._saw_others, self._stamp, self._left = memory
 
     def last_run(self) -> LastRun:
         """Return what the last run left, or nothing if there was none since the boot."""

@@ -38,15 +38,18 @@ def scope_of_burst(loaded: LoadedConfig, burst: Burst, admit: Callable[[], bool]
 
 
 def _gone(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -> list[str]:
-    """Return the files of running vassals that are gone: tar and git remove a file before they write it anew."""
+    """Return the files of vassals that are gone, if one of these runs: tar and git remove a file before they write it.
+
+    The others are returned too, because vassals that are gone at once must be counted at once.
+    """
     try:
         labels: dict[str, set[str]] = {}
         for path in paths:
             if not os.path.lexists(path):
                 keys = keys_at(path, loaded.reconciler.monitors, loaded.settings)
-                labels[path] = set(loaded.reconciler.cache.labels_of(keys))
-        running = _running(set().union(*labels.values()), manager)
-        return [path for path, its in labels.items() if its & running]
+                labels[path] = loaded.reconciler.cache.labels_of(keys)
+        may_return = _is_running(set().union(*labels.values()), manager)
+        return [path for path, its in labels.items() if its and may_return]
     except Exception as error:
         if not (is_unexpected(error) or isinstance(error, BridgeError)):
             raise
@@ -54,7 +57,6 @@ def _gone(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -
         return []
 
 
-def _running(labels: Iterable[str], manager: SystemdManager) -> set[str]:
-    services = {f"vassal-{label}.service": label for label in labels}
-    states = manager.units(services) if services else {}
-    return {services[name] for name, state in states.items() if not state.is_down}
+def _is_running(labels: Iterable[str], manager: SystemdManager) -> bool:
+    services = [f"vassal-{label}.service" for label in labels]
+    return bool(services) and not all(state.is_down for state in manager.units(services).values())

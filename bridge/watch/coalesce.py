@@ -60,10 +60,10 @@ class Coalescer:
         """Return when to call :meth:`flush`, on the clock."""
         return min(self._waiting.values(), default=None)
 
-    def flush(self) -> None:
-        """Pass on what has waited long enough: one entry for each vassal."""
+    def flush(self, *, at_once: bool = False) -> None:
+        """Pass on what has waited long enough, or ``at_once`` all that waits: one entry for each vassal."""
         now = self._clock()
-        for vassal in [one for one, due in self._waiting.items() if now >= due]:
+        for vassal in [one for one, due in self._waiting.items() if at_once or now >= due]:
             del self._waiting[vassal]
             self._told(vassal, now + BURST * PERIOD)
             self._tell(summed_up(self._held.pop(vassal)))

@@ -7,9 +7,9 @@ import gc
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from bridge.diagnostics import BridgeError, Diagnostic, errors
+from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.users import forget_users
 from bridge.reconcile.run import RunOptions, Scope
 from bridge.units.quoting import forget_texts
@@ -18,6 +18,7 @@ from bridge.watch.bursts import is_over, scope_of_burst
 from bridge.watch.configuration import Configuration
 from bridge.watch.inotify import FileWatch
 from bridge.watch.late import LateRuns
+from bridge.watch.runner import Runner
 from bridge.watch.sd_notify import ServiceState
 from bridge.watch.sources import FileSource, SignalSource, UnitSource, wait
 from bridge.watch.timing import Backoff, Debounce, WholeRuns
@@ -26,37 +27,30 @@ from bridge.watch.watch_list import WatchedPaths
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bridge.model.unit import UnitChange, UnitState
-    from bridge.reconcile.run import PlannedRun
+    from bridge.model.unit import UnitChange
     from bridge.systemd.manager import SystemdManager
     from bridge.watch.configuration import LoadedConfig
     from bridge.watch.feeders import Feeders
     from bridge.watch.notifier import Notifier
+    from bridge.watch.runner import Connect, Outcome
     from bridge.watch.sources import EventSource
 
 _ROUNDS = 5
 """Runs in a row at most, each because the one before found new folders."""
-_MANY_STARTS = 500
-"""If a run starts this many units, the daemon follows units only after it: systemd reports each several times."""
-
-
-class _Outcome(NamedTuple):
-    """How one run ended."""
-
-    is_ok: bool
-    is_whole: bool
-    """Whether the run was of all vassals."""
-    new_folders: set[str]
-    """The folders that are watched only since this run."""
 
 
 class Daemon:
     """Runs the reconciler whenever vassals, rules, sockets or the configuration change."""
 
     def __init__(
-        self, manager: SystemdManager, load_config: Callable[[], LoadedConfig], notifier: Notifier, feeders: Feeders
+        self,
+        manager: SystemdManager,
+        load_config: Callable[[], LoadedConfig],
+        notifier: Notifier,
+        feeders: Feeders,
+        connect: Connect | None = None,
     ) -> None:
-        """Load the configuration.
+        """Load the configuration. For ``connect`` see :class:`bridge.watch.runner.Runner`.
 
         Raises:
             BridgeError: it cannot be used.
@@ -71,6 +65,7 @@ class Daemon:
         self._files = FileWatch()
         loaded = self._configuration.current
         self._paths = WatchedPaths(loaded.reconciler.monitors, loaded.settings, loaded.configuration)
+        self._runner = Runner(manager, notifier, self._paths, self._service, connect)
         has_lost = partial(self._configuration.has_lost_sockets, manager)
         self._units = UnitSource(manager, changed=self._unit_changed, touch=self.touch, has_lost=has_lost)
         manager.while_waiting(self._service.alive)
@@ -84,7 +79,7 @@ class Daemon:
             FileSource(self._files, changed=self.touch, is_unchanged=self._paths.is_unchanged_socket),
             self._units,
         ]
-        self._is_stopping = self._is_reload_requested = self._is_following = False
+        self._is_stopping = self._is_reload_requested = False
         self._late = LateRuns(lambda: self._configuration.current.reconciler.late)
 
     def register(self, source: EventSource) -> None:
@@ -113,7 +108,7 @@ class Daemon:
             # It changed before it was watched.
             self._reload()
         self._attempt(Scope.all())
-        self._follow(self._manager.units)
+        self._runner.follow(self._manager.units)
         # Changes that came with the answers to these calls have been read: they do not make the descriptor readable.
         self._units.read()
         _give_memory_back()
@@ -193,8 +188,6 @@ class Daemon:
         for _ in range(_ROUNDS):
             outcome = self._run(scope)
             if outcome.is_whole:
-                # From here on the daemon sees every change.
-                self._configuration.current.reconciler.cache.drop_files()
                 _give_memory_back()
             if not outcome.new_folders & self._paths.vassal_folders:
                 break
@@ -208,44 +201,21 @@ class Daemon:
             # It was removed before its folder was watched.
             self.touch(None)
 
-    def _run(self, scope: Scope) -> _Outcome:
-        """Plan and apply once, watch what is new, and report."""
-        reconciler = self._configuration.current.reconciler
+    def _run(self, scope: Scope) -> Outcome:
+        """Run once, and report what changed meanwhile."""
         unfinished = self._debounce.held | self._files.open
         options = RunOptions(scope=scope, leave_stopped=True, unfinished=unfinished, waits_for_late=False)
-        with reconciler.hold(alive=self._service.alive):
-            began = time.monotonic()
-            planned = reconciler.plan(self._manager, options)
-            self._prepare(planned)
-            planned, problems = reconciler.apply(self._manager, planned)
-        # The run itself caused these changes of units: they are reported after it, and a socket that failed is among
-        # its problems already.
-        changes = list(self._manager.changes())
-        problems += self._paths.update(planned)
-        new_folders, trouble = _watch(self._files, self._paths.names)
-        problems += trouble
-        # The vassals are served: whoever starts or reloads the daemon need not wait for thousands of journal entries.
-        self._service.ready()
-        self._notifier.done(planned, problems)
+        began = time.monotonic()
+        reconciler = self._configuration.current.reconciler
+        outcome = self._runner.run(reconciler, options, lambda: _watch(self._files, self._paths.names))
         self._service.status(self._notifier.summary)
-        for change in changes:
+        # The run itself caused these changes of units. A socket that failed is among its problems already.
+        for change in outcome.changes:
             self._unit_changed(change)
         self._units.look_for_lost()
-        if planned.scope.is_all:
+        if outcome.is_whole:
             self._whole_runs.ran(time.monotonic() - began)
-        return _Outcome(is_ok=not errors(problems), is_whole=planned.scope.is_all, new_folders=new_folders)
-
-    def _prepare(self, planned: PlannedRun) -> None:
-        """Follow the units before the first change, and expect the end of those that will be removed."""
-        if len(planned.plan.start) < _MANY_STARTS:
-            self._follow(lambda: planned.actual.states)
-        self._notifier.will_remove(planned.removed)
-
-    def _follow(self, states: Callable[[], Mapping[str, UnitState]]) -> None:
-        if not self._is_following:
-            self._is_following = True
-            self._manager.listen()
-            self._notifier.follow(states())
+        return outcome
 
 
 def _watch(files: FileWatch, names: Mapping[str, set[str]]) -> tuple[set[str], tuple[Diagnostic, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.diagnostics import bounded, count, errors
 from bridge.lifecycle.events import Event, LifecycleEvent
@@ -57,6 +57,7 @@ class Notifier:
         self._removed: dict[str, str] = {}
         """The names of the vassals that the last run removed: systemd reports the end of their units after it."""
         self._problems: frozenset[Diagnostic] = frozenset()
+        self._tell: Callable[[LifecycleEvent | Change | Diagnostic], None] = self.tell
         self._entries = Coalescer(self._tell)
 
     def follow(self, states: Mapping[str, UnitState]) -> None:
@@ -135,6 +136,32 @@ class Notifier:
         bad = len(errors(self._problems))
         return count(len(self._names), "vassal") + (f", {count(bad, 'problem')}" if bad else "")
 
+    def memory(self) -> object:
+        """Write all entries that wait, and return what is remembered of the vassals, for :meth:`recall`."""
+        self._entries.flush(at_once=True)
+        return self._tracker, self._throttled, self._pausing, self._names, self._removed, self._problems
+
+    def recall(self, memory: Any) -> None:
+        """Take over what another process has remembered."""
+        self._tracker, self._throttled, self._pausing, self._names, self._removed, self._problems = memory
+
+    def tell(self, entry: LifecycleEvent | Change | Diagnostic) -> None:
+        """Write an entry."""
+        if isinstance(entry, LifecycleEvent):
+            name = self._names.get(entry.label) or self._removed.get(entry.label, entry.label)
+            print_line(f"{name}: {entry.text}")
+            with suppress(OSError):
+                tell(entry, vassal=name, user_manager=self._user_manager)
+            return
+        print_line(str(entry))
+        changes, problems = ([entry], []) if isinstance(entry, Change) else ([], [entry])
+        tell_run(changes, problems, user_manager=self._user_manager)
+
+    def tell_by(self, tell: Callable[[Any], None]) -> None:
+        """Have ``tell`` called with each entry from now on."""
+        self._tell = tell
+        self._entries = Coalescer(tell)
+
     def due(self) -> float | None:
         """Return when to call :meth:`flush`, by ``time.monotonic()``."""
         return self._entries.due()
@@ -147,17 +174,6 @@ class Notifier:
         is_known = event.label in self._names or event.label in self._removed
         if is_known or not self._is_foreign(event.label):
             self._entries.add(event.label, event)
-
-    def _tell(self, entry: LifecycleEvent | Change | Diagnostic) -> None:
-        if isinstance(entry, LifecycleEvent):
-            name = self._names.get(entry.label) or self._removed.get(entry.label, entry.label)
-            print_line(f"{name}: {entry.text}")
-            with suppress(OSError):
-                tell(entry, vassal=name, user_manager=self._user_manager)
-            return
-        print_line(str(entry))
-        changes, problems = ([entry], []) if isinstance(entry, Change) else ([], [entry])
-        tell_run(changes, problems, user_manager=self._user_manager)
 
     def _report_new(self, problems: Iterable[Diagnostic]) -> None:
         current = frozenset(problems)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -36,9 +35,8 @@ class Burst(NamedTuple):
     """Whether any other path may have changed too."""
 
 
-@dataclass(kw_only=True, slots=True)
-class _Held:
-    """A path that is held back: when it changed first and last."""
+class _Held(NamedTuple):
+    """When a path that is held back changed first and last, or paths that were held back together."""
 
     first: float
     last: float
@@ -69,7 +67,7 @@ class Debounce:
         is_new = paths is None
         for path in paths or ():
             if held := self._held.get(path):
-                held.last = now
+                self._held[path] = held._replace(last=now)
             else:
                 self._paths[path] = now
                 is_new = True
@@ -91,15 +89,19 @@ class Debounce:
         return due is not None and self._clock() >= due
 
     def hold(self, paths: Iterable[str]) -> None:
-        """Hold those of the paths back that changed a moment ago: they may change again at once."""
+        """Hold those of the paths back that changed a moment ago: they may change again at once.
+
+        Those that do not are part of the same burst later.
+        """
         now = self._clock()
-        for path in paths:
-            last = self._paths.get(path)
-            if last is not None and now < last + SETTLED:
+        recent = {path: at for path in paths if (at := self._paths.get(path)) is not None and now < at + SETTLED}
+        if recent:
+            held = _Held(min(recent.values()), max(recent.values()))
+            for path in recent:
                 del self._paths[path]
-                self._held[path] = _Held(first=last, last=last)
-        if not (self._paths or self._is_whole):
-            self._first = None
+                self._held[path] = held
+            if not (self._paths or self._is_whole):
+                self._first = None
 
     def hold_unsettled(self) -> None:
         """If the burst has not ended, hold back all that changed a moment ago."""

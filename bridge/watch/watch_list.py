@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.config.settings import RuleKind
 from bridge.diagnostics import Diagnostic, Severity
@@ -66,6 +66,14 @@ class WatchedPaths:
         made = (path for one in planned.conflicts.accepted for path in _paths(one.addresses))
         self._sockets |= {path: inode for path in made if (inode := _inode(path))}
         return (*guard.problems.values(), *cut)
+
+    def memory(self) -> object:
+        """Return what runs have found, for :meth:`recall` in another process."""
+        return self._sockets, self._list, self.vassal_folders
+
+    def recall(self, memory: Any) -> None:
+        """Take over what another process has found."""
+        self._sockets, self._list, self.vassal_folders = memory
 
     def is_unchanged_socket(self, path: str) -> bool:
         """Return whether the path has the socket that systemd made there: its creation is no news."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.change import Verb
 from bridge.model.unit_names import COMMON, TARGET, brake_of
 from bridge.reconcile import incremental
-from bridge.reconcile.run import RunOptions, Scope
+from bridge.reconcile.run import RunOptions, Scope, ScopeTooSmallError
 from bridge.state import fingerprint
 from bridge.state.last_run import LastRunFile
 from bridge.state.lock import Lock, Pending
@@ -117,6 +118,32 @@ def test_the_callers_scope_counts_after_a_run_of_its_own(site: Site, daemon: Rec
     assert (planned.vassals, planned.context.is_callers_scope, planned.context.sees_sockets) == (3, True, False)
     assert run(site, daemon, scope=NOTHING).scope == NOTHING
     assert site.is_done()
+
+
+def test_what_a_run_in_another_process_remembered_counts_as_this_ones(site: Site) -> None:
+    with site.reconciler() as child:
+        run(site, child, scope=Scope.all())
+        child.cache.drop_files()
+        packed = pickle.dumps(child.memory(), pickle.HIGHEST_PROTOCOL)
+    with site.reconciler() as daemon:
+        daemon.prepare()
+        daemon.recall(pickle.loads(packed))  # noqa: S301 - packed above
+        scope = Scope.of({site.write("a", "elsewhere")})
+        planned = run(site, daemon, scope=scope, only_scope=True)
+    assert (planned.scope, verbs(planned), planned.vassals) == (scope, {"a.ini": Verb.CHANGED}, 3)
+
+
+def test_a_run_that_may_cover_only_its_scope_says_so_where_it_must_cover_all(site: Site, daemon: Reconciler) -> None:
+    site.write("b", "there")
+    site.age()
+    site.sync()
+    scope = Scope.of({site.write("a", "elsewhere")})
+    with pytest.raises(ScopeTooSmallError):
+        run(site, daemon, scope=scope, only_scope=True)
+    run(site, daemon, scope=Scope.all())
+    contender = Scope.of({site.write("c", "elsewhere")})
+    with pytest.raises(ScopeTooSmallError):
+        run(site, daemon, scope=contender, only_scope=True)
 
 
 def test_after_a_run_of_another_process_the_callers_scope_is_not_enough(site: Site, daemon: Reconciler) -> None:

@@ -73,6 +73,17 @@ def test_a_loop_is_one_entry_a_second_with_its_number(journal: Journal) -> None:
     assert 29 <= len(journal.take()) <= 31
 
 
+def test_what_waits_can_be_told_at_once(journal: Journal) -> None:
+    for _ in range(BURST + 5):
+        journal.coalescer.add("app", event(Event.RELOADED, text="read its config again"))
+    journal.take()
+    journal.coalescer.flush()
+    assert journal.take() == []
+    journal.coalescer.flush(at_once=True)
+    assert journal.take() == ["read its config again (at least 5 times)"]
+    assert journal.coalescer.due() is None
+
+
 def test_other_vassals_are_told_at_once_meanwhile(journal: Journal) -> None:
     for _ in range(100):
         journal.coalescer.add("loud", event(Event.RELOADED, "loud"))

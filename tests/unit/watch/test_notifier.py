@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from bridge.model.unit import UnitChange
 from bridge.reconcile.run import Scope
 from bridge.watch import notifier as module
 from bridge.watch.notifier import Notifier
+from tests.unit.build import DEAD, LISTENING, RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -197,6 +199,31 @@ def test_a_failed_run_does_not_repeat_the_problems_of_the_run_before(notifier: N
     notifier.done(planned({}, diagnostics=(known,)), ())
     assert journal.take() == ["known", "failed"]
     assert notifier.summary == "0 vassals, 1 problem"
+
+
+def test_another_process_goes_on_with_what_this_one_remembered(journal: Journal) -> None:
+    def make() -> Notifier:
+        return Notifier(user_manager=False, pause={"slow": 4.0}.get)
+
+    told: list[object] = []
+    child, daemon = make(), make()
+    child.tell_by(told.append)
+    child.follow({"vassal-app.socket": LISTENING, "vassal-app.service": DEAD, "vassal-other.service": RUNNING})
+    added = Change(vassal="app.ini", unit="vassal-app.service", verb=Verb.ADDED)
+    child.done(planned({"app": "app.ini"}, changes=(added,), diagnostics=(problem("keyed", "app"),)), (problem("old"),))
+    daemon.recall(pickle.loads(pickle.dumps(child.memory(), pickle.HIGHEST_PROTOCOL)))  # noqa: S301 - packed here
+    assert journal.take() == []
+    assert told == [added, problem("keyed", "app"), problem("old")]
+    for entry in told:
+        daemon.tell(entry)  # type: ignore[arg-type]
+    assert journal.take() == ["app.ini: added", "keyed", "old"]
+    assert daemon.summary == child.summary == "1 vassal, 2 problems"
+    daemon.done(planned({"app": "app.ini"}, diagnostics=(problem("keyed", "app"),)), (problem("new"),))
+    assert journal.take() == ["new"]
+    values = {"ActiveState": "inactive", "SubState": "dead", "Result": "success"}
+    for interface in ("Socket", "Unit"):
+        daemon.unit_changed(UnitChange("vassal-app.socket", interface, values))
+    assert journal.take() == ["app.ini: its socket was closed: no connection wakes it"]
 
 
 def test_the_summary_counts_vassals_and_errors(notifier: Notifier) -> None:

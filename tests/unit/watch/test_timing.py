@@ -102,6 +102,19 @@ def test_a_file_that_is_held_back_waits_until_it_is_stable(debounce: Debounce, c
     assert (debounce.held, debounce.due()) == (frozenset(), None)
 
 
+def test_files_that_are_held_back_together_are_taken_together(debounce: Debounce, clock: Clock) -> None:
+    for path in ("/v/a.ini", "/v/b.ini", "/v/c.ini"):
+        debounce.touch({path})
+        clock.now += BRIEFLY_QUIET / 2
+    last = clock.now - BRIEFLY_QUIET / 2
+    debounce.hold({"/v/a.ini", "/v/b.ini", "/v/c.ini"})
+    clock.now = last + SETTLED / 2
+    debounce.touch({"/v/c.ini"})
+    clock.now = last + SETTLED
+    assert debounce.take().paths == {"/v/a.ini", "/v/b.ini"}
+    assert debounce.held == {"/v/c.ini"}
+
+
 def test_a_file_that_is_held_back_delays_no_other(debounce: Debounce, clock: Clock) -> None:
     debounce.touch({"/v/a.ini"})
     debounce.hold({"/v/a.ini"})

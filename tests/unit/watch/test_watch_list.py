@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,20 @@ def test_sockets_of_systemd_are_known_until_they_are_replaced(vassals: Path, run
     other.rename(socket)
     assert not paths.is_unchanged_socket(str(socket))
     assert paths.has_lost_socket()
+
+
+def test_another_process_goes_on_with_what_this_one_watched(vassals: Path, run: Path) -> None:
+    child, daemon = (WatchedPaths([FolderMonitor(vassals)], Settings(), []) for _ in range(2))
+    socket = run / "app.sock"
+    socket.touch()
+    child.update(planned_of(Scope.all(), socket))
+    daemon.recall(pickle.loads(pickle.dumps(child.memory(), pickle.HIGHEST_PROTOCOL)))  # noqa: S301 - packed here
+    assert (daemon.names, daemon.vassal_folders) == (child.names, child.vassal_folders)
+    assert daemon.is_unchanged_socket(str(socket))
+    daemon.update(planned_of(Scope.of({"app"}), run / "new.sock", before=socket))
+    assert not daemon.is_unchanged_socket(str(socket))
+    assert "app.sock" not in daemon.names[str(run)]
+    assert "new.sock" in daemon.names[str(run)]
 
 
 def test_folders_of_sockets_are_not_folders_of_vassals(vassals: Path, run: Path) -> None:
