@@ -26,13 +26,18 @@ from bridge.check.missing_files import find_missing_files
 from bridge.check.nginx import CONFIGS, find_passes
 from bridge.check.obstacles import Obstacles
 from bridge.check.reload import find_reload_hazard
-from bridge.diagnostics import errors
+from bridge.diagnostics import BridgeError, errors
 from bridge.host.files import read_text
 from bridge.host.listeners import make_canonical_address
 from bridge.host.second_process import SecondProcess
 from bridge.host.users import spellings
+from bridge.monitors import has_mirrors
+from bridge.reconcile import incremental
 from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.occupied import occupied_addresses
+from bridge.reconcile.preview import read
+from bridge.reconcile.run import RunOptions
+from bridge.systemd.manager import connected
 from bridge.vassals.spawn import spawn_defaults
 
 if TYPE_CHECKING:
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
     from bridge.config.settings import Settings
     from bridge.diagnostics import Diagnostic
     from bridge.reconcile.desired import Desired
+    from bridge.reconcile.reconciler import Reconciler
     from bridge.reconcile.run import PlannedRun
     from bridge.vassals.spawn import SpawnDefaults
 
@@ -62,6 +68,21 @@ class VassalChecks:
         self._paths = paths
         self._process: SecondProcess[list[Diagnostic]] | None = None
 
+    def options(self, reconciler: Reconciler, *, covers_all: bool) -> RunOptions:
+        """Return how to plan. The configs of many vassals begin to be read and checked at once, beside the plan.
+
+        ``covers_all``: whether the plan must be of all vassals.
+        """
+        keys = [monitor.keys() or () for monitor in reconciler.monitors]
+        # To ask a command, or for what a database says, is not done twice.
+        is_repeatable = incremental.is_possible(self._settings) and not has_mirrors(self._settings)
+        if not is_repeatable or sum(map(len, keys)) < _MANY:
+            return RunOptions(with_configs=self.begin)
+        self._process = SecondProcess(
+            partial(_read_and_found, reconciler, self._settings, self._paths), is_worth_it=True
+        )
+        return RunOptions(with_configs=lambda _: None, covers_changes=not covers_all)
+
     def begin(self, desired: Desired) -> None:
         """Begin to check these vassals, whose configs were read.
 
@@ -81,6 +102,18 @@ class VassalChecks:
         """End the process, if there is one."""
         if self._process:
             self._process.close()
+
+
+def _read_and_found(reconciler: Reconciler, settings: Settings, paths: Paths) -> list[Diagnostic]:
+    """Read all configs, and check them. The connection to the manager is another than the plan's."""
+    try:
+        with connected(paths) as manager:
+            desired = read(reconciler.planner, manager)
+    except BridgeError as error:
+        if error.diagnostic.code != "no-manager":
+            raise
+        desired = read(reconciler.planner, None)
+    return _found(desired, spawn_defaults(settings, user_manager=paths.user_manager), paths)
 
 
 def _found(desired: Desired, defaults: SpawnDefaults, paths: Paths) -> list[Diagnostic]:

@@ -95,7 +95,6 @@ def check(*, as_json: bool, sockets: bool, **given: Any) -> None:
     from bridge.check.mirrors import check_monitors
     from bridge.check.run import VassalChecks, find_hidden_conflicts
     from bridge.cli import output
-    from bridge.reconcile.run import RunOptions
     from bridge.systemd.manager import connected
 
     invocation = load_invocation(given)
@@ -106,7 +105,7 @@ def check(*, as_json: bool, sockets: bool, **given: Any) -> None:
         closing(open_reconciler(invocation, bar)) as reconciler,
         closing(VassalChecks(invocation.settings, paths)) as checks,
     ):
-        options = RunOptions(with_configs=checks.begin)
+        options = checks.options(reconciler, covers_all=sockets)
         try:
             with connected(paths) as manager:
                 planned = reconciler.plan(manager, options)
@@ -181,9 +180,10 @@ def status(*, as_json: bool, follow: bool, **given: Any) -> None:
 def render(*, vassal: str, **given: Any) -> None:
     """Print the units of one VASSAL, named by its config, its name or its unit."""
     from bridge.cli import output
+    from bridge.reconcile.by_name import render as render_by_name
 
     with closing(open_reconciler(load_invocation(given))) as reconciler:
-        texts, diagnostics = reconciler.render(vassal)
+        texts, diagnostics = render_by_name(reconciler.planner, vassal)
     output.print_units(texts)
     output.print_diagnostics(diagnostics)
     if not texts and not errors(diagnostics):
@@ -198,18 +198,19 @@ def remove(*, yes: bool, **given: Any) -> None:
     from bridge.cli import output
     from bridge.cli.shown_warnings import ShownWarnings
     from bridge.lifecycle.journal import tell_run
+    from bridge.reconcile.removal import plan_whole_removal
 
     invocation = _without_monitors(given)
     paths = invocation.paths
     with connected_reconciler(invocation) as (manager, reconciler):
-        planned = reconciler.plan_removal(manager)
+        planned = plan_whole_removal(reconciler.planner, manager)
         is_needed = not planned.plan.is_empty
         if is_needed and not yes:
             _confirm_removal(len(planned.plan.changes))
         # A removal that was killed can leave files of the bridge when all units are gone.
         if is_needed or os.path.exists(paths.lock):
             with reconciler.hold(print_waiting):
-                planned = reconciler.plan_removal(manager)
+                planned = plan_whole_removal(reconciler.planner, manager)
                 planned, _ = reconciler.apply(manager, planned)
                 ShownWarnings(paths.last_run).forget()
                 reconciler.forget()

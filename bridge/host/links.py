@@ -136,3 +136,23 @@ def link_targets(path: str) -> tuple[str, ...]:
         path = os.path.normpath(os.path.join(os.path.dirname(path), target))
         found.append(path)
     return tuple(found)
+
+
+def changed_at(path: str) -> int:
+    """Return when a file, or a symlink that leads to it, last changed.
+
+    Every change and every touch sets the ctime, and nobody can set it to a day to come.
+
+    Raises:
+        OSError: it cannot be reached.
+    """
+    links = []
+
+    def noted(step: str) -> str | None:
+        if (target := readlink(step)) is not None:
+            links.append(step)
+        return target
+
+    with suppress(EndlessPathError):
+        PathWalk(noted).to(path)
+    return max(os.stat(path).st_ctime_ns, *(os.lstat(link).st_ctime_ns for link in links), 0)

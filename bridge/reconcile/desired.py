@@ -30,6 +30,8 @@ class Desired:
     """The configs that were read, by key, if they are kept; also those of rejected vassals."""
     drafts: tuple[ResolvedVassal, ...] = ()
     """The rejected vassals whose configs are kept, as they would be if nothing were wrong."""
+    unfinished: tuple[str, ...] = ()
+    """The configs of vassals that stay as they are, since somebody is writing or replacing one of their files."""
     unread: Mapping[str, RuleResult] = field(default_factory=dict)
     """What the rule says of those resolved vassals, by key, whose configs are read while others start."""
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bridge.host.links import EndlessPathError, PathWalk, readlink
+from bridge.host.links import changed_at
 from bridge.model.unit_names import TARGET
 from bridge.reconcile.config_folders import config_folders, folder_of
 from bridge.reconcile.findings import Drift
@@ -98,7 +98,7 @@ class DriftDetector:
                     found.add(vassal.label)
                     continue
                 with suppress(OSError):
-                    when = _changed_at(path) if self.follow else os.lstat(path).st_ctime_ns
+                    when = changed_at(path) if self.follow else os.lstat(path).st_ctime_ns
                     if vassal.row and vassal.row.is_path:
                         # The config is the admin's file. Where it is touched, the row's note is written anew.
                         when = max(when, os.lstat(vassal.row.note).st_ctime_ns)
@@ -124,23 +124,3 @@ def _changed_during_start(
         for unit in doubtful
         if ready.get(unit) == since[unit] and 0 < began.get(unit, 0) * 1000 < changed[unit][1]
     }
-
-
-def _changed_at(path: str) -> int:
-    """Return when a file, or a symlink that leads to it, last changed.
-
-    Every change and every touch sets the ctime, and nobody can set it to a day to come.
-
-    Raises:
-        OSError: it cannot be reached.
-    """
-    links = []
-
-    def noted(step: str) -> str | None:
-        if (target := readlink(step)) is not None:
-            links.append(step)
-        return target
-
-    with suppress(EndlessPathError):
-        PathWalk(noted).to(path)
-    return max(os.stat(path).st_ctime_ns, *(os.lstat(link).st_ctime_ns for link in links), 0)

@@ -100,6 +100,7 @@ class DesiredLoader:
             diagnostics=tuple(diagnostics),
             configs=configs,
             drafts=tuple(drafts),
+            unfinished=tuple(v.config.path for v in vassals if unfinished and self._is_unfinished(v, unfinished)),
             unread={vassal.key: rule for vassal, rule in rules if vassal.key in known},
         )
         if with_configs:
@@ -120,11 +121,10 @@ class DesiredLoader:
         return _Loaded(rejected, None, tuple(guard.problems.values()))
 
     def _resolve(self, vassal: Vassal, rule: RuleResult, unfinished: Collection[str]) -> _Loaded:
-        path = vassal.config.path
-        if unfinished and rule_file(self.settings, path) in unfinished:
+        if unfinished and rule_file(self.settings, vassal.config.path) in unfinished:
             return _Loaded(_rejected(vassal, None, rule))
         mode = Mode.ON_DEMAND if rule.address or rule.is_invalid else Mode.ALWAYS
-        if path in unfinished and not self._changed_hands(vassal):
+        if self._is_unfinished(vassal, unfinished):
             return _Loaded(_rejected(vassal, mode, rule), None, rule.diagnostics if rule.is_invalid else ())
         found = resolve(vassal, rule, self.context)
         problems = (*rule.diagnostics, *found.problems, *found.warnings)
@@ -140,10 +140,14 @@ class DesiredLoader:
         keys = {key for path in unfinished for monitor in self.monitors if (key := monitor.key_at(path)) is not None}
         return frozenset(key for key in keys if key in self.tenants) - {vassal.key for vassal in vassals}
 
-    def _changed_hands(self, vassal: Vassal) -> bool:
-        """Tell whether a config is another tenant's now: whoever holds it open cannot keep its unit as it was."""
+    def _is_unfinished(self, vassal: Vassal, unfinished: Collection[str]) -> bool:
+        """Tell whether a vassal stays as it is. One whose config is another tenant's now does not."""
+        path = vassal.config.path
+        if rule_file(self.settings, path) in unfinished:
+            return True
         before = self.tenants.get(vassal.key)
-        return self.settings.emperor_tyrant and before is not None and before != vassal.config.owner.uid
+        changed_hands = self.settings.emperor_tyrant and before is not None and before != vassal.config.owner.uid
+        return path in unfinished and not changed_hands
 
 
 def _rejected(vassal: Vassal, mode: Mode | None, rule: RuleResult, read: Iterable[str] = ()) -> RejectedVassal:

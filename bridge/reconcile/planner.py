@@ -53,10 +53,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Planner:
-    """Makes plans with one set of paths and settings.
-
-    It keeps nothing of what it read: a daemon with thousands of vassals is small, and seldom processes all of them.
-    """
+    """Makes plans with one set of paths and settings. It keeps nothing of what it read: the daemon is to be small."""
 
     paths: Paths
     settings: Settings
@@ -174,16 +171,12 @@ class Planner:
             EscapeError: a value cannot be written into a unit.
             BridgeError: a template is at fault.
         """
-        return render(resolved, self._render_context)
+        return render(resolved, self.render_context)
 
     @property
     def boot_link(self) -> str:
         """The link that starts the vassals at boot, by its path below the unit directory."""
         return f"{boot_target(user_manager=self.paths.user_manager)}.wants/{TARGET}"
-
-    def prepare(self) -> None:
-        """Load the templates."""
-        self._render_context  # noqa: B018 - it is kept
 
     def save_templates(self) -> None:
         """Keep the compiled templates for the next run, if any are new. Without them it compiles them again."""
@@ -198,7 +191,8 @@ class Planner:
         return TemplateCache(self.paths.compiled)
 
     @cached_property
-    def _render_context(self) -> RenderContext:
+    def render_context(self) -> RenderContext:
+        """What vassals are rendered with."""
         return RenderContext(
             templates=make_templates(self.paths.templates, self._template_cache),
             user_manager=self.paths.user_manager,
@@ -219,7 +213,7 @@ class Planner:
         part: tuple[Scope, VassalCache] | None = None,
     ) -> PlannedRun:
         desired, texts = _rendered(desired, self.render)
-        common = None if part else render_common(self._render_context)
+        common = None if part else render_common(self.render_context)
         units = DesiredUnits(texts=texts, common=common, boot_link=self.boot_link)
         return _for_most(desired, lambda some: self._plan_units(some, units, actual, manager, (context, part)))
 

@@ -87,7 +87,8 @@ class Reconciler:
         """The vassals that have not ended, by key, if nobody waited for them: another run must take them up."""
 
     @cached_property
-    def _planner(self) -> Planner:
+    def planner(self) -> Planner:
+        """What makes the plans."""
         from bridge.reconcile.planner import Planner
 
         return Planner(
@@ -108,7 +109,7 @@ class Reconciler:
         """Load what every run with something to do needs."""
         from bridge.reconcile import apply, bring_up, plan, unread  # noqa: F401
 
-        self._planner.prepare()
+        self.planner.render_context  # noqa: B018 - it is kept
 
     def memory(self) -> object:
         """Return what is remembered of the vassals, for :meth:`recall` in another process."""
@@ -135,7 +136,7 @@ class Reconciler:
         return self._state.lock.hold(waiting, alive)
 
     def plan(self, manager: Manager | None, options: RunOptions = _ANY) -> PlannedRun:
-        """Plan a run. Without the lock, or without a manager, it is a plan of all vassals that cannot be applied.
+        """Plan a run. A plan that was made without the lock, or without a manager, cannot be applied.
 
         Raises:
             BridgeError: the settings, the templates or the manager cannot be used.
@@ -144,7 +145,12 @@ class Reconciler:
         if manager is None or not self._state.lock.is_held:
             allowed, last = options.allow_mass_removal, self._state.last_run()
             context = RunContext(last=last, allow_mass_removal=allowed, ending=options.ending or frozenset())
-            return self._planner.plan_all(manager, context, with_configs=options.with_configs)
+            if manager and options.covers_changes and (found := self._changed(manager.begin_units)):
+                from bridge.reconcile.preview import plan_changes
+
+                if planned := plan_changes(self.planner, manager, context, found):
+                    return planned
+            return self.planner.plan_all(manager, context, with_configs=options.with_configs)
         return with_second_look(partial(self._plan, manager, options))
 
     def _plan(self, manager: Manager, options: RunOptions) -> PlannedRun:
@@ -155,19 +161,19 @@ class Reconciler:
                 # The caller sees lost sockets too.
                 seen = replace(context, is_callers_scope=True, sees_sockets=False)
                 scope = Scope(self.cache.with_rivals(options.scope.keys or ()))
-                planned = self._planner.plan_scope(manager, seen, scope, self.cache)
+                planned = self.planner.plan_scope(manager, seen, scope, self.cache)
         elif is_usual and (found := self._changed(manager.begin_units)) is not None:
             changed, cache, digests = found
             context_of_changed = replace(context, digests=digests)
             if changed.keys:
-                planned = self._planner.plan_scope(manager, context_of_changed, changed, cache)
+                planned = self.planner.plan_scope(manager, context_of_changed, changed, cache)
             else:
                 planned = PlannedRun.of_nothing(context_of_changed, cache.served(()))
             if planned is not None:
                 self._state.cache = cache
         if planned is None and options.only_scope:
             raise ScopeTooSmallError
-        return planned or self._planner.plan_all(manager, context, puts_off=options.ending is None)
+        return planned or self.planner.plan_all(manager, context, puts_off=options.ending is None)
 
     def apply(self, manager: Manager, planned: PlannedRun, by: CarryOut = carry_out) -> Applied:
         """Apply a plan, under the lock it was made under; return it as it was applied, and what then proved wrong.
@@ -182,52 +188,35 @@ class Reconciler:
         problems: tuple[Diagnostic, ...] = ()
         if planned.scope.keys != frozenset():
             executor = self._executor(manager, planned)
-            planned, left = _carry_out_and_read(by, executor, planned, left, partial(self._planner.plan_all, manager))
+            planned, left = _carry_out_and_read(by, executor, planned, left, partial(self.planner.plan_all, manager))
             self._late.retain(set(map(label_of, left.restart)))
             done = replace(planned, late=frozenset(self._late.due), deferred=frozenset(map(label_of, left.reload)))
             problems = (*executor.check(done.unmoved, down=done.meant_down), *unkillable(done, self._late.killed))
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)
-        if "_planner" in vars(self):  # To do nothing, it need not be imported.
-            self._planner.save_templates()
+        if "planner" in vars(self):  # To do nothing, it need not be imported.
+            self.planner.save_templates()
         settle(self.monitors, done, self._paths.mirrors)
         return done, problems
 
     def assess(self, manager: Manager) -> Assessment:
         """Compare the desired with the actual state, without a plan; read only what changed since the last run.
 
+        If there is no monitor, nothing says what is desired: then all that is installed is returned.
+
         Raises:
             BridgeError: the settings or the manager cannot be used.
         """
+        if not self.monitors:
+            return Assessment(desired=Desired(), actual=self.planner.reader().read_all(manager))
         states = cache(manager.begin_units())
         if (found := self._changed(lambda _: states, sees_sockets=False)) is not None:
             scope, known, _ = found
             if not scope.keys:
                 return Assessment(desired=Desired(), actual=ActualState(installed=known.installed(()), states=states()))
-            if (assessment := self._planner.assess_scope(manager, scope, known)) is not None:
+            if (assessment := self.planner.assess_scope(manager, scope, known)) is not None:
                 return assessment
-        return self._planner.assess(manager)
-
-    def observe(self, manager: Manager) -> Assessment:
-        """Return what is installed, where nothing says which vassals are desired.
-
-        Raises:
-            BridgeError: a directory or the manager cannot be read.
-        """
-        return Assessment(desired=Desired(), actual=self._planner.reader().read_all(manager))
-
-    def plan_removal(self, manager: Manager) -> PlannedRun:
-        """Plan to remove everything the bridge made under this configuration, and nothing else.
-
-        Raises:
-            BridgeError: a directory or the manager cannot be read.
-        """
-        from bridge.reconcile.plan import plan_removal
-        from bridge.reconcile.slices import running_members
-
-        actual = self._planner.reader().read_all(manager)
-        plan = plan_removal(actual, running_members(actual, manager), boot_link=self._planner.boot_link)
-        return PlannedRun(desired=Desired(), actual=actual, plan=plan, context=RunContext(is_removal=True))
+        return self.planner.assess(manager)
 
     def forget(self) -> None:
         """Remove what runs have left, after a removal was applied, or where a killed one left it.
@@ -240,16 +229,6 @@ class Reconciler:
             self._state.forget()
             forget_mirrors(self._paths.mirrors)
 
-    def render(self, wanted: str) -> tuple[dict[str, str], tuple[Diagnostic, ...]]:
-        """Return the units of the vassals that ``wanted`` names, by config, name, stem or unit, and what is wrong.
-
-        Raises:
-            BridgeError: the settings or the templates cannot be used.
-        """
-        from bridge.reconcile.by_name import render
-
-        return render(self._planner, wanted)
-
     def retry(self, manager: Manager, wanted: str) -> list[Change]:
         """Try vassals at once that pause after a failure, or that asked not to be started; return what was done.
 
@@ -258,7 +237,7 @@ class Reconciler:
         """
         from bridge.reconcile.by_name import retry
 
-        return retry(self._executor(manager), self._planner.reader().read_all(manager), wanted)
+        return retry(self._executor(manager), self.planner.reader().read_all(manager), wanted)
 
     def _changed(self, ask: Asking, *, sees_sockets: bool = True) -> Changed | None:
         """Find the vassals that are not as the cache on disk has them; None if all must be processed."""
@@ -281,6 +260,6 @@ class Reconciler:
             progress=self._progress,
             reason=failure_reason(user_manager=self._paths.user_manager),
             late=self._late,
-            unread=self._planner.unread(planned.desired, manager) if planned and planned.plan.unread else None,
+            unread=self.planner.unread(planned.desired, manager) if planned and planned.plan.unread else None,
             waits_for_late=planned is None or planned.context.waits_for_late,
         )

@@ -69,6 +69,8 @@ class RunOptions:
     waits_for_late: bool = True
     """Whether a run waits for vassals that do not end. If not, :attr:`Reconciler.late` has them."""
     allow_mass_removal: bool = False
+    covers_changes: bool = False
+    """Whether a plan without the lock may cover only what changed since the last run, if no vassal is rejected."""
     only_scope: bool = False
     """Whether to raise :class:`ScopeTooSmallError` where a plan of all vassals is needed."""
     ending: frozenset[int] | None = None

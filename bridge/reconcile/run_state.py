@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bridge.config.settings import RuleKind
 from bridge.host.files import remove_if_there
+from bridge.host.links import changed_at
 from bridge.model.unit_names import TARGET, label_of, places_beside
 from bridge.reconcile import incremental
 from bridge.reconcile.config_folders import config_folders
@@ -150,7 +151,7 @@ class RunState:
             folders = {**last.folders, **folders}
         self._last_run.write(replace(last, failed=failed, folders=folders))
         # A caller that names the scope did not see how the other vassals' files were when this run began.
-        self._stamp = planned.context.stamp if planned.context.is_callers_scope else planned.context.began
+        self._stamp = planned.context.stamp if planned.context.is_callers_scope else _saw_all_until(planned)
         self._left = left
         self.lock.finish(self._stamp, left)
         self._update_cache(planned, problems)
@@ -206,3 +207,12 @@ class RunState:
     def _extension(self) -> str:
         rule = self._settings.on_demand_rule
         return rule.value if rule.kind is RuleKind.EXTENSION else ""
+
+
+def _saw_all_until(planned: PlannedRun) -> int:
+    """Return when a run began, or earlier: a config that it left out has changed since, and counts in the next run."""
+    changes = []
+    for path in planned.desired.unfinished:
+        with suppress(OSError):
+            changes.append(changed_at(path))
+    return min([planned.context.began, *(when - 1 for when in changes)])

@@ -43,7 +43,7 @@ def read_status(
     Raises:
         BridgeError: systemd or the monitors cannot be asked.
     """
-    assessment = reconciler.assess(manager) if reconciler.monitors else reconciler.observe(manager)
+    assessment = reconciler.assess(manager)
     histories = read_histories(user_manager=user_manager)
     obstacles = Obstacles(unit_path, of_many=True)
     lost = lost_sockets(assessment.actual, manager, Guard())

@@ -17,6 +17,7 @@ from bridge.host.services import sockets_of
 from bridge.model.unit import DOWN
 from bridge.model.unit_names import TARGET, boot_target
 from bridge.progress import no_progress
+from bridge.reconcile.removal import plan_whole_removal
 from bridge.reconcile.run import RunOptions
 from bridge.state.take_over import Step, TakeOver, TakeOverNote
 from bridge.systemd.unit_files import UnitFiles
@@ -153,7 +154,7 @@ class TakeOverRun:
         if (noted := self._note.read()) is None:
             problem = Diagnostic(code="emperor-unknown", message="there was no take-over, so there is no way back")
             raise BridgeError(problem)
-        removal = self._reconciler.plan_removal(self._manager)
+        removal = plan_whole_removal(self._reconciler.planner, self._manager)
         with _file_errors():
             problems = self._return(noted)
         outcome = Outcome.DONE if problems else Outcome.BACK
@@ -205,7 +206,7 @@ class TakeOverRun:
     def _return(self, noted: TakeOver) -> tuple[Diagnostic, ...]:
         """Go back to the Emperor; if it does not start, the bridge serves again. Return what is wrong."""
         handover = self._handover(noted)
-        removal = self._reconciler.plan_removal(self._manager)
+        removal = plan_whole_removal(self._reconciler.planner, self._manager)
         if noted.step is not Step.WRITING:
             self._note.write(noted.at(Step.RETURNING))
             if not removal.plan.is_empty:

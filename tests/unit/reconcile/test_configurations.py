@@ -15,6 +15,7 @@ from bridge.model.unit_names import COMMON, TARGET
 from bridge.reconcile.actual import ActualReader
 from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.plan import plan_removal
+from bridge.reconcile.removal import plan_whole_removal
 from bridge.reconcile.run import RunOptions, Scope
 from bridge.units.directory import UnitDirectory
 from bridge.units.marker import read_mark
@@ -299,7 +300,7 @@ def try_sync(site: Site) -> PlannedRun:
 
 def remove(site: Site) -> PlannedRun:
     with site.reconciler() as reconciler, reconciler.hold():
-        planned = reconciler.plan_removal(site.manager)
+        planned = plan_whole_removal(reconciler.planner, site.manager)
         reconciler.apply(site.manager, planned)
         reconciler.forget()
     return planned

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bridge.check.run import VassalChecks
-from bridge.reconcile.run import RunOptions
 from tests.unit.reconcile.site import Site
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def check(site: Site) -> None:
     """Do what ``check`` does."""
     checks = VassalChecks(site.settings, site.paths)
     with site.reconciler() as reconciler:
-        planned = reconciler.plan(site.manager, RunOptions(with_configs=checks.begin))
+        planned = reconciler.plan(site.manager, checks.options(reconciler, covers_all=False))
     assert len(planned.desired.resolved) == len(os.listdir(site.folder)) / 2
     checks.found()
 

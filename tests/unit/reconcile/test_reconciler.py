@@ -17,6 +17,8 @@ from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.model.change import Verb
 from bridge.model.unit_names import COMMON, TARGET, brake_of
 from bridge.reconcile import incremental
+from bridge.reconcile.by_name import render
+from bridge.reconcile.removal import plan_whole_removal
 from bridge.reconcile.run import RunOptions, Scope, ScopeTooSmallError
 from bridge.state import fingerprint
 from bridge.state.last_run import LastRunFile
@@ -118,6 +120,24 @@ def test_the_callers_scope_counts_after_a_run_of_its_own(site: Site, daemon: Rec
     assert (planned.vassals, planned.context.is_callers_scope, planned.context.sees_sockets) == (3, True, False)
     assert run(site, daemon, scope=NOTHING).scope == NOTHING
     assert site.is_done()
+
+
+@pytest.mark.parametrize("suffix", ["", ".socket"])
+def test_a_change_that_a_run_left_out_counts_in_the_next(site: Site, daemon: Reconciler, suffix: str) -> None:
+    """Somebody writes or replaces a file of a running vassal, and others have all vassals reconciled meanwhile."""
+    path = f"{site.folder}/a.ini"
+    site.manager.states["vassal-a.service"] = RUNNING
+    run(site, daemon, scope=Scope.all())
+    site.write("a", "a", "[uwsgi]\nmaster = true\nprocname-master = new\n")
+    planned = run(site, daemon, scope=Scope.all(), unfinished=frozenset({path + suffix}))
+    assert (planned.plan.reload, planned.desired.unfinished) == ((), (path,))
+    assert stamp(site) < os.stat(path).st_ctime_ns
+    # The file is finished without a further change.
+    for scope in (Scope.of({site.key("a")}), Scope.all()):
+        with daemon.hold():
+            assert daemon.plan(site.manager, RunOptions(scope=scope)).plan.reload == ("vassal-a.service",)
+    run(site, daemon, scope=Scope.all())
+    assert stamp(site) > os.stat(path).st_ctime_ns
 
 
 def test_what_a_run_in_another_process_remembered_counts_as_this_ones(site: Site) -> None:
@@ -379,7 +399,7 @@ def test_what_is_installed_is_known_without_any_monitor(site: Site) -> None:
     site.sync()
     site.settings = Settings()
     with site.reconciler() as reconciler:
-        assessment = reconciler.observe(site.manager)
+        assessment = reconciler.assess(site.manager)
     assert set(assessment.actual.installed) == {"a", "b", "always"}
     assert (assessment.desired.resolved, assessment.rejections) == ((), ())
 
@@ -389,7 +409,7 @@ def test_what_is_installed_is_known_without_any_monitor(site: Site) -> None:
 
 def remove(site: Site) -> PlannedRun:
     with site.reconciler() as reconciler, reconciler.hold():
-        planned = reconciler.plan_removal(site.manager)
+        planned = plan_whole_removal(reconciler.planner, site.manager)
         assert reconciler.apply(site.manager, planned)[1] == ()
         reconciler.forget()
     return planned
@@ -406,7 +426,7 @@ def test_a_removal_leaves_nothing_and_needs_neither_uwsgi_nor_vassals(site: Site
     assert not (tmp_path / "lock.d").exists()
     assert all(state.is_down for state in site.manager.states.values())
     with site.reconciler() as reconciler:
-        assert reconciler.plan_removal(site.manager).plan.is_empty
+        assert plan_whole_removal(reconciler.planner, site.manager).plan.is_empty
 
 
 def test_a_removal_ends_the_brakes_that_the_end_of_vassals_has_started(site: Site) -> None:
@@ -422,7 +442,7 @@ def test_a_removal_ends_the_brakes_that_the_end_of_vassals_has_started(site: Sit
 def test_a_killed_removal_is_taken_up(site: Site, tmp_path: Path) -> None:
     site.sync()
     with site.reconciler() as reconciler, reconciler.hold():
-        reconciler.apply(site.manager, reconciler.plan_removal(site.manager))
+        reconciler.apply(site.manager, plan_whole_removal(reconciler.planner, site.manager))
     assert set(COMMON).isdisjoint(os.listdir(tmp_path / "units"))
     assert (tmp_path / "lock.d").exists()
     remove(site)
@@ -441,11 +461,11 @@ def test_what_was_removed_is_made_anew(site: Site) -> None:
 def test_units_are_rendered_by_any_name_of_a_vassal(site: Site) -> None:
     with site.reconciler() as reconciler:
         for name in ("a", "a.ini", f"{site.folder}/a.ini", "vassal-a.socket", site.key("a")):
-            texts, problems = reconciler.render(name)
+            texts, problems = render(reconciler.planner, name)
             assert (set(texts), problems) == ({"vassal-a.service", "vassal-a.socket"}, ())
-        assert reconciler.render("none") == ({}, ())
+        assert render(reconciler.planner, "none") == ({}, ())
         site.write("bad", text="[uwsgi]\ninclude = /nowhere.ini\n")
-        texts, (problem,) = reconciler.render("bad.ini")
+        texts, (problem,) = render(reconciler.planner, "bad.ini")
         assert (texts, problem.code) == ({}, "config-unreadable")
 
 
