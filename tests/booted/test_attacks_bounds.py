@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .attack import MALLORY, SOCKETS, UIDS
+from .attack import APPLIED_WITHIN, MALLORY, SOCKETS, UIDS
 from .test_bounds import STUBBORN, STUBBORN_TEXT
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def test_links_that_fan_out_and_lead_deep(attack: Attack) -> None:
 @pytest.mark.parametrize("how", ["ignore", "extend", "reload", "status"])
 @pytest.mark.parametrize("attack", ["shared"], indirect=True)
 def test_an_app_that_neither_ends_nor_is_quiet(attack: Attack, how: str) -> None:
+    # PID 1 itself is late with its answers while it reads two thousand messages in a second.
+    within = 10 if how == "reload" else APPLIED_WITHIN
     attack.machine.write(STUBBORN, STUBBORN_TEXT)
     attack.machine.cleanups.append(lambda: attack.machine.remove(STUBBORN))
     with attack.held():
@@ -107,10 +109,10 @@ def test_an_app_that_neither_ends_nor_is_quiet(attack: Attack, how: str) -> None
         attack.bridge.wait("s", "listening")
         assert attack.machine.request("uwsgi", "@s1", f"/{how}").status == 200
         attack.put(MALLORY, attack.path(MALLORY, "s.ini.socket"), "@s2\n")
-        assert attack.change() < 5
-        assert attack.change() < 5
+        assert attack.change() < within
+        assert attack.change() < within
         attack.machine.run("rm", attack.path(MALLORY, "s.ini"), attack.path(MALLORY, "s.ini.socket"), user=MALLORY)
-        assert attack.change() < 5
+        assert attack.change() < within
     # Nothing of his is left when his account is removed.
     attack.machine.wait_unit("vassal-s.service", "ActiveState", "inactive", 30)
 
