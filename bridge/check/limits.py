@@ -13,7 +13,7 @@ from bridge.host.files import read_text
 from bridge.model.vassal import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bridge.model.vassal import ResolvedVassal
     from bridge.uwsgi.options import Config
@@ -52,32 +52,59 @@ def read_limits() -> Limits:
     )
 
 
-def find_limits(read: Sequence[tuple[ResolvedVassal, Config]], limits: Limits) -> Iterator[Diagnostic]:
-    """Yield a warning for each limit that these vassals reach."""
-    waiting = sum(resolved.mode is Mode.ON_DEMAND for resolved, _ in read)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Load:
+    """What vassals take of the machine."""
+
+    vassals: int
+    waiting: int
+    """Vassals that have a socket in PID 1."""
+    folders: frozenset[str]
+    """The folders of configs and sockets."""
+
+    @classmethod
+    def of(cls, read: Sequence[tuple[ResolvedVassal, Config]]) -> Load:
+        """Return what these vassals take."""
+        paths = (path for one, _ in read for path in (one.vassal.config.path, *map(str, one.addresses)))
+        return cls(
+            vassals=len(read),
+            waiting=sum(resolved.mode is Mode.ON_DEMAND for resolved, _ in read),
+            folders=frozenset(map(os.path.dirname, paths)),
+        )
+
+    def __add__(self, other: Load) -> Load:
+        return Load(
+            vassals=self.vassals + other.vassals,
+            waiting=self.waiting + other.waiting,
+            folders=self.folders | other.folders,
+        )
+
+
+def find_limits(load: Load, limits: Limits) -> Iterator[Diagnostic]:
+    """Yield a warning for each limit that all vassals reach."""
+    waiting, vassals, folders = load.waiting, load.vassals, load.folders
     if (needed := FD_FACTOR_ON_RELOAD * (waiting + FD_HEADROOM)) > limits.descriptors:
         yield _near(
             "limit-descriptors",
             f"PID 1 may open {limits.descriptors} files, and daemon-reload with {waiting} sockets needs about {needed}",
             "raise the limit that PID 1 is started with: fs.nr_open, or in a container systemd-nspawn --rlimit=",
         )
-    if (needed := PROCESSES_PER_VASSAL * len(read)) > limits.processes:
+    if (needed := PROCESSES_PER_VASSAL * vassals) > limits.processes:
         yield _near(
             "limit-processes",
-            f"the kernel allows {limits.processes} processes, and all {len(read)} vassals need at least {needed}",
+            f"the kernel allows {limits.processes} processes, and all {vassals} vassals need at least {needed}",
             "raise kernel.pid_max and kernel.threads-max, or stop idle vassals (idle, die-on-idle)",
         )
-    folders = {
-        os.path.dirname(path)
-        for resolved, _ in read
-        for path in (resolved.vassal.config.path, *map(str, resolved.addresses))
-    }
     if len(folders) > limits.watches:
         yield _near(
             "limit-watches",
             f"the kernel allows {limits.watches} inotify watches; configs and sockets are in {len(folders)} folders",
             "raise fs.inotify.max_user_watches",
         )
+
+
+def find_long_queues(read: Iterable[tuple[ResolvedVassal, Config]], limits: Limits) -> Iterator[Diagnostic]:
+    """Yield a warning for each vassal that wants more connections to wait than the kernel allows."""
     for resolved, config in read:
         if (resolved.backlog or 0) > limits.backlog and (option := config.last("listen")):
             yield resolved.vassal.problem(

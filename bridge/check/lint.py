@@ -21,7 +21,7 @@ from bridge.uwsgi.socket_options import ALL, REQUESTS, ROUTERS, SSL, protocol_of
 from bridge.vassals.reloaded import find_daemonize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from bridge.check.nginx import ProxyPass
     from bridge.model.address import Address
@@ -125,8 +125,8 @@ def _spoken(resolved: ResolvedVassal, config: Config, address: Address) -> tuple
     return default, default.value if default else "uwsgi"
 
 
-def find_pidfile_clashes(configs: Iterable[tuple[ResolvedVassal, Config]]) -> Iterator[Diagnostic]:
-    """Yield a warning for each vassal that writes the same pidfile as another."""
+def find_pidfiles(configs: Iterable[tuple[ResolvedVassal, Config]]) -> dict[str, list[tuple[Vassal, Option]]]:
+    """Return by pidfile the vassals that write it, and the options that say so."""
     writers: dict[str, list[tuple[Vassal, Option]]] = {}
     for resolved, config in configs:
         for option in () if resolved.is_handed_over else config.all(*_PIDFILES):
@@ -135,6 +135,11 @@ def find_pidfile_clashes(configs: Iterable[tuple[ResolvedVassal, Config]]) -> It
             base = os.path.join(resolved.vassal.directory, folder.value if folder else "")
             path = os.path.normpath(os.path.join(base, option.value))
             writers.setdefault(path, []).append((resolved.vassal, option))
+    return writers
+
+
+def find_pidfile_clashes(writers: Mapping[str, Sequence[tuple[Vassal, Option]]]) -> Iterator[Diagnostic]:
+    """Yield a warning for each vassal that writes the same pidfile as another."""
     for path, found in writers.items():
         names = sorted({vassal.name for vassal, _ in found})
         for vassal, option in found if len(names) > 1 else ():

@@ -2,35 +2,13 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import re
-from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from bridge.check.known_options import KnownOptions
-from bridge.check.limits import find_limits, read_limits
-from bridge.check.lint import (
-    by_collision,
-    find_misspelt,
-    find_open_config,
-    find_other_protocol,
-    find_pidfile_clashes,
-    find_removed_folders,
-    lint,
-)
-from bridge.check.mirrors import find_magic
-from bridge.check.missing_files import find_missing_files
-from bridge.check.nginx import CONFIGS, find_passes
-from bridge.check.obstacles import Obstacles
-from bridge.check.reload import find_reload_hazard
-from bridge.diagnostics import BridgeError, errors
-from bridge.host.files import read_text
-from bridge.host.listeners import make_canonical_address
+from bridge.check.vassals import check_vassals, put_together
+from bridge.diagnostics import BridgeError
 from bridge.host.second_process import SecondProcess
-from bridge.host.users import spellings
 from bridge.monitors import has_mirrors
 from bridge.reconcile import incremental
 from bridge.reconcile.conflicts import find_conflicts
@@ -41,62 +19,77 @@ from bridge.systemd.manager import connected
 from bridge.vassals.spawn import spawn_defaults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator
 
+    from bridge.check.vassals import Found
     from bridge.config.paths import Paths
     from bridge.config.settings import Settings
     from bridge.diagnostics import Diagnostic
     from bridge.reconcile.desired import Desired
     from bridge.reconcile.reconciler import Reconciler
     from bridge.reconcile.run import PlannedRun
+    from bridge.systemd.protocol import Manager
     from bridge.vassals.spawn import SpawnDefaults
 
 _MANY = 256
 """Vassals that take longer to check than a child process takes to start."""
-_RUNTIME = re.compile(r"^RuntimeDirectory=(?P<names>.+)$", re.MULTILINE)
-_KEPT = re.compile(r"^RuntimeDirectoryPreserve=(yes|true|1|on)\s*$", re.MULTILINE)
+_CHILDS_SHARE = 0.57
+"""Part of the vassals that the child reads and checks. This process has also to plan."""
 
 
 class VassalChecks:
-    """Checks all vassals. Of many it does so in a process of its own, while the plan is made.
+    """Checks all vassals. Of many, half are read and checked in a process of their own, from the beginning.
 
-    They are checked as they were read: also one that the plan then refuses.
+    Where they must be read once, that process begins when they have been read. They are checked as they were read: also
+    one that the plan then refuses.
     """
 
     def __init__(self, settings: Settings, paths: Paths) -> None:
         self._settings = settings
         self._paths = paths
-        self._process: SecondProcess[list[Diagnostic]] | None = None
+        self._process: SecondProcess[Found] | None = None
+        self._rest: frozenset[str] | None = None
+        """The keys of the vassals that the child leaves out."""
+        self._read: Desired | None = None
+        """What the plan has read."""
 
     def options(self, reconciler: Reconciler, *, covers_all: bool) -> RunOptions:
-        """Return how to plan. The configs of many vassals begin to be read and checked at once, beside the plan.
+        """Begin, if there are many; return how to plan. ``covers_all``: whether the plan must be of all vassals."""
+        keys = [key for monitor in reconciler.monitors for key in monitor.keys() or ()]
+        # Neither a command nor a database is asked twice; and two monitors can have the same vassal.
+        is_simple = incremental.is_possible(self._settings) and not has_mirrors(self._settings)
+        if is_simple and len(reconciler.monitors) == 1 and len(keys) >= _MANY:
+            others = round(len(keys) * _CHILDS_SHARE)
+            self._rest = frozenset(keys[others:])
+            work = partial(_read_and_check, reconciler, self._settings, self._paths, frozenset(keys[:others]))
+            self._process = SecondProcess(work, is_worth_it=True)
+        return RunOptions(with_configs=self._take, covers_changes=self._rest is not None and not covers_all)
 
-        ``covers_all``: whether the plan must be of all vassals.
-        """
-        keys = [monitor.keys() or () for monitor in reconciler.monitors]
-        # To ask a command, or for what a database says, is not done twice.
-        is_repeatable = incremental.is_possible(self._settings) and not has_mirrors(self._settings)
-        if not is_repeatable or sum(map(len, keys)) < _MANY:
-            return RunOptions(with_configs=self.begin)
-        self._process = SecondProcess(
-            partial(_read_and_found, reconciler, self._settings, self._paths), is_worth_it=True
-        )
-        return RunOptions(with_configs=lambda _: None, covers_changes=not covers_all)
+    def _take(self, desired: Desired) -> None:
+        """Take what the plan has read."""
+        self._read = desired
+        if not self._rest and len(desired.configs) >= _MANY:
+            self.close()
+            self._rest = frozenset()
+            self._process = SecondProcess(
+                partial(check_vassals, desired, self._defaults, self._paths), is_worth_it=True
+            )
 
-    def begin(self, desired: Desired) -> None:
-        """Begin to check these vassals, whose configs were read.
+    def found(self, reconciler: Reconciler, manager: Manager | None) -> list[Diagnostic]:
+        """Check the rest, and return all that was found wrong; after the plan, by its connection to the manager.
 
         Raises:
             BridgeError: the settings name a program, user or group that is not there.
         """
-        self.close()
-        defaults = spawn_defaults(self._settings, user_manager=self._paths.user_manager)
-        work = partial(_found, desired, defaults, self._paths)
-        self._process = SecondProcess(work, is_worth_it=len(desired.configs) >= _MANY)
+        desired = self._read or read(reconciler.planner, manager, self._rest)
+        if self._rest is not None:
+            desired = desired.part(self._rest)
+        own = check_vassals(desired, self._defaults, self._paths)
+        return put_together(*([self._process.result()] if self._process else []), own)
 
-    def found(self) -> list[Diagnostic]:
-        """Return what was found wrong."""
-        return self._process.result() if self._process else []
+    @cached_property
+    def _defaults(self) -> SpawnDefaults:
+        return spawn_defaults(self._settings, user_manager=self._paths.user_manager)
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -104,52 +97,16 @@ class VassalChecks:
             self._process.close()
 
 
-def _read_and_found(reconciler: Reconciler, settings: Settings, paths: Paths) -> list[Diagnostic]:
-    """Read all configs, and check them. The connection to the manager is another than the plan's."""
+def _read_and_check(reconciler: Reconciler, settings: Settings, paths: Paths, keys: Collection[str]) -> Found:
+    """Read the configs of these vassals, and check them. The connection to the manager is another than the plan's."""
     try:
         with connected(paths) as manager:
-            desired = read(reconciler.planner, manager)
+            desired = read(reconciler.planner, manager, keys)
     except BridgeError as error:
         if error.diagnostic.code != "no-manager":
             raise
-        desired = read(reconciler.planner, None)
-    return _found(desired, spawn_defaults(settings, user_manager=paths.user_manager), paths)
-
-
-def _found(desired: Desired, defaults: SpawnDefaults, paths: Paths) -> list[Diagnostic]:
-    return list(check_vassals(desired, defaults, paths))
-
-
-def check_vassals(desired: Desired, defaults: SpawnDefaults, paths: Paths) -> Iterator[Diagnostic]:
-    """Yield the warnings on the vassals' configs, also on those of rejected vassals.
-
-    nginx's files and the unit files are read once for all vassals.
-    """
-    directories = _runtime_directories(paths)
-    nginx = {path: read_text(path) for path in sorted(path for pattern in CONFIGS for path in glob.glob(pattern))}
-    passes = by_collision(find_passes(nginx), make_canonical_address())
-    served = [(one, desired.configs[one.vassal.key]) for one in desired.resolved]
-    read = served + [(one, desired.configs[one.vassal.key]) for one in desired.drafts]
-    # A wrapper is not uWSGI: it may not know --help, and might start something.
-    options = KnownOptions("" if defaults.settings.emperor_wrapper else defaults.program)
-    obstacles = Obstacles(paths.unit_path, of_many=True)
-    # An option that has a vassal refused needs no warning beside that.
-    refused = {(problem.key, problem.path, problem.line) for problem in errors(desired.diagnostics) if problem.line}
-    for one, config in read:
-        yield from (w for w in lint(one, config, spellings) if (w.key, w.path, w.line) not in refused)
-        yield from find_removed_folders(one, directories)
-        yield from find_reload_hazard(one)
-        yield from find_magic(one.vassal)
-        yield from find_other_protocol(one, config, passes)
-        for obstacle in obstacles.of(one.vassal.service, drop_ins_only=True):
-            yield obstacle.problem(one.vassal)
-        if one.spawn.tenant is not None:
-            yield from find_open_config(one.vassal, _modes(one.vassal.config.path))
-        if known := options.known(config):
-            yield from find_misspelt(one.vassal, config, known, partial(_texts, one.sources))
-    yield from find_pidfile_clashes(read)
-    yield from find_missing_files(read, options.plugin_folder, user_manager=paths.user_manager)
-    yield from find_limits(served, read_limits())
+        desired = read(reconciler.planner, None, keys)
+    return check_vassals(desired, spawn_defaults(settings, user_manager=paths.user_manager), paths)
 
 
 def find_hidden_conflicts(planned: PlannedRun) -> Iterator[Diagnostic]:
@@ -162,32 +119,3 @@ def find_hidden_conflicts(planned: PlannedRun) -> Iterator[Diagnostic]:
     whole = replace(desired, resolved=(*desired.resolved, *desired.drafts), rejections=others)
     conflicts = find_conflicts(whole, planned.actual, occupied_addresses(whole, planned.actual))
     yield from (problem for problem in conflicts.diagnostics if problem.key in drafts)
-
-
-def _runtime_directories(paths: Paths) -> dict[str, str]:
-    """Return by folder in /run the unit with which systemd removes it (``RuntimeDirectory=``)."""
-    found: dict[str, str] = {}
-    seen: set[str] = set()
-    for folder in paths.unit_path:
-        for path in sorted(glob.glob(f"{glob.escape(folder)}/*.service")):
-            unit = os.path.basename(path)
-            if unit in seen or unit.startswith("vassal-"):
-                continue
-            seen.add(unit)
-            text = read_text(path)
-            if "RuntimeDirectory=" in text and not _KEPT.search(text):
-                names = [name for line in _RUNTIME.findall(text) for name in line.split()]
-                found |= {f"/run/{name}": unit for name in names}
-    return found
-
-
-def _modes(config: str) -> dict[str, int]:
-    modes = {}
-    for path in (config, os.path.dirname(config)):
-        with suppress(OSError):
-            modes[path] = os.stat(path).st_mode
-    return modes
-
-
-def _texts(paths: Sequence[str]) -> str:
-    return "".join(map(read_text, paths))

@@ -109,12 +109,14 @@ def check(*, as_json: bool, sockets: bool, **given: Any) -> None:
         try:
             with connected(paths) as manager:
                 planned = reconciler.plan(manager, options)
+                found = checks.found(reconciler, manager)
         except BridgeError as error:
             if error.diagnostic.code != "no-manager":
                 raise
             # Vassals can be checked where no systemd runs, such as while an image is built.
             planned = reconciler.plan(None, options)
-        hazards = (*find_hidden_conflicts(planned), *checks.found())
+            found = checks.found(reconciler, None)
+        hazards = (*find_hidden_conflicts(planned), *found)
     unsafe = check_monitors(reconciler.monitors, invocation.configuration, user_manager=paths.user_manager)
     diagnostics = (*invocation.notices, *planned.diagnostics, *hazards, *unsafe)
     if sockets:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bridge.model.vassal import RejectedVassal, ResolvedVassal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from bridge.diagnostics import Diagnostic
     from bridge.uwsgi.options import Config
@@ -53,6 +53,11 @@ class Desired:
     def rejected_configs(self) -> dict[str, int]:
         """The same by the paths of their configs, by which a vassal is known whose monitor got another id."""
         return {rejection.vassal.config.path: rejection.vassal.config.owner.uid for rejection in self.rejections}
+
+    def part(self, keys: Collection[str]) -> Desired:
+        """Return the desired state with only these of the vassals that were read."""
+        resolved = tuple(one for one in self.resolved if one.vassal.key in keys)
+        return replace(self, resolved=resolved, drafts=tuple(one for one in self.drafts if one.vassal.key in keys))
 
     def without(self, problems: Mapping[str, Diagnostic]) -> Desired:
         """Return the desired state in which the vassals with these problems, by key, are rejected."""

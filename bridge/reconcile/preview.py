@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from bridge.reconcile.run import PlannedRun, RunContext, Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from bridge.reconcile.desired import Desired
     from bridge.reconcile.planner import Planner
     from bridge.reconcile.reconciler import Changed
@@ -27,12 +29,13 @@ def plan_changes(planner: Planner, manager: Manager, context: RunContext, found:
     return None if planned is None or planned.rejections else planned
 
 
-def read(planner: Planner, manager: Manager | None) -> Desired:
-    """Read what is desired of all vassals, and keep their configs.
+def read(planner: Planner, manager: Manager | None, keys: Collection[str] | None) -> Desired:
+    """Read what is desired of these vassals, or of all, and keep their configs.
 
     Raises:
         BridgeError: the settings or the manager cannot be used.
     """
     found: list[Desired] = []
-    planner.loader(planner.reader(), manager).load(Scope.all(), with_configs=found.append)
+    scope = Scope.all() if keys is None else Scope.of(keys)
+    planner.loader(planner.reader(), manager).load(scope, with_configs=found.append)
     return found[0]

@@ -11,6 +11,7 @@ from bridge.check.lint import (
     find_open_config,
     find_other_protocol,
     find_pidfile_clashes,
+    find_pidfiles,
     find_removed_folders,
     lint,
 )
@@ -22,6 +23,12 @@ from bridge.uwsgi.conditions import Surroundings
 from bridge.uwsgi.interpreter import Process
 from bridge.uwsgi.options import Config
 from tests.unit.build import make_resolved, make_vassal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bridge.diagnostics import Diagnostic
+    from bridge.model.vassal import ResolvedVassal
 
 if TYPE_CHECKING:
     from bridge.diagnostics import Diagnostic
@@ -110,19 +117,23 @@ def test_who_gets_his_own_sockets_writes_no_pidfile() -> None:
     lines = "daemonize = /app.log\nsafe-pidfile2 = app.pid"
     assert codes(lines, own) == [("daemonize", 2), ("pidfile-unwritten", 3)]
     other = make_resolved("b.ini", "/run/b.sock")
-    assert list(find_pidfile_clashes([(one, config("pidfile = /a")) for one in (own, other)])) == []
+    assert list(clashes([(one, config("pidfile = /a")) for one in (own, other)])) == []
+
+
+def clashes(configs: list[tuple[ResolvedVassal, Config]]) -> Iterator[Diagnostic]:
+    return find_pidfile_clashes(find_pidfiles(configs))
 
 
 def test_one_pidfile_for_two() -> None:
     first, second, third = (make_resolved(f"{name}.ini") for name in "abc")
     one, other = config("pidfile = app.pid"), config("chdir = /srv\nsafe-pidfile = ./app.pid")
-    found = list(find_pidfile_clashes([(first, one), (second, other), (third, config("pidfile = /c.pid"))]))
+    found = list(clashes([(first, one), (second, other), (third, config("pidfile = /c.pid"))]))
     assert [(d.vassal, d.code, d.line) for d in found] == [("a.ini", "pidfile-clash", 2), ("b.ini", "pidfile-clash", 3)]
     assert "by vassal b.ini" in found[0].message
     after = config("chdir = /srv\npidfile2 = app.pid")
-    assert list(find_pidfile_clashes([(first, one), (second, after)])) == []
-    assert len(list(find_pidfile_clashes([(first, config("pidfile = /srv/app.pid")), (second, after)]))) == 2
-    assert list(find_pidfile_clashes([(first, config("pidfile = x\npidfile2 = x"))])) == []
+    assert list(clashes([(first, one), (second, after)])) == []
+    assert len(list(clashes([(first, config("pidfile = /srv/app.pid")), (second, after)]))) == 2
+    assert list(clashes([(first, config("pidfile = x\npidfile2 = x"))])) == []
 
 
 def test_a_folder_that_goes_with_another_unit() -> None:

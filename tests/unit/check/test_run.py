@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bridge.check import run
-from bridge.check.run import VassalChecks, check_vassals
-from bridge.config.settings import Settings
+from bridge.check.run import VassalChecks
 from bridge.diagnostics import BridgeError, Diagnostic
-from bridge.reconcile.run import RunOptions, Scope
-from bridge.vassals.spawn import spawn_defaults
+from bridge.reconcile.run import Scope
 from tests.unit.build import note_children
 from tests.unit.reconcile.site import Site
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bridge.reconcile.desired import Desired
     from bridge.reconcile.run import PlannedRun
 
 CONFIG = "[uwsgi]\nplugin = python3\nwsgi-file = /nowhere/app.py\nidle = 60\ndie-on-idle = true\n"
@@ -34,34 +32,31 @@ def site(tmp_path: Path) -> Site:
     return site
 
 
-def plan(site: Site, checks: VassalChecks) -> list[Desired]:
-    read: list[Desired] = []
-
-    def with_configs(desired: Desired) -> None:
-        read.append(desired)
-        checks.begin(desired)
-
-    with site.reconciler() as reconciler:
-        reconciler.plan(None, RunOptions(with_configs=with_configs))
-    return read
+def check(site: Site, *, covers_all: bool = False) -> tuple[PlannedRun, list[Diagnostic]]:
+    """Do what ``check`` does."""
+    with site.reconciler() as reconciler, closing(VassalChecks(site.settings, site.paths)) as checks:
+        planned = reconciler.plan(site.manager, checks.options(reconciler, covers_all=covers_all))
+        return planned, checks.found(reconciler, site.manager)
 
 
-@pytest.mark.parametrize(("many", "processes"), [(3, 1), (4, 0)])
-def test_of_many_vassals_the_same_is_found_in_another_process(
-    site: Site, monkeypatch: pytest.MonkeyPatch, many: int, processes: int
+def test_the_vassals_of_a_command_are_read_once_and_checked_in_another_process(
+    many: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    _, found = check(many)
     started = note_children(monkeypatch)
-    monkeypatch.setattr(run, "_MANY", many)
-    checks = VassalChecks(site.settings, site.paths)
-    (desired,) = plan(site, checks)
-    found = checks.found()
-    assert len(started) == processes
+    rule = f"sh -c 'cat \"$1.socket\"; echo >>{many.folder}/asked' sh"
+    many.settings = replace(many.settings, emperor_on_demand_extension="", emperor_on_demand_exec=rule)
+    planned, again = check(many)
+    assert planned.scope.is_all
+    assert again == found
+    assert len(started) == 1
+
+
+def test_few_vassals_are_checked_in_this_process(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = note_children(monkeypatch)
+    planned, found = check(site)
+    assert (planned.scope.is_all, started) == (True, [])
     assert [problem.code for problem in found] == ["file-missing"] * 3
-    assert found == list(check_vassals(desired, spawn_defaults(site.settings, user_manager=False), site.paths))
-
-
-def test_without_a_plan_nothing_is_found(site: Site) -> None:
-    assert VassalChecks(site.settings, site.paths).found() == []
 
 
 @pytest.fixture
@@ -79,24 +74,17 @@ def many(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     return site
 
 
-def plan_beside(site: Site, *, covers_all: bool = False) -> tuple[PlannedRun, list[Diagnostic]]:
-    """Do what ``check`` does."""
-    with site.reconciler() as reconciler, closing(VassalChecks(site.settings, site.paths)) as checks:
-        planned = reconciler.plan(site.manager, checks.options(reconciler, covers_all=covers_all))
-        return planned, checks.found()
-
-
 def test_the_configs_of_many_vassals_are_read_beside_a_plan_of_what_changed(
     many: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, found = plan_beside(many, covers_all=True)
+    whole, found = check(many, covers_all=True)
     assert whole.scope.is_all
     assert [problem.code for problem in found] == ["file-missing"] * 3
     started = note_children(monkeypatch)
-    planned, again = plan_beside(many)
+    planned, again = check(many)
     assert (planned.scope.keys, planned.vassals, again, len(started)) == (frozenset(), 3, found, 1)
     changed = many.write("a", "a", CONFIG + "procname-master = a\n")
-    planned, again = plan_beside(many)
+    planned, again = check(many)
     assert planned.scope == Scope.of({changed})
     assert again == found
     assert planned.diagnostics == ()
@@ -104,17 +92,23 @@ def test_the_configs_of_many_vassals_are_read_beside_a_plan_of_what_changed(
 
 def test_if_a_vassal_is_rejected_the_plan_is_of_all(many: Site) -> None:
     many.write("d", "a", CONFIG)
-    planned, found = plan_beside(many)
+    planned, found = check(many)
     assert planned.scope.is_all
     assert [problem.code for problem in planned.diagnostics] == ["address-conflict"]
     assert [problem.code for problem in found] == ["file-missing"] * 4
 
 
-def test_what_a_command_or_a_database_says_is_asked_once(many: Site) -> None:
-    with many.reconciler() as reconciler:
-        for settings in (Settings(emperor_on_demand_exec="/rule"), Settings(emperor=("zmq://tcp://127.0.0.1:1",))):
-            checks = VassalChecks(settings, many.paths)
-            assert checks.options(reconciler, covers_all=False) == RunOptions(with_configs=checks.begin)
+def test_what_vassals_of_both_processes_have_in_common_is_found(many: Site) -> None:
+    for name in "abc":
+        many.write(name, name, CONFIG + "pidfile = /run/one.pid\n")
+    _, found = check(many)
+    assert [problem.code for problem in found].count("pidfile-clash") == 3
+
+
+def test_what_a_database_says_is_asked_once(many: Site) -> None:
+    many.settings = replace(many.settings, emperor=(*many.settings.emperor, "zmq://tcp://127.0.0.1:1"))
+    with many.reconciler() as reconciler, closing(VassalChecks(many.settings, many.paths)) as checks:
+        assert not checks.options(reconciler, covers_all=False).covers_changes
 
 
 def test_where_no_systemd_runs_the_configs_are_read_all_the_same(many: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,5 +119,5 @@ def test_where_no_systemd_runs_the_configs_are_read_all_the_same(many: Site, mon
     started = note_children(monkeypatch)
     with many.reconciler() as reconciler, closing(VassalChecks(many.settings, many.paths)) as checks:
         assert reconciler.plan(None, checks.options(reconciler, covers_all=False)).scope.is_all
-        assert [problem.code for problem in checks.found()] == ["file-missing"] * 3
+        assert [problem.code for problem in checks.found(reconciler, None)] == ["file-missing"] * 3
     assert len(started) == 1

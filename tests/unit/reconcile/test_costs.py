@@ -26,8 +26,8 @@ def check(site: Site) -> None:
     checks = VassalChecks(site.settings, site.paths)
     with site.reconciler() as reconciler:
         planned = reconciler.plan(site.manager, checks.options(reconciler, covers_all=False))
-    assert len(planned.desired.resolved) == len(os.listdir(site.folder)) / 2
-    checks.found()
+        assert len(planned.desired.resolved) == len(os.listdir(site.folder)) / 2
+        checks.found(reconciler, site.manager)
 
 
 @pytest.fixture
