@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bridge.diagnostics import count, errors, printable
@@ -80,7 +80,8 @@ def sync_json(
 
 def status_json(rows: Iterable[Row]) -> list[dict[str, object]]:
     """Return all vassals in the form of ``status --json``."""
-    return [{"version": STATUS_VERSION} | {one.name: getattr(row, one.name) for one in fields(row)} for row in rows]
+    version: dict[str, object] = {"version": STATUS_VERSION}
+    return [version | row._asdict() for row in rows]
 
 
 def print_changes(changes: Sequence[Change], *, planned: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.status.table import iso_time
@@ -53,8 +53,7 @@ def with_mirrors(rows: Iterable[Row], mirrors: Iterable[MirrorStatus]) -> list[R
 
 
 def _with_state(row: Row, state: MirrorState) -> Row:
-    return replace(
-        row,
+    return row._replace(
         as_of=_iso(state.asked),
         unreachable_since=_iso(state.since),
         unreachable=None if state.since is None else state.why,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bridge.check.obstacles import Obstacles
@@ -68,4 +68,4 @@ def _with_obstacle(row: Row, obstacles: Obstacles) -> Row:
     if row.problem or row.unit is None or row.state is State.RUNNING:
         return row
     found = next(obstacles.of(row.unit, drop_ins_only=row.state is not State.FAILED), None)
-    return row if found is None else replace(row, problem=f"systemd cannot start it: {found}")
+    return row if found is None else row._replace(problem=f"systemd cannot start it: {found}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bridge.diagnostics import count, errors
 from bridge.model.address import UnixAddress
@@ -39,9 +38,8 @@ class State(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One vassal's line in the table. ``--json`` prints these fields."""
+class Row(NamedTuple):
+    """One vassal's line in the table. ``--json`` prints these fields. There may be thousands."""
 
     vassal: str
     config: str
@@ -122,13 +120,13 @@ def _with_loss(row: Row, actual: ActualState, lost: Collection[str]) -> Row:
     parts = vassal_unit(row.unit or "")
     label = parts[0] if parts else ""
     if found := actual.listening.get(label):
-        row = replace(row, socket=str(found), sockets=tuple(map(str, found.addresses)))
+        row = row._replace(socket=str(found), sockets=tuple(map(str, found.addresses)))
     if label not in lost:
         return row
     problem = (
         f"nobody listens on {row.socket}, though systemd takes its socket for active: emperor-bridge sync mends it"
     )
-    return replace(row, state=State.FAILED, problem=row.problem or problem)
+    return row._replace(state=State.FAILED, problem=row.problem or problem)
 
 
 def _installed_rows(
@@ -215,7 +213,7 @@ def _since(actual: ActualState, decisive: Mapping[str, str], manager: Manager, h
 
 def with_history(row: Row, history: History) -> Row:
     """Return a row with the times and counts of a history."""
-    return replace(row, **_told(history))
+    return row._replace(**_told(history))
 
 
 def iso_time(microseconds: int | None) -> str | None:
@@ -248,8 +246,7 @@ def with_unit_state(
     """Return an installed vassal's row with its units' states. What ``since`` and ``pids`` lack stays as it was."""
     service = row.unit or ""
     unit = _decisive_unit(service, states, waits=row.socket is not None)
-    return replace(
-        row,
+    return row._replace(
         state=_state_of(service, unit, states),
         since=iso_time(since[unit]) if unit in since else row.since,
         pid=pids.get(service, row.pid) or None,
