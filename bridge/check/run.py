@@ -10,6 +10,7 @@ from bridge.check.vassals import check_vassals, put_together
 from bridge.diagnostics import BridgeError
 from bridge.host.second_process import SecondProcess
 from bridge.monitors import has_mirrors
+from bridge.progress import no_progress
 from bridge.reconcile import incremental
 from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.occupied import occupied_addresses
@@ -99,13 +100,15 @@ class VassalChecks:
 
 def _read_and_check(reconciler: Reconciler, settings: Settings, paths: Paths, keys: Collection[str]) -> Found:
     """Read the configs of these vassals, and check them. The connection to the manager is another than the plan's."""
+    # The parent shows the progress.
+    planner = replace(reconciler.planner, progress=no_progress)
     try:
         with connected(paths) as manager:
-            desired = read(reconciler.planner, manager, keys)
+            desired = read(planner, manager, keys)
     except BridgeError as error:
         if error.diagnostic.code != "no-manager":
             raise
-        desired = read(reconciler.planner, None, keys)
+        desired = read(planner, None, keys)
     return check_vassals(desired, spawn_defaults(settings, user_manager=paths.user_manager), paths)
 
 

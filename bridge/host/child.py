@@ -9,19 +9,22 @@ import pickle
 import select
 import signal
 import socket
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-_ASK, _TELL, _RESULT = "ask", "tell", "result"
+_ASK, _TELL, _ALIVE, _RESULT = "ask", "tell", "alive", "result"
 """What the child sends. It waits until this process has done what it asks for."""
 _DONE = b"."
 _PR_SET_PDEATHSIG = 1
 """See prctl(2)."""
-_EACH = 1000
-"""Milliseconds after which a process that waits for its child shows that it is alive."""
+_BEAT = 1.0
+"""Seconds between two signs of life."""
+_BROKEN = (EOFError, ConnectionError, pickle.UnpicklingError, AttributeError, ImportError, IndexError, ValueError)
+"""What reading raises if the child was killed while it wrote."""
 
 
 class ChildFailedError(Exception):
@@ -34,6 +37,7 @@ class Parent:
     def __init__(self, its: socket.socket) -> None:
         self._socket = its
         self._file = its.makefile("wb")
+        self._beat = 0.0
 
     def ask(self, what: object) -> None:
         """Have the parent do something, and wait until it is done."""
@@ -45,13 +49,34 @@ class Parent:
         """Have the parent take note of something, soon."""
         pickle.dump((_TELL, what), self._file, pickle.HIGHEST_PROTOCOL)
 
+    def alive(self) -> None:
+        """Show that the child is alive, once a second at most. Whoever waits for something calls this."""
+        if (now := time.monotonic()) >= self._beat:
+            self._beat = now + _BEAT
+            self.send(_ALIVE, None)
+
     def send(self, kind: str, what: object) -> None:
         """Send a message now, with all that was told before."""
         pickle.dump((kind, what), self._file, pickle.HIGHEST_PROTOCOL)
         self._file.flush()
 
 
-def in_child(work: Callable[[Parent], object], answer: Callable[[Any], None], alive: Callable[[], None]) -> Any:
+class Beside(Protocol):
+    """What the parent reads while it waits for the child."""
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on."""
+
+    def read(self) -> None:
+        """Read what has come; called when the descriptor is readable."""
+
+
+def in_child(
+    work: Callable[[Parent], object],
+    answer: Callable[[Any], None],
+    alive: Callable[[], None],
+    beside: Beside | None = None,
+) -> Any:
     """Do work in a child process, and return its result.
 
     The child ends when this process does, whatever ends it. Signals that end or reload this process do not concern it.
@@ -59,10 +84,11 @@ def in_child(work: Callable[[Parent], object], answer: Callable[[Any], None], al
     Args:
         work: what to do. It can ask this process for things, and tell it things.
         answer: does what the child asks for, and takes what it tells.
-        alive: is called at least once a second while this process waits.
+        alive: is called when the child sends something, if only a sign of life.
+        beside: what this process reads meanwhile.
 
     Raises:
-        ChildFailedError: there is no result. What ``answer`` raises is raised too.
+        ChildFailedError: there is no result. What ``answer`` and ``beside`` raise is raised too.
     """
     parent = os.getpid()
     try:
@@ -75,11 +101,12 @@ def in_child(work: Callable[[Parent], object], answer: Callable[[Any], None], al
         except OSError as error:
             raise ChildFailedError from error
         if child == 0:
+            ours.close()
             _be_child(work, its, parent)
         its.close()
         try:
-            return _result(ours, answer, alive)
-        except (EOFError, ConnectionError, pickle.UnpicklingError) as error:
+            return _result(_Reader(ours, alive, beside), ours, answer)
+        except ConnectionError as error:
             raise ChildFailedError from error
         finally:
             # It has ended, or nobody needs its result.
@@ -91,31 +118,43 @@ def in_child(work: Callable[[Parent], object], answer: Callable[[Any], None], al
 
 
 class _Reader(io.RawIOBase):
-    """What the child sends. Whoever reads shows that this process is alive."""
+    """What the child sends."""
 
-    def __init__(self, ours: socket.socket, alive: Callable[[], None]) -> None:
+    def __init__(self, ours: socket.socket, alive: Callable[[], None], beside: Beside | None) -> None:
         self._socket = ours
         self._alive = alive
+        self._beside = beside
         self._poll = select.poll()
         self._poll.register(ours, select.POLLIN)
+        if beside:
+            self._poll.register(beside.fileno(), select.POLLIN)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
+        while self._socket.fileno() not in (ready := {descriptor for descriptor, _ in self._poll.poll()}):
+            self._read_beside(ready)
+        self._read_beside(ready)
         self._alive()
-        while not self._poll.poll(_EACH):
-            self._alive()
         return self._socket.recv_into(buffer)
 
+    def _read_beside(self, ready: Collection[int]) -> None:
+        if self._beside and self._beside.fileno() in ready:
+            self._beside.read()
 
-def _result(ours: socket.socket, answer: Callable[[Any], None], alive: Callable[[], None]) -> Any:
-    with io.BufferedReader(_Reader(ours, alive)) as file:
+
+def _result(reader: _Reader, ours: socket.socket, answer: Callable[[Any], None]) -> Any:
+    with io.BufferedReader(reader) as file:
         while True:
-            kind, what = pickle.load(file)  # noqa: S301 - our own child has written it
+            try:
+                kind, what = pickle.load(file)  # noqa: S301 - our own child has written it
+            except _BROKEN as error:
+                raise ChildFailedError from error
             if kind == _RESULT:
                 return what
-            answer(what)
+            if kind != _ALIVE:
+                answer(what)
             if kind == _ASK:
                 ours.sendall(_DONE)
 
@@ -125,7 +164,8 @@ def _be_child(work: Callable[[Parent], object], its: socket.socket, parent: int)
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+            # What is ignored, programs that are started from here would ignore too.
+            signal.signal(number, lambda _number, _frame: None)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == parent:
             ends = Parent(its)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing, suppress
+from enum import Flag, auto
 from functools import partial
 from sys import intern
 from typing import TYPE_CHECKING
@@ -53,6 +54,15 @@ _CHILDS_SHARE = 0.6
 _USERS = ("/etc/passwd", "/etc/group")
 
 
+class Sees(Flag):
+    """What of the vassals' sockets counts as a change."""
+
+    SOCKETS = auto()
+    """Those that the kernel does not have. ``status`` looks for these itself."""
+    DROP_INS = auto()
+    """Those that a drop-in may have listen elsewhere. ``sync`` has nothing to do for these."""
+
+
 class ChangeDetector:
     """Compares the present with the cache."""
 
@@ -62,7 +72,7 @@ class ChangeDetector:
         self._unit_path = unit_path
 
     def changed(
-        self, cache: VassalCache, digests: Mapping[str, int], ask: Asking, *, sees_sockets: bool = True
+        self, cache: VassalCache, digests: Mapping[str, int], ask: Asking, sees: Sees = Sees.SOCKETS
     ) -> Scope | None:
         """Return the vassals that are not as the last run left them; None if that is unknown, or of too many.
 
@@ -71,8 +81,7 @@ class ChangeDetector:
             digests: the fingerprints of its files.
             ask: asks the manager for these units, and does not wait. Meanwhile the files are compared, those of many
                 vassals in a process of their own.
-            sees_sockets: whether the sockets are looked for that the kernel does not have. ``status`` does so itself:
-                for it, those count that a drop-in may have listen elsewhere.
+            sees: what of the sockets counts.
 
         Raises:
             BridgeError: the manager cannot be asked.
@@ -90,7 +99,8 @@ class ChangeDetector:
         with closing(SecondProcess(partial(compare, keys[:others]), is_worth_it=others > 0)) as process:
             new = self._new(records)
             down = _down(always, states())
-            moved = self._silent(clean) if sees_sockets else self._with_drop_ins(clean)
+            moved = self._silent(clean) if Sees.SOCKETS in sees else set()
+            moved |= self._with_drop_ins(clean) if Sees.DROP_INS in sees else set()
             found = compare(keys[others:]) | process.result()
         if new is None or down is None:
             return None

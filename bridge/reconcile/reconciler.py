@@ -145,7 +145,8 @@ class Reconciler:
         if manager is None or not self._state.lock.is_held:
             allowed, last = options.allow_mass_removal, self._state.last_run()
             context = RunContext(last=last, allow_mass_removal=allowed, ending=options.ending or frozenset())
-            if manager and options.covers_changes and (found := self._changed(manager.begin_units)):
+            both = incremental.Sees.SOCKETS | incremental.Sees.DROP_INS
+            if manager and options.covers_changes and (found := self._changed(manager.begin_units, both)):
                 from bridge.reconcile.preview import plan_changes
 
                 if planned := plan_changes(self.planner, manager, context, found):
@@ -210,7 +211,7 @@ class Reconciler:
         if not self.monitors:
             return Assessment(desired=Desired(), actual=self.planner.reader().read_all(manager))
         states = cache(manager.begin_units())
-        if (found := self._changed(lambda _: states, sees_sockets=False)) is not None:
+        if (found := self._changed(lambda _: states, incremental.Sees.DROP_INS)) is not None:
             scope, known, _ = found
             if not scope.keys:
                 return Assessment(desired=Desired(), actual=ActualState(installed=known.installed(()), states=states()))
@@ -239,13 +240,13 @@ class Reconciler:
 
         return retry(self._executor(manager), self.planner.reader().read_all(manager), wanted)
 
-    def _changed(self, ask: Asking, *, sees_sockets: bool = True) -> Changed | None:
+    def _changed(self, ask: Asking, sees: incremental.Sees = incremental.Sees.SOCKETS) -> Changed | None:
         """Find the vassals that are not as the cache on disk has them; None if all must be processed."""
         if (noted := self._state.read_cache()) is None:
             return None
         cache, digests = noted
         detector = incremental.ChangeDetector(self.monitors, self._directory, self._paths.unit_path)
-        scope = detector.changed(cache, digests, ask, sees_sockets=sees_sockets)
+        scope = detector.changed(cache, digests, ask, sees)
         return None if scope is None else (scope, cache, digests)
 
     def _executor(self, manager: Manager, planned: PlannedRun | None = None) -> PlanExecutor:

@@ -210,9 +210,9 @@ class RunState:
 
 
 def _saw_all_until(planned: PlannedRun) -> int:
-    """Return when a run began, or earlier: a config that it left out has changed since, and counts in the next run."""
+    """Return when a run began, or earlier, if it left out a config that changed since the run before."""
     changes = []
     for path in planned.desired.unfinished:
         with suppress(OSError):
             changes.append(changed_at(path))
-    return min([planned.context.began, *(when - 1 for when in changes)])
+    return max(planned.context.stamp, min([planned.context.began, *(when - 1 for when in changes)]))

@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 
 
 def is_over(debounce: Debounce, loaded: LoadedConfig, manager: SystemdManager) -> bool:
-    """Tell whether a burst is over. Files that are about to change are held back.
+    """Tell whether a burst is over. If a file of a running vassal is gone, it may come back, so it is put off once.
 
-    uWSGI reads its config anew when it reloads. It ends if the file is not there at that moment.
+    uWSGI reads its config anew when it reloads. It ends if the file is not there at that moment. The whole burst is put
+    off, for vassals that are gone at once must be counted at once, and a renamed one keeps its address.
     """
     if not debounce.is_due():
         return False
-    debounce.hold_unsettled()
-    debounce.hold(_gone(debounce.known, loaded, manager))
+    if not debounce.awaits_return and _runs_without_a_file(debounce.known, loaded, manager):
+        debounce.await_return()
+    if debounce.is_due():
+        debounce.hold_unsettled()
     return debounce.is_due()
 
 
@@ -37,26 +40,15 @@ def scope_of_burst(loaded: LoadedConfig, burst: Burst, admit: Callable[[], bool]
     return known_scope(burst.paths, *place) if scope.is_all and not admit() else scope
 
 
-def _gone(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -> list[str]:
-    """Return the files of vassals that are gone, if one of these runs: tar and git remove a file before they write it.
-
-    The others are returned too, because vassals that are gone at once must be counted at once.
-    """
+def _runs_without_a_file(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -> bool:
+    """Tell whether a file of a running vassal is gone: tar and git remove a file before they write it anew."""
     try:
-        labels: dict[str, set[str]] = {}
-        for path in paths:
-            if not os.path.lexists(path):
-                keys = keys_at(path, loaded.reconciler.monitors, loaded.settings)
-                labels[path] = loaded.reconciler.cache.labels_of(keys)
-        may_return = _is_running(set().union(*labels.values()), manager)
-        return [path for path, its in labels.items() if its and may_return]
+        gone = [path for path in paths if not os.path.lexists(path)]
+        keys = {key for path in gone for key in keys_at(path, loaded.reconciler.monitors, loaded.settings)}
+        services = [f"vassal-{label}.service" for label in loaded.reconciler.cache.labels_of(keys)]
+        return bool(services) and not all(state.is_down for state in manager.units(services).values())
     except Exception as error:
         if not (is_unexpected(error) or isinstance(error, BridgeError)):
             raise
         # The run that follows has the same trouble, and tells of it.
-        return []
-
-
-def _is_running(labels: Iterable[str], manager: SystemdManager) -> bool:
-    services = [f"vassal-{label}.service" for label in labels]
-    return bool(services) and not all(state.is_down for state in manager.units(services).values())
+        return False

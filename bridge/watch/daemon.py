@@ -21,7 +21,7 @@ from bridge.watch.late import LateRuns
 from bridge.watch.runner import Runner
 from bridge.watch.sd_notify import ServiceState
 from bridge.watch.sources import FileSource, SignalSource, UnitSource, wait
-from bridge.watch.timing import Backoff, Debounce, WholeRuns
+from bridge.watch.timing import NO_BURST, Backoff, Debounce, WholeRuns
 from bridge.watch.watch_list import WatchedPaths
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bridge.watch.notifier import Notifier
     from bridge.watch.runner import Connect, Outcome
     from bridge.watch.sources import EventSource
+    from bridge.watch.timing import Burst
 
 _ROUNDS = 5
 """Runs in a row at most, each because the one before found new folders."""
@@ -119,8 +120,9 @@ class Daemon:
             wait(self._sources, self._next_time())
             self._notifier.flush()
             is_retry = self._backoff.take()
-            if is_retry or is_over(self._debounce, self._configuration.current, self._manager):
-                self._work(is_retry=is_retry)
+            has_changes = is_over(self._debounce, self._configuration.current, self._manager)
+            if is_retry or has_changes:
+                self._work(self._debounce.take() if has_changes else NO_BURST, is_retry=is_retry)
             if self._whole_runs.take():
                 self._try(Scope.all())
             self._try(Scope.of(self._late.take()))
@@ -134,9 +136,8 @@ class Daemon:
         self._is_reload_requested = True
         self.touch(None)
 
-    def _work(self, *, is_retry: bool) -> None:
+    def _work(self, burst: Burst, *, is_retry: bool) -> None:
         """Reconcile the vassals that the burst of changes can affect; all of them for a retry or after a reload."""
-        burst = self._debounce.take()
         if self._is_reload_requested or self._configuration.is_outdated():
             self._is_reload_requested = False
             self._reload()
@@ -203,7 +204,7 @@ class Daemon:
 
     def _run(self, scope: Scope) -> Outcome:
         """Run once, and report what changed meanwhile."""
-        unfinished = self._debounce.held | self._files.open
+        unfinished = self._debounce.held | self._debounce.known | self._files.open
         options = RunOptions(scope=scope, leave_stopped=True, unfinished=unfinished, waits_for_late=False)
         began = time.monotonic()
         reconciler = self._configuration.current.reconciler

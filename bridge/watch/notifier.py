@@ -17,7 +17,7 @@ from bridge.watch.coalesce import Coalescer
 from bridge.watch.terminal import print_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from bridge.diagnostics import Diagnostic
     from bridge.model.unit import UnitChange, UnitState
@@ -133,8 +133,12 @@ class Notifier:
     @property
     def summary(self) -> str:
         """The number of vassals and of errors, for ``systemctl status``."""
-        bad = len(errors(self._problems))
-        return count(len(self._names), "vassal") + (f", {count(bad, 'problem')}" if bad else "")
+        return _summary(self._names, self._problems)
+
+    @staticmethod
+    def summary_after(planned: PlannedRun, problems: Iterable[Diagnostic]) -> str:
+        """Return what :attr:`summary` will be once a run of all vassals has been reported."""
+        return _summary(planned.names, frozenset([*planned.diagnostics, *problems]))
 
     def memory(self) -> object:
         """Write all entries that wait, and return what is remembered of the vassals, for :meth:`recall`."""
@@ -182,3 +186,8 @@ class Notifier:
             # A vassal's problems and its events are counted apart: their keys and labels differ.
             self._entries.add(problem.key, problem) if problem.key else self._tell(problem)
         self._problems = current
+
+
+def _summary(names: Collection[str], problems: Collection[Diagnostic]) -> str:
+    bad = len(errors(problems))
+    return count(len(names), "vassal") + (f", {count(bad, 'problem')}" if bad else "")

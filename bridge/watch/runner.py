@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _MANY_STARTS = 500
 """If a run starts this many units, the daemon follows units only after it: systemd reports each several times."""
 _LISTEN, _READY = "listen", "ready"
-"""What a child asks the daemon for. All else that it sends are entries for the journal."""
+"""What a child asks the daemon for: to listen, or to say that it is ready, with a status. All else are entries."""
 
 
 class Outcome(NamedTuple):
@@ -53,10 +53,27 @@ class Outcome(NamedTuple):
 class _Memory(NamedTuple):
     """What a child hands back."""
 
+    why: tuple[Diagnostic, ...]
+    """Why the run failed as a whole."""
     is_ok: bool
+    is_following: bool
     reconciler: object
-    paths: object
     notifier: object
+    paths: object = None
+
+
+class _Changes:
+    """The changes of units that come while a child makes the run: if nobody reads them, the bus keeps them all."""
+
+    def __init__(self, manager: SystemdManager) -> None:
+        self._manager = manager
+        self.found: list[UnitChange] = []
+
+    def fileno(self) -> int:
+        return self._manager.fileno()
+
+    def read(self) -> None:
+        self.found += self._manager.changes()
 
 
 class Runner:
@@ -111,6 +128,8 @@ class Runner:
         new_folders, trouble = watch()
         problems += trouble
         # The vassals are served: whoever starts or reloads the daemon need not wait for thousands of journal entries.
+        if planned.scope.is_all:
+            self._service.status(self._notifier.summary_after(planned, problems))
         self._service.ready()
         self._notifier.done(planned, problems)
         if planned.scope.is_all:
@@ -122,47 +141,52 @@ class Runner:
         """Have a child make the run, and remember what it hands back."""
         reconciler.prepare()
 
-        def work(parent: Parent) -> _Memory | tuple[Diagnostic, ...]:
+        def work(parent: Parent) -> _Memory:
             try:
                 return self._be_child(reconciler, options, connect, parent)
             except BridgeError as error:
-                return error.diagnostics
+                notes = self._notifier.memory()
+                return _Memory(error.diagnostics, False, self._is_following, reconciler.memory(), notes)
 
-        found = in_child(work, self._answer, self._service.alive)
-        if not isinstance(found, _Memory):
-            raise BridgeError(*found)
+        changes = _Changes(self._manager)
+        found: _Memory = in_child(work, self._answer, self._service.alive, changes)
         reconciler.recall(found.reconciler)
-        self._paths.recall(found.paths)
         self._notifier.recall(found.notifier)
-        self._is_following = True
+        self._is_following = found.is_following
+        if found.why:
+            raise BridgeError(*found.why)
+        self._paths.recall(found.paths)
         new_folders, trouble = watch()
         for problem in trouble:
             self._notifier.failed(problem)
-        return Outcome(
-            found.is_ok and not trouble, is_whole=True, new_folders=new_folders, changes=list(self._manager.changes())
-        )
+        changes.read()
+        is_ok = found.is_ok and not trouble
+        return Outcome(is_ok, is_whole=True, new_folders=new_folders, changes=changes.found)
 
     def _be_child(self, reconciler: Reconciler, options: RunOptions, connect: Connect, parent: Parent) -> _Memory:
         def listen() -> None:
             parent.ask(_LISTEN)
 
+        # The journal finds out of a process that has ended neither its unit nor its name.
+        self._notifier.tell_by(parent.tell)
         with connect() as manager:
-            with reconciler.hold():
+            manager.while_waiting(parent.alive)
+            with reconciler.hold(alive=parent.alive):
                 planned, problems = self._carry_out(reconciler, manager, options, listen)
             problems += self._paths.update(planned)
-            parent.ask(_READY)
-            # The journal finds out of a process that has ended neither its unit nor its name.
-            self._notifier.tell_by(parent.tell)
+            parent.ask((_READY, self._notifier.summary_after(planned, problems)))
             self._notifier.done(planned, problems)
             self._follow(manager.units, listen)
         reconciler.cache.drop_files()
-        is_ok = not errors(problems)
-        return _Memory(is_ok, reconciler.memory(), self._paths.memory(), self._notifier.memory())
+        notes, paths = self._notifier.memory(), self._paths.memory()
+        return _Memory((), not errors(problems), True, reconciler.memory(), notes, paths)
 
     def _answer(self, what: Any) -> None:
         if what == _LISTEN:
             self._listen()
-        elif what == _READY:
+        elif isinstance(what, tuple):
+            _, summary = what
+            self._service.status(summary)
             self._service.ready()
         else:
             self._notifier.tell(what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +16,7 @@ BRIEFLY_QUIET = 0.005
 IMPATIENCE = 0.5
 """Seconds after which the daemon acts on a burst that has not ended."""
 SETTLED = 0.2
-"""Seconds without a change after which a file that was held back is stable. A tool that replaces it can be slow."""
+"""The same, where a file of a running vassal was gone, or was held back. A tool that replaces it can be slow."""
 HELD = 30.0
 """The most seconds for which a file is held back that changes again and again."""
 FILES_OF_ONE_VASSAL = 2
@@ -35,30 +36,35 @@ class Burst(NamedTuple):
     """Whether any other path may have changed too."""
 
 
-class _Held(NamedTuple):
-    """When a path that is held back changed first and last, or paths that were held back together."""
+NO_BURST = Burst(frozenset(), is_whole=False)
+
+
+class _Changed(NamedTuple):
+    """A path that changed: when first and last, and how often."""
 
     first: float
     last: float
+    times: int = 1
 
-    def due(self) -> float:
-        return min(self.last + SETTLED, self.first + HELD)
+    def again(self, now: float) -> _Changed:
+        return self._replace(last=now, times=self.times + 1)
 
 
 class Debounce:
     """Collects the paths of one burst of changes, and decides when the burst is over.
 
-    A file that may change again at once is held back. It is part of a later burst.
+    If a burst does not end, files that change again and again are held back. Each is part of a later burst.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._paths: dict[str, float] = {}
-        """The paths of the burst, and when each changed last."""
-        self._held: dict[str, _Held] = {}
+        self._paths: dict[str, _Changed] = {}
+        self._held: dict[str, _Changed] = {}
         self._is_whole = False
         self._first: float | None = None
         self._last = 0.0
+        self.awaits_return = False
+        """Whether a file that was gone may come back, or go again."""
 
     def touch(self, paths: Iterable[str] | None) -> None:
         """Add changed paths to the burst; None: any path may have changed."""
@@ -67,9 +73,10 @@ class Debounce:
         is_new = paths is None
         for path in paths or ():
             if held := self._held.get(path):
-                self._held[path] = held._replace(last=now)
+                self._held[path] = held.again(now)
             else:
-                self._paths[path] = now
+                before = self._paths.get(path)
+                self._paths[path] = before.again(now) if before else _Changed(now, now)
                 is_new = True
         if is_new:
             self._last = now
@@ -78,44 +85,43 @@ class Debounce:
 
     def due(self) -> float | None:
         """Return when the burst is over, on the clock; None: no change is waiting."""
-        ends = [held.due() for held in self._held.values()]
-        if self._first is not None:
-            ends.append(min(self._last + self._quiet(), self._first + IMPATIENCE))
-        return min(ends, default=None)
+        ends = [_released(held) for held in self._held.values()]
+        end = self._end()
+        return min([*ends, *([] if end == math.inf else [end])], default=None)
 
     def is_due(self) -> bool:
         """Return whether a burst is over."""
         due = self.due()
         return due is not None and self._clock() >= due
 
-    def hold(self, paths: Iterable[str]) -> None:
-        """Hold those of the paths back that changed a moment ago: they may change again at once.
-
-        Those that do not are part of the same burst later.
-        """
-        now = self._clock()
-        recent = {path: at for path in paths if (at := self._paths.get(path)) is not None and now < at + SETTLED}
-        if recent:
-            held = _Held(min(recent.values()), max(recent.values()))
-            for path in recent:
-                del self._paths[path]
-                self._held[path] = held
-            if not (self._paths or self._is_whole):
-                self._first = None
+    def await_return(self) -> None:
+        """Put the end of the burst off until nothing of it has changed for a while: a file that is gone may return."""
+        self.awaits_return = True
 
     def hold_unsettled(self) -> None:
-        """If the burst has not ended, hold back all that changed a moment ago."""
-        if self._clock() < self._last + self._quiet():
-            self.hold(list(self._paths))
+        """If the burst has not ended, hold those files back that changed several times, and a moment ago."""
+        now = self._clock()
+        if now >= self._last + self._quiet() or now < self._end():
+            return
+        for path, changed in [*self._paths.items()]:
+            if changed.times > 1 and now < changed.last + SETTLED:
+                self._held[path] = self._paths.pop(path)
+        if not (self._paths or self._is_whole):
+            self._begin()
 
     def take(self) -> Burst:
-        """Return the burst, with the paths that need not be held back any longer, and begin a new one."""
+        """Return the burst, with the paths that need not be held back any longer, and begin a new one.
+
+        If only such paths are due, the burst goes on.
+        """
         now = self._clock()
-        ready = {path for path, held in self._held.items() if now >= held.due()}
+        ready = frozenset(path for path, held in self._held.items() if now >= _released(held))
         for path in ready:
             del self._held[path]
+        if ready and now < self._end():
+            return Burst(ready, is_whole=False)
         burst = Burst(self.known | ready, self._is_whole)
-        self._paths, self._is_whole, self._first = {}, False, None
+        self._begin()
         return burst
 
     @property
@@ -128,9 +134,23 @@ class Debounce:
         """The paths that are held back."""
         return frozenset(self._held)
 
+    def _begin(self) -> None:
+        self._paths, self._is_whole, self._first, self.awaits_return = {}, False, None, False
+
+    def _end(self) -> float:
+        """Return when the burst is over; at no time if there is none."""
+        return math.inf if self._first is None else min(self._last + self._quiet(), self._first + IMPATIENCE)
+
     def _quiet(self) -> float:
+        if self.awaits_return:
+            return SETTLED
         is_small = not self._is_whole and len(self._paths) <= FILES_OF_ONE_VASSAL
         return BRIEFLY_QUIET if is_small else QUIET
+
+
+def _released(held: _Changed) -> float:
+    """Return when a path need not be held back any longer."""
+    return min(held.last + SETTLED, held.first + HELD)
 
 
 class WholeRuns:

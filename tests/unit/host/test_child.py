@@ -87,10 +87,55 @@ def test_more_than_a_pipe_holds_comes_back_whole() -> None:
     assert told == list(range(20_000))
 
 
-def test_whoever_waits_is_alive() -> None:
+def test_a_child_that_shows_that_it_is_alive_shows_it_for_its_parent_too() -> None:
     alive: list[float] = []
-    in_child(lambda _: time.sleep(1.2), nothing, lambda: alive.append(time.monotonic()))
-    assert len(alive) >= 2
+
+    def work(parent: Parent) -> None:
+        for _ in range(100):
+            parent.alive()
+
+    in_child(work, nothing, lambda: alive.append(time.monotonic()))
+    # Once for all of these, and once for the result.
+    assert 1 <= len(alive) <= 2
+
+
+def test_a_child_that_hangs_shows_nothing() -> None:
+    alive: list[float] = []
+    in_child(lambda _: time.sleep(1.5), nothing, lambda: alive.append(time.monotonic()))
+    assert len(alive) == 1
+
+
+def test_programs_of_the_child_can_be_ended() -> None:
+    script = "import signal; print(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)"
+    run = in_child(lambda _: subprocess.check_output([sys.executable, "-c", script]), nothing, nothing)
+    assert run == b"True\n"
+
+
+class Line:
+    """Something that the parent reads while it waits."""
+
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        self.read_so_far = b""
+
+    def fileno(self) -> int:
+        return self.reader
+
+    def read(self) -> None:
+        self.read_so_far += os.read(self.reader, 64)
+
+
+def test_what_comes_meanwhile_is_read() -> None:
+    line = Line()
+
+    def work(parent: Parent) -> None:
+        os.write(line.writer, b"x")
+        parent.ask("something")
+
+    in_child(work, nothing, nothing, line)
+    assert line.read_so_far == b"x"
+    os.close(line.reader)
+    os.close(line.writer)
 
 
 @pytest.mark.parametrize("end", ["exception", "killed", "not to be packed"])

@@ -174,6 +174,9 @@ class FakeManager:
 class FakeNotifier:
     summary = "0 vassals"
 
+    def summary_after(self, _planned: object, _problems: object) -> str:
+        return self.summary
+
     def __init__(self, world: World) -> None:
         self._world = world
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+import select
+import socket
+import time
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,6 +30,7 @@ class Parts:
 
     def __init__(self) -> None:
         self.here = os.getpid()
+        self.receiver, self.sender = socket.socketpair()
         self.log: list[str] = []
         self.remembered: list[str] = []
         self.starts = 0
@@ -79,6 +83,9 @@ class Parts:
         self.note("update")
         return ()
 
+    def summary_after(self, _planned: object, problems: tuple[Diagnostic, ...]) -> str:
+        return f"{len(problems)} problems"
+
     def follow(self, _states: object) -> None:
         self.note("follow")
 
@@ -98,6 +105,12 @@ class Parts:
 
     # The manager and the daemon's own service.
 
+    def fileno(self) -> int:
+        return self.receiver.fileno()
+
+    def while_waiting(self, call: Callable[[], None]) -> None:
+        call()
+
     def listen(self) -> None:
         self.note("listen")
 
@@ -106,7 +119,13 @@ class Parts:
         return {}
 
     def changes(self) -> list[str]:
-        return ["change"]
+        self.receiver.setblocking(False)
+        with suppress(BlockingIOError):
+            return self.receiver.recv(64).decode().split()
+        return []
+
+    def status(self, text: str) -> None:
+        self.note(text)
 
     def ready(self) -> None:
         self.note("ready")
@@ -142,8 +161,8 @@ def run(runner: Runner, parts: Parts, options: RunOptions = ALL) -> Any:
 
 def test_a_run_of_all_is_made_in_a_child_and_the_daemon_listens(runner: Runner, parts: Parts) -> None:
     outcome = run(runner, parts)
-    assert (outcome.is_ok, outcome.is_whole, outcome.new_folders, outcome.changes) == (True, True, {"/new"}, ["change"])
-    assert parts.log == ["prepare here", "listen here", "ready here", "watch here"]
+    assert (outcome.is_ok, outcome.is_whole, outcome.new_folders, outcome.changes) == (True, True, {"/new"}, [])
+    assert parts.log == ["prepare here", "listen here", "0 problems here", "ready here", "watch here"]
     assert parts.remembered == [
         "prepare here",
         "hold child",
@@ -156,10 +175,23 @@ def test_a_run_of_all_is_made_in_a_child_and_the_daemon_listens(runner: Runner, 
     ]
 
 
+def test_changes_of_units_are_read_while_the_child_works(runner: Runner, parts: Parts) -> None:
+    """Without a reader the bus would keep them all. The child waits here until the daemon has read the first."""
+
+    def change() -> None:
+        parts.sender.send(b"one ")
+        while select.select([parts.receiver], [], [], 0)[0]:
+            time.sleep(0.001)
+        parts.sender.send(b"two ")
+
+    parts.fails = change
+    assert run(runner, parts).changes == ["one", "two"]
+
+
 def test_if_many_units_start_the_daemon_listens_after_it(runner: Runner, parts: Parts) -> None:
     parts.starts = 500
     run(runner, parts)
-    assert parts.log == ["prepare here", "ready here", "listen here", "watch here"]
+    assert parts.log == ["prepare here", "0 problems here", "ready here", "listen here", "watch here"]
     assert parts.remembered[-4:] == ["done child", "units child", "follow child", "drop files child"]
 
 
@@ -193,6 +225,21 @@ def test_why_a_run_in_a_child_failed_is_raised(runner: Runner, parts: Parts) -> 
     assert caught.value.diagnostics == (PROBLEM, PROBLEM)
 
 
+def test_what_a_run_that_failed_has_learned_is_remembered(runner: Runner, parts: Parts) -> None:
+    def fail() -> None:
+        raise BridgeError(PROBLEM)
+
+    parts.fails = fail
+    with pytest.raises(BridgeError):
+        run(runner, parts)
+    assert parts.remembered[-1] == "follow child"
+    # The child follows the units already.
+    parts.fails = lambda: None
+    run(runner, parts)
+    assert parts.log.count("listen here") == 1
+    assert "follow child" not in parts.remembered
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_if_the_child_fails_the_daemon_makes_the_run(runner: Runner, parts: Parts, when: str) -> None:
     def fail() -> None:
@@ -212,7 +259,7 @@ def test_if_the_child_fails_the_daemon_makes_the_run(runner: Runner, parts: Part
 def test_a_run_that_turns_out_to_be_of_all_is_made_in_a_child(runner: Runner, parts: Parts) -> None:
     parts.is_too_small = True
     assert run(runner, parts, RunOptions(scope=Scope.of({"a"}))).is_whole
-    assert parts.log == ["hold here", "prepare here", "listen here", "ready here", "watch here"]
+    assert parts.log[:3] == ["hold here", "prepare here", "listen here"]
 
 
 @pytest.mark.parametrize("why", ["some vassals", "a mirror", "no connection"])

@@ -86,81 +86,85 @@ def test_a_burst_without_an_end_is_due_all_the_same(debounce: Debounce, clock: C
     assert debounce.due() == BEGIN + IMPATIENCE
 
 
-def test_a_file_that_is_held_back_waits_until_it_is_stable(debounce: Debounce, clock: Clock) -> None:
-    debounce.touch({"/v/a.ini", "/v/b.ini", "/v/c.ini"})
-    clock.now += QUIET
-    debounce.hold({"/v/a.ini"})
-    assert debounce.is_due()
-    assert debounce.held == {"/v/a.ini"}
-    assert debounce.take().paths == {"/v/b.ini", "/v/c.ini"}
-    assert debounce.due() == BEGIN + SETTLED
-    clock.now += 0.1
-    debounce.touch({"/v/a.ini"})
-    assert debounce.due() == clock.now + SETTLED
-    clock.now += SETTLED
-    assert debounce.take().paths == {"/v/a.ini"}
-    assert (debounce.held, debounce.due()) == (frozenset(), None)
-
-
-def test_files_that_are_held_back_together_are_taken_together(debounce: Debounce, clock: Clock) -> None:
-    for path in ("/v/a.ini", "/v/b.ini", "/v/c.ini"):
-        debounce.touch({path})
-        clock.now += BRIEFLY_QUIET / 2
-    last = clock.now - BRIEFLY_QUIET / 2
-    debounce.hold({"/v/a.ini", "/v/b.ini", "/v/c.ini"})
-    clock.now = last + SETTLED / 2
-    debounce.touch({"/v/c.ini"})
-    clock.now = last + SETTLED
-    assert debounce.take().paths == {"/v/a.ini", "/v/b.ini"}
-    assert debounce.held == {"/v/c.ini"}
-
-
-def test_a_file_that_is_held_back_delays_no_other(debounce: Debounce, clock: Clock) -> None:
-    debounce.touch({"/v/a.ini"})
-    debounce.hold({"/v/a.ini"})
-    assert not debounce.is_due()
-    clock.now += 0.1
-    debounce.touch({"/v/b.ini"})
-    debounce.touch({"/v/a.ini"})
-    clock.now += BRIEFLY_QUIET
-    assert debounce.is_due()
-    assert debounce.take().paths == {"/v/b.ini"}
-
-
-def test_a_file_that_changes_for_ever_is_held_back_for_a_time(debounce: Debounce, clock: Clock) -> None:
-    debounce.touch({"/v/a.ini"})
-    debounce.hold({"/v/a.ini"})
-    while not debounce.is_due():
-        clock.now += SETTLED / 2
-        debounce.touch({"/v/a.ini"})
-    assert BEGIN + HELD <= clock.now < BEGIN + HELD + SETTLED
-    assert debounce.take().paths == {"/v/a.ini"}
-
-
-def test_only_a_file_that_changed_a_moment_ago_is_held_back(debounce: Debounce, clock: Clock) -> None:
-    debounce.touch({"/v/a.ini"})
-    clock.now += SETTLED
-    debounce.hold({"/v/a.ini", "/v/unknown.ini"})
-    assert debounce.held == frozenset()
-    assert debounce.take().paths == {"/v/a.ini"}
-
-
-def test_a_burst_that_goes_on_leaves_out_what_still_changes(debounce: Debounce, clock: Clock) -> None:
+@pytest.fixture
+def unsettled(debounce: Debounce, clock: Clock) -> Debounce:
+    """A burst that does not end, in which one file changes again and again; it is held back."""
     debounce.touch({"/v/a.ini"})
     while not debounce.is_due():
         clock.now += BRIEFLY_QUIET / 2
         debounce.touch({"/v/b.ini"})
     debounce.hold_unsettled()
+    assert debounce.take() == Burst(frozenset({"/v/a.ini"}), is_whole=False)
     assert debounce.held == {"/v/b.ini"}
-    assert debounce.take().paths == {"/v/a.ini"}
+    return debounce
+
+
+def test_a_file_that_is_held_back_waits_until_it_is_stable(unsettled: Debounce, clock: Clock) -> None:
+    assert unsettled.due() == clock.now + SETTLED
+    clock.now += SETTLED / 2
+    unsettled.touch({"/v/b.ini"})
+    assert unsettled.due() == clock.now + SETTLED
+    clock.now += SETTLED
+    assert unsettled.take().paths == {"/v/b.ini"}
+    assert (unsettled.held, unsettled.due()) == (frozenset(), None)
+
+
+def test_a_file_that_is_held_back_delays_no_other(unsettled: Debounce, clock: Clock) -> None:
+    unsettled.touch({"/v/c.ini"})
+    unsettled.touch({"/v/b.ini"})
+    clock.now += BRIEFLY_QUIET
+    assert unsettled.is_due()
+    assert unsettled.take().paths == {"/v/c.ini"}
+
+
+def test_a_file_that_is_released_does_not_end_a_burst(unsettled: Debounce, clock: Clock) -> None:
+    clock.now += SETTLED - BRIEFLY_QUIET / 2
+    unsettled.touch({"/v/c.ini"})
+    clock.now += BRIEFLY_QUIET / 2
+    unsettled.hold_unsettled()
+    assert unsettled.take().paths == {"/v/b.ini"}
+    assert unsettled.known == {"/v/c.ini"}
+    assert unsettled.due() == pytest.approx(clock.now + BRIEFLY_QUIET / 2)
+
+
+def test_a_file_that_changes_for_ever_is_held_back_for_a_time(unsettled: Debounce, clock: Clock) -> None:
+    while not unsettled.is_due():
+        clock.now += SETTLED / 2
+        unsettled.touch({"/v/b.ini"})
+    assert BEGIN + HELD <= clock.now < BEGIN + HELD + SETTLED
+    assert unsettled.take().paths == {"/v/b.ini"}
 
 
 def test_a_burst_that_has_ended_is_taken_as_a_whole(debounce: Debounce, clock: Clock) -> None:
-    debounce.touch({"/v/a.ini"})
+    for _ in range(3):
+        debounce.touch({"/v/a.ini"})
     clock.now += BRIEFLY_QUIET
     debounce.hold_unsettled()
-    assert debounce.held == frozenset()
     assert debounce.take().paths == {"/v/a.ini"}
+
+
+def test_what_changes_once_is_counted_with_the_burst_that_goes_on(debounce: Debounce, clock: Clock) -> None:
+    """Many that are removed, or renamed, are one change."""
+    number = 0
+    while not debounce.is_due():
+        number += 1
+        debounce.touch({f"/v/{number}.ini"})
+        clock.now += QUIET / 2
+    debounce.hold_unsettled()
+    assert len(debounce.take().paths) == number
+
+
+def test_after_a_file_was_gone_all_of_the_burst_must_be_still(debounce: Debounce, clock: Clock) -> None:
+    debounce.touch({"/v/a.ini"})
+    clock.now += BRIEFLY_QUIET
+    debounce.await_return()
+    assert debounce.due() == BEGIN + SETTLED
+    debounce.touch({"/v/a.ini", "/v/b.ini"})
+    assert debounce.due() == clock.now + SETTLED
+    clock.now += SETTLED
+    assert debounce.take().paths == {"/v/a.ini", "/v/b.ini"}
+    debounce.touch({"/v/a.ini"})
+    assert debounce.due() == clock.now + BRIEFLY_QUIET
 
 
 def test_a_burst_at_time_zero_counts(debounce: Debounce, clock: Clock) -> None:
