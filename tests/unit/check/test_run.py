@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,6 @@ from tests.unit.reconcile.site import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from bridge.reconcile.run import PlannedRun
 
@@ -88,6 +88,15 @@ def test_the_configs_of_many_vassals_are_read_beside_a_plan_of_what_changed(
     assert planned.scope == Scope.of({changed})
     assert again == found
     assert planned.diagnostics == ()
+
+
+def test_a_vassal_with_a_drop_in_that_has_its_socket_listen_elsewhere_is_planned_for(many: Site) -> None:
+    """The kernel still has the socket where it was, for nobody has restarted it."""
+    drop_ins = Path(many.paths.unit_path[1]) / "vassal-a.socket.d"
+    drop_ins.mkdir(parents=True)
+    (drop_ins / "elsewhere.conf").write_text("[Socket]\nListenStream=\nListenStream=@elsewhere\n")
+    planned, _ = check(many)
+    assert planned.scope == Scope.of({many.key("a")})
 
 
 def test_if_a_vassal_is_rejected_the_plan_is_of_all(many: Site) -> None:
