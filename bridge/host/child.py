@@ -10,8 +10,9 @@ import select
 import signal
 import socket
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
+
+from bridge.host.second_process import end_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -110,11 +111,7 @@ def in_child(
             raise ChildFailedError from error
         finally:
             # It has ended, or nobody needs its result.
-            with suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-            # Where this process was started with SIGCHLD ignored, the kernel has forgotten the child.
-            with suppress(ChildProcessError):
-                os.waitpid(child, 0)
+            end_child(child)
 
 
 class _Reader(io.RawIOBase):

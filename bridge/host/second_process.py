@@ -39,12 +39,17 @@ class SecondProcess(Generic[Result]):
         """End the child, if it is there. It has what this process has open, such as a lock."""
         if self._child:
             os.close(self._reader)
-            with suppress(ProcessLookupError):
-                os.kill(self._child, signal.SIGKILL)
-            # Where this process was started with SIGCHLD ignored, the kernel has forgotten the child.
-            with suppress(ChildProcessError):
-                os.waitpid(self._child, 0)
+            end_child(self._child)
             self._child = 0
+
+
+def end_child(child: int) -> None:
+    """End a child process, if it has not ended yet."""
+    with suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    # Where this process was started with SIGCHLD ignored, the kernel has forgotten the child.
+    with suppress(ChildProcessError):
+        os.waitpid(child, 0)
 
 
 def _start(work: Callable[[], object]) -> tuple[int, int]:

@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from bridge.diagnostics import Diagnostic
     from bridge.model.vassal import ResolvedVassal
 
-if TYPE_CHECKING:
-    from bridge.diagnostics import Diagnostic
-    from bridge.model.vassal import ResolvedVassal
-
 SANE = [
     "idle = 60\ndie-on-idle = true\nprocesses = 4",
     "cron = 0 0 -1 -1 -1 true\nidle = 60",

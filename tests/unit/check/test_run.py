@@ -44,12 +44,14 @@ def test_the_vassals_of_a_command_are_read_once_and_checked_in_another_process(
 ) -> None:
     _, found = check(many)
     started = note_children(monkeypatch)
-    rule = f"sh -c 'cat \"$1.socket\"; echo >>{many.folder}/asked' sh"
+    asked = many.folder.parent / "asked"
+    rule = f"sh -c 'cat \"$1.socket\"; echo >>{asked}' sh"
     many.settings = replace(many.settings, emperor_on_demand_extension="", emperor_on_demand_exec=rule)
     planned, again = check(many)
     assert planned.scope.is_all
     assert again == found
     assert len(started) == 1
+    assert asked.read_text() == "\n" * 3
 
 
 def test_few_vassals_are_checked_in_this_process(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
