@@ -14,12 +14,10 @@ UNIT_NAME_MAX = 255
 """Bytes a whole unit name may have, its suffix included (systemd.unit(5))."""
 SLICES = 128
 """Sub-slices the vassals are spread over: daemon-reload is quadratic in the units of one slice."""
-SHARES = tuple("0123456789abcdef")
-"""Shares in which all sockets are started, one after the other: a transaction of thousands leaves PID 1 fragmented."""
 
 TARGET = "vassals.target"
 STARTER = "vassals-start.service"
-SOCKETS = "vassals-sockets@.target"
+SOCKETS = "vassals-sockets.target"
 SERVICES = "vassals-services.target"
 SLICE = "vassals.slice"
 PAUSE_SCRIPT = "vassals-pause"
@@ -32,6 +30,10 @@ LIMIT_SCRIPT = "vassals-limit"
 SCRIPTS = frozenset({PAUSE_SCRIPT, BRAKE_SCRIPT, LIMIT_SCRIPT})
 COMMON = (TARGET, STARTER, SOCKETS, SERVICES, SLICE, PAUSE_SCRIPT, BRAKE, BRAKE_SCRIPT, LIMIT_SCRIPT)
 """The files that exist once, whatever the number of vassals."""
+OBSOLETE = ("vassals-sockets@.target",)
+"""The same of earlier versions, which this one removes."""
+OBSOLETE_STARTERS = tuple(f"vassals-sockets@{share:x}.target" for share in range(16))
+"""The targets that started the sockets in earlier versions."""
 
 PREFIX = "vassal-"
 """What the name of every vassal's unit begins with."""
@@ -127,7 +129,7 @@ def label_of(unit: str) -> str:
 
 def is_bridge_name(unit: str) -> bool:
     """Tell whether the bridge could give a unit file this name."""
-    return unit in COMMON or _VASSAL_UNIT.fullmatch(unit) is not None
+    return unit in COMMON or unit in OBSOLETE or _VASSAL_UNIT.fullmatch(unit) is not None
 
 
 def boot_target(*, user_manager: bool) -> str:
@@ -137,10 +139,7 @@ def boot_target(*, user_manager: bool) -> str:
 
 def starter_of(unit: str) -> str:
     """Return the target that wants this unit of a vassal: its link is in that target's ``.wants`` folder."""
-    parts = vassal_unit(unit)
-    if parts is None or parts[1] == "service":
-        return SERVICES
-    return SOCKETS.replace("@", f"@{SHARES[_spread(parts[0]) % len(SHARES)]}")
+    return SOCKETS if unit.endswith(".socket") else SERVICES
 
 
 def service_of(socket: str) -> str:

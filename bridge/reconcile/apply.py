@@ -97,10 +97,11 @@ class PlanExecutor:
             if BRAKE in plan.remove:
                 self._end_brakes()
             self._forget_failures({*plan.stop, *plan.idle, *plan.remove, *restarting})
-            self.directory.unlink(plan.unlink)
+            # If this is killed, each vassal has a link by which it starts at boot.
             self.directory.link({path: target for path, target in plan.link.items() if path not in later})
             now = sorted(plan.write.keys() - later, key=lambda unit: (unit in known, unit))
             self.directory.write({unit: plan.write[unit] for unit in now})
+            self.directory.unlink(plan.unlink)
             self.directory.remove(plan.remove)
             if self._reload_if_due([*rewritten, *plan.remove, *plan.reread]):
                 self._repair_sockets(accepted)

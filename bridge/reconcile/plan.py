@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from bridge.model.address import listed
 from bridge.model.change import Change, Verb
 from bridge.model.unit import Ownership
-from bridge.model.unit_names import COMMON, SUB_SLICE, TARGET, link_path
+from bridge.model.unit_names import COMMON, OBSOLETE, SUB_SLICE, TARGET, link_path
 from bridge.model.vassal import Mode
 from bridge.reconcile.findings import Drift
+from bridge.reconcile.old_links import dead_links, links_to_move
 from bridge.reconcile.shared import differing_settings, waits_for, with_their_addresses
 from bridge.reconcile.steps import Plan
 from bridge.units.differences import needs_restart
@@ -61,7 +62,7 @@ def make_plan(
     kept = [actual.installed[label] for label in sorted(conflicts.kept & actual.installed.keys())]
     for one in with_their_addresses([one for one in kept if draft.was_stopped(one)], kept, actual, conflicts):
         draft.resume(one)
-    draft.drop_dead_links()
+    draft.unlink += dead_links(actual, draft.write, draft.remove)
     if units.common is not None:
         draft.converge_common(units.common, units.boot_link)
     differing = differing_settings(draft.write, actual)
@@ -83,8 +84,8 @@ def plan_removal(actual: ActualState, members: Mapping[str, Collection[str]], *,
     draft = _Draft(actual, Drift())
     for installed in actual.installed.values():
         draft.remove_vassal(installed)
-    draft.drop_dead_links()
-    ours = [unit for unit in COMMON if _is_ours(actual, unit)] if not actual.of_others else []
+    draft.unlink += dead_links(actual, draft.write, draft.remove)
+    ours = [unit for unit in (*COMMON, *OBSOLETE) if _is_ours(actual, unit)] if not actual.of_others else []
     if ours:
         going = {*ours, *draft.remove, *(unit for unit in actual.states if SUB_SLICE.fullmatch(unit))}
         draft.stop += [unit for unit in actual.states if unit in going - _shared(members, going)]
@@ -215,14 +216,6 @@ class _Draft:
         self.start.append(installed.primary_unit)
         self._add_change(installed, Verb.STARTED, "as it was; its new config is refused")
 
-    def drop_dead_links(self) -> None:
-        """Plan to remove links of the bridge's own making that lead nowhere, as a killed run can leave them."""
-        for path, target in self.actual.links.items():
-            unit = path.rpartition("/")[2]
-            is_dead = unit not in self.actual.files and unit not in self.write
-            if is_dead and path == link_path(unit) and target == f"../{unit}":
-                self.unlink.append(path)
-
     def converge_common(self, common: Mapping[str, str], boot_link: str) -> None:
         """Plan the units that all vassals share.
 
@@ -237,6 +230,10 @@ class _Draft:
         }
         self.write |= changed
         self.keep_running |= changed.keys() & self.actual.files.keys()
+        self.remove += [unit for unit in OBSOLETE if _is_ours(self.actual, unit)]
+        moved = links_to_move(self.actual, self.unlink)
+        self.unlink += moved
+        self.link = {new: self.actual.links[old] for old, new in moved.items()} | self.link
         if self.actual.state(TARGET).active != "active" and TARGET not in self.drift.stopped_by_admin:
             self.start.append(TARGET)
 

@@ -22,14 +22,14 @@ class Plan:
     idle: tuple[str, ...] = ()
     """Units of the same vassals that are down. They are told to stop, too, for a connection or a queued job may start
     one meanwhile. It would run on without its unit file, or keep its socket from starting again."""
-    unlink: tuple[str, ...] = ()
-    """Links to remove, by path below the unit directory."""
-    remove: tuple[str, ...] = ()
-    """Unit files to remove."""
     link: Mapping[str, str] = field(default_factory=dict)
     """Links to make, by path below the unit directory."""
     write: Mapping[str, str] = field(default_factory=dict)
     """Unit files to write."""
+    unlink: tuple[str, ...] = ()
+    """Links to remove, by path below the unit directory."""
+    remove: tuple[str, ...] = ()
+    """Unit files to remove."""
     unread: Mapping[str, ResolvedVassal] = field(default_factory=dict)
     """Sockets to start whose vassals' configs are read, and units written, while others start."""
     keep_running: frozenset[str] = frozenset()

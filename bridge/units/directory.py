@@ -12,9 +12,9 @@ from bridge.model.address import AddressError, parse_address
 from bridge.model.unit import InstalledVassal, Ownership, UnitFile
 from bridge.model.unit_names import (
     BATCH_UNIT,
+    OBSOLETE_STARTERS,
     PREFIX,
     SERVICES,
-    SHARES,
     SOCKETS,
     is_bridge_name,
     link_path,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _UNIT_MAX = 1 << 20
 STAGING = ".emperor-bridge.new"
 """The folder of unit files that wait until systemd has read the share before them."""
-_LINKS = (f"{SERVICES}.wants", *(f"{SOCKETS}.wants".replace("@", f"@{share}") for share in SHARES))
+_LINKS = tuple(f"{starter}.wants" for starter in (SERVICES, SOCKETS, *OBSOLETE_STARTERS))
 
 
 class UnitDirectory:

@@ -13,7 +13,7 @@ from bridge.model.unit_names import SCRIPTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FORMAT = "5"
+FORMAT = "6"
 """Raised whenever a version renders other text from the same facts. Units of another format are rewritten, and no app
 is stopped for it; a test compares it with the golden files."""
 UNCLAIMED = frozenset({"", "2"})

@@ -92,8 +92,10 @@ def boot(lap: Lap, target: str, after: list[object] | None = None) -> None:
             lap.machine.run("rm", "-f", f"{layout.UNITS}/multi-user.target.wants/{target}")
             for _ in range(task.repeat):
                 lap.machine.reboot(at_once=True)
+                before = lap.agent("memory", pid=1)["rss"]
                 start = ["systemctl", "start", "--no-block", target]
                 lap.add("boot", lap.agent("bring_up", argv=start, size=task.size, timeout=task.timeout)["listens"])
+                lap.add("pid1-boot", (lap.agent("memory", pid=1)["rss"] - before) / task.size)
         lap.agent("do", actions=after or [], timeout=task.timeout)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .results import Results
 
-SHARED = frozenset({"cold", *COLD_PARTS, "boot", "version", "python", "reload", "status", "check"})
+SHARED = frozenset({"cold", *COLD_PARTS, "boot", "pid1-boot", "version", "python", "reload", "status", "check"})
 """Measures in which it is no matter whether sync or watch made the units."""
 
 

@@ -260,6 +260,14 @@ ROWS: tuple[Row, ...] = (
         bars=(Bar(limit=14e3, sizes=(LARGE,)),),
         grows=False,
     ),
+    Row(
+        measure="pid1-boot",
+        who=Who.BRIDGE,
+        title="the same after a boot",
+        unit=BYTES,
+        peers=(("pid1-boot", Who.FLOOR),),
+        grows=False,
+    ),
     _command("status", "emperor-bridge status", _times_python(12, SMALL), _times_python(55, LARGE)),
     _command("check", "emperor-bridge check", Bar(limit=2, sizes=(LARGE,))),
     Row(

@@ -176,6 +176,19 @@ def test_an_upgrade_stops_nothing_and_brings_the_new_units(make: Make, name: str
     assert upgrade.written() == adopted
 
 
+def test_a_vassal_that_is_refused_at_an_upgrade_starts_at_boot_as_it_was(make: Make) -> None:
+    upgrade = make(PLAIN, True)
+    upgrade.machine.write(f"{VASSALS}/idle.ini.socket", "127.0.0.1:none\n")
+    upgrade.bridge.sync(status=1)
+    link = "./vassals-sockets.target.wants/vassal-idle.socket"
+    assert upgrade.written()[link] == "../vassal-idle.socket"
+    upgrade.machine.run("systemctl", "stop", "vassals.target")
+    upgrade.machine.wait_unit("vassal-idle.socket", "ActiveState", "inactive")
+    upgrade.machine.run("systemctl", "start", "vassals.target")
+    upgrade.machine.wait_unit("vassal-idle.socket", "ActiveState", "active")
+    assert f"{SOCKETS}/idle.sock" in upgrade.listeners()
+
+
 @across
 def test_a_new_address_in_an_upgrade_moves_only_its_own_vassal(make: Make, way: str) -> None:
     upgrade = make(PLAIN, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
@@ -12,13 +13,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bridge.model.change import Verb
-from bridge.model.unit import UnitState
-from bridge.model.unit_names import COMMON, TARGET, link_path
+from bridge.model.unit import Mark, UnitState
+from bridge.model.unit_names import COMMON, SOCKETS, STARTER, TARGET, link_path
 from bridge.reconcile.conflicts import find_conflicts
 from bridge.reconcile.plan import plan_removal
 from bridge.reconcile.shared import with_their_addresses
 from bridge.reconcile.steps import Plan
 from bridge.state.lock import Pending
+from bridge.units.marker import marked
 from tests.unit.build import (
     BOOT_LINK,
     DEAD,
@@ -316,6 +318,53 @@ def test_dead_links_of_the_bridges_are_dropped() -> None:
     }
     world.links |= {dead: "../vassal-x.socket", **others}
     assert world.plan(make_desired(ON_DEMAND)).unlink == (dead,)
+
+
+OLD_TARGET, OLD_LINK = "vassals-sockets@.target", "vassals-sockets@c.target.wants/vassal-a.socket"
+
+
+def with_old_links(**more: object) -> World:
+    """Return what an earlier version left, which started the sockets in shares."""
+    world = synced(ON_DEMAND, **more)
+    world.links[OLD_LINK] = world.links.pop(SOCKET_LINK)
+    world.files[OLD_TARGET] = marked("[Unit]\n", Mark(unit=OLD_TARGET, format="5"))
+    return world
+
+
+@pytest.mark.parametrize("desired", [make_desired(ON_DEMAND), make_desired(refused=[MOVED]), make_desired(MOVED)])
+def test_links_of_earlier_versions_are_moved_also_those_of_refused_vassals(desired: Desired) -> None:
+    world = with_old_links()
+    plan = world.plan(desired)
+    assert (plan.link, plan.unlink, plan.remove) == ({SOCKET_LINK: "../vassal-a.socket"}, (OLD_LINK,), (OLD_TARGET,))
+    world.sync(desired)
+    assert (world.links[SOCKET_LINK], OLD_LINK in world.links) == ("../vassal-a.socket", False)
+    assert OLD_TARGET not in world.files
+    assert world.plan(desired).is_empty
+
+
+@pytest.mark.parametrize("is_removal", [False, True])
+def test_links_of_earlier_versions_go_with_their_vassals(is_removal: bool) -> None:
+    world = with_old_links()
+    plan = removal(world) if is_removal else world.plan(make_desired())
+    assert (plan.unlink[0], plan.link) == (OLD_LINK, {})
+    assert OLD_TARGET in plan.remove
+    world.apply(plan)
+    assert OLD_LINK not in world.links
+
+
+def test_wherever_an_upgrade_is_killed_each_vassal_starts_at_boot() -> None:
+    """Either by the earlier version's links and its starter, or by the new ones."""
+    new = common_texts()[STARTER]
+    for kill in itertools.count():
+        world = with_old_links()
+        world.files[STARTER] = old = marked("[Service]\n", Mark(unit=STARTER, format="5"))
+        is_killed = interrupt(world, make_desired(ON_DEMAND), kill)
+        starter, links = world.files[STARTER], world.links
+        by_old = starter == old and OLD_TARGET in world.files and OLD_LINK in links
+        assert by_old or (starter == new and SOCKETS in world.files and SOCKET_LINK in links)
+        if not is_killed:
+            break
+    assert kill > 4
 
 
 def test_a_link_elsewhere_is_put_right() -> None:
