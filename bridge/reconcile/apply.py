@@ -75,7 +75,8 @@ class PlanExecutor:
         stopper = Stopper(self.manager, self.progress, self.late)
         stopping = [*plan.stop, *plan.idle]
         late = self._with_waiting(plan, stopper.stop(stopping, down=plan.idle))
-        late |= self._carry_out(plan.part(lambda unit: label_of(unit) not in late), known, accepted)
+        ready = plan.part(lambda unit: label_of(unit) not in late) if late else plan
+        late |= self._carry_out(ready, known, accepted)
         young = self._reload(plan.reload)
         if late and self.waits_for_late:
             stubborn = self._with_waiting(plan, stopper.finish([*stopping, *plan.renew], late))

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bridge.host.files import remove_if_there, write_all
+from bridge.host.second_process import SecondProcess
 from bridge.state import fingerprint
 from bridge.state.cache import CachedVassal, VassalCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+
+_MANY = 1000
+"""Vassals from which on half of the fingerprints are made in a process of their own."""
 
 
 class CacheFile:
@@ -48,12 +55,9 @@ class CacheFile:
         Raises:
             OSError: the file system refuses.
         """
-        vassals = {}
-        for key, record in cache.records.items():
-            digest = before.get(key, 0)
-            if in_scope(key):
-                digest = fingerprint.settled_digest(record.inputs, record.outputs, began) if record.is_clean else 0
-            vassals[key] = (digest, *record)
+        processed = {key: record for key, record in cache.records.items() if in_scope(key)}
+        digests = {**before, **dict.fromkeys(processed, 0), **_digests(processed, began)}
+        vassals = {key: (digests.get(key, 0), *record) for key, record in cache.records.items()}
         noted = {"basis": self._basis, "others": sorted(cache.others), "vassals": vassals}
         folder, name = os.path.split(self._path)
         write_all(folder, {name: json.dumps(noted)})
@@ -65,6 +69,18 @@ class CacheFile:
             OSError: the file system refuses.
         """
         remove_if_there(self._path)
+
+
+def _digests(records: Mapping[str, CachedVassal], began: int) -> dict[str, int]:
+    """Return the fingerprints of the clean ones among these, by key."""
+    keys = [key for key, record in records.items() if record.is_clean]
+    half = len(keys) // 2 if len(keys) >= _MANY else 0
+
+    def digests(some: Sequence[str]) -> dict[str, int]:
+        return {key: fingerprint.settled_digest(records[key].inputs, records[key].outputs, began) for key in some}
+
+    with closing(SecondProcess(partial(digests, keys[:half]), is_worth_it=half > 0)) as process:
+        return digests(keys[half:]) | process.result()
 
 
 def _record(facts: Sequence[Any]) -> CachedVassal:
