@@ -1,8 +1,9 @@
-"""Decodes the two frequent D-Bus messages, and only the fields that the bridge uses; jeepney decodes all others.
+"""Decodes the frequent D-Bus messages, and only the fields that the bridge uses; jeepney decodes all others.
 
 ``ListUnits`` returns ten fields for each unit, of which the bridge uses four. ``PropertiesChanged`` has hundreds of
 properties, of which it uses a dozen. The parser skips the others undecoded (D-Bus Specification, "Marshaling"). With
-8,000 vassals that takes a tenth of a second instead of seconds.
+8,000 vassals that takes a tenth of a second instead of seconds. Of hundreds of short answers, their headers take the
+time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ _CHANGED = "sa{sv}as"
 _FIXED = {"y": "B", "b": "I", "n": "h", "q": "H", "i": "i", "u": "I", "h": "I", "x": "q", "t": "Q", "d": "d"}
 _NUMBERS = {kind: Struct(f"<{code}") for kind, code in _FIXED.items()}
 _LENGTH = _NUMBERS["u"].unpack_from
+_SHORT = frozenset({"s", "o"})
+"""The types of a body that is one text, as in an error or the path of a job."""
+_FIELDS = {field.value: field for field in HeaderFields}
 _SIGNAL = b"l\x04"
 """What a signal in little-endian begins with."""
 _PATH = b"\x01\x01o\0"
@@ -59,15 +63,41 @@ class Reader(Parser):  # type: ignore[misc]  # jeepney has no types
         return raw
 
     def _decoded(self, raw: bytes) -> Message:
-        header, end = Header.from_buffer(raw)
-        body = end + 7 & ~7
-        if header.endianness is Endianness.little:
-            signature = header.fields.get(HeaderFields.signature)
-            if signature == _LISTING:
-                return Message(header, (units(raw, body),))
-            if signature == _CHANGED:
-                return Message(header, change(raw, body, self._wanted))
+        if (found := header(raw)) is None:
+            return Message.from_buffer(raw)
+        head, body = found
+        signature = head.fields.get(HeaderFields.signature)
+        if signature is None:
+            return Message(head, ())
+        if signature in _SHORT:
+            return Message(head, (_text(raw, body)[0],))
+        if signature == _LISTING:
+            return Message(head, (units(raw, body),))
+        if signature == _CHANGED:
+            return Message(head, change(raw, body, self._wanted))
         return Message.from_buffer(raw)
+
+
+def header(raw: bytes) -> tuple[Header, int] | None:
+    """Return a message's header, and where its body begins; None unless it is little-endian and of known fields."""
+    if raw[:1] != b"l":
+        return None
+    at, end = 16, 16 + _LENGTH(raw, 12)[0]
+    fields: dict[HeaderFields, str | int] = {}
+    while at < end:
+        at = at + 7 & ~7
+        field, kind = _FIELDS.get(raw[at]), raw[at + 1 : at + 4]
+        if field is None or kind not in {b"\x01s\0", b"\x01o\0", b"\x01u\0", b"\x01g\0"}:
+            return None
+        at += 4
+        if kind == b"\x01u\0":
+            fields[field], at = _LENGTH(raw, at)[0], at + 4
+        elif kind == b"\x01g\0":
+            fields[field], at = raw[at + 1 : at + 1 + raw[at]].decode(), at + 2 + raw[at]
+        else:
+            fields[field], at = _text(raw, at)
+    size, serial = _LENGTH(raw, 4)[0], _LENGTH(raw, 8)[0]
+    return Header(Endianness.little, raw[1], raw[2], raw[3], size, serial, fields), end + 7 & ~7
 
 
 def signal_path(raw: bytes) -> bytes:

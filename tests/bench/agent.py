@@ -104,7 +104,11 @@ def change(
 
 def await_sockets(events: INotify, listens: Collection[str], gone: Collection[str], deadline: float) -> float:
     """Return when it was that all was so."""
+    unseen = {Path(path).name for path in listens if not Path(path).exists()}
     while True:
+        # Bound and listening are one moment. To look at thousands of sockets takes long, and disturbs.
+        while unseen and time.monotonic() < deadline:
+            unseen -= {event.name for event in events.read(timeout=100) if not event.mask & flags.DELETE}
         look = time.monotonic()
         there = listening.addresses()
         if there.issuperset(listens) and there.isdisjoint(gone):
@@ -113,9 +117,7 @@ def await_sockets(events: INotify, listens: Collection[str], gone: Collection[st
             missing, left = set(listens) - there, set(gone) & there
             raise FailedError(f"too late: {len(missing)} do not listen, {len(left)} are not gone")
         pause = max(LEAST, LOOKING * (time.monotonic() - look))
-        if len(listens) + len(gone) > 1:
-            time.sleep(pause)
-        # Bound and listening are one moment; what has no file to tell of it is found by looking.
+        # What has no file to tell of it is found by looking.
         events.read(timeout=max(1, int(pause * 1000)))
 
 

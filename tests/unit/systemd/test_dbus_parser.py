@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jeepney import DBusAddress, new_signal
-from jeepney.low_level import Message, Parser
+from jeepney import DBusAddress, HeaderFields, new_signal
+from jeepney.low_level import Endianness, Header, Message, MessageType, Parser
 
 from bridge.systemd.dbus_parser import Reader
 
@@ -63,3 +63,40 @@ def test_a_listing(rows: list[tuple[Any, ...]]) -> None:
 def test_anything_else_is_jeepneys() -> None:
     message = new_signal(ADDRESS, "JobRemoved", "uoss", (7, "/job/7", "a.service", "done"))
     assert read(Reader(()), message).body == (7, "/job/7", "a.service", "done")
+
+
+FIELDS = {
+    HeaderFields.path: PATH,
+    **dict.fromkeys((HeaderFields.interface, HeaderFields.member, HeaderFields.error_name), TEXT),
+    **dict.fromkeys((HeaderFields.destination, HeaderFields.sender), TEXT),
+    HeaderFields.reply_serial: NUMBER,
+}
+BODIES = st.sampled_from(
+    [(None, ()), ("s", ("no é",)), ("o", ("/a",)), ("u", (7,)), ("sb", ("", True)), ("as", (["a"],))]
+)
+
+
+@given(
+    st.sampled_from(Endianness),
+    st.sampled_from(MessageType),
+    NUMBER,
+    st.fixed_dictionaries({}, optional=FIELDS),
+    BODIES,
+)
+def test_headers_and_short_answers(
+    endianness: Endianness,
+    kind: MessageType,
+    serial: int,
+    fields: dict[HeaderFields, str | int],
+    body: tuple[str | None, tuple[object, ...]],
+) -> None:
+    signature, values = body
+    signed = fields if signature is None else {**fields, HeaderFields.signature: signature}
+    message = Message(Header(endianness, kind, 1, 1, 0, 0, signed), values)
+    raw = message.serialise(serial=serial)
+    for parser in (whole := Parser(), reader := Reader(())):
+        parser.add_data(raw)
+    expected, found = whole.get_next_message(), reader.get_next_message()
+    assert found is not None
+    assert found.body == expected.body
+    assert vars(found.header) == vars(expected.header)
