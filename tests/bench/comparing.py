@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import compileall
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.booted.machine import MachineError
-from tests.booted.suite import CHECKOUT, PYTHON
+from tests.booted.suite import CHECKOUT, PYTHON, compile_code
 
 from .disk import fresh_disk
 from .figures import quantity
@@ -69,7 +68,7 @@ def compared(base: Path, sizes: Sequence[int], rounds: int, steps: frozenset[Ste
     for checkout, found in zip(checkouts, results, strict=True):
         found.facts = {"emperor-bridge": commit_of(checkout) or str(checkout)}
     for checkout in checkouts:
-        compileall.compile_dir(checkout / "bridge", quiet=1)
+        compile_code(checkout)
     with fresh_disk() as disk:
         results[1].facts = machine_facts() | {"disk": disk}
         for size in results[0].sizes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import compileall
 import datetime
 import os
 import platform
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bridge import __version__
 from tests.booted.machine import Machine, MachineError
-from tests.booted.suite import CHECKOUT, PYTHON
+from tests.booted.suite import CHECKOUT, PYTHON, compile_code
 
 from . import contestants, layout, rows
 from .contestants import COMMANDS
@@ -47,8 +46,7 @@ def run(sizes: Sequence[int], rounds: int | None, steps: frozenset[Step], keep: 
     """Measure all; `keep` is given what there is after each round."""
     results = Results(sizes=sorted(sizes))
     # As installed: nothing is compiled when it is first run.
-    compileall.compile_dir(CHECKOUT / "bridge", quiet=1)
-    compileall.compile_dir(CHECKOUT / "tests", quiet=1)
+    compile_code()
     with fresh_disk() as disk:
         results.facts = facts() | {"disk": disk}
         _measure(results, rounds, steps, keep)

@@ -17,7 +17,7 @@ from .bridge import VASSALS, Bridge, install
 from .fleets import add_tenants
 from .machine import Machine, MachineError, message
 from .sources import SOURCES, Source, follow
-from .suite import SUITE
+from .suite import SUITE, compile_code
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -74,6 +74,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def machine() -> Iterator[Machine]:
+    compile_code()
     with Machine() as booted:
         yield booted
 

@@ -6,6 +6,7 @@ tree. A tree is made once, and anew when the lists of what is in it change.
 
 from __future__ import annotations
 
+import compileall
 import fcntl
 import hashlib
 import os
@@ -45,6 +46,11 @@ shift
 if [ -e {CERTIFICATES} ]; then cp {CERTIFICATES} "$root{CERTIFICATES}"; fi
 chroot "$root" python3 -m venv {VENV}
 chroot "$root" {VENV}/bin/pip install --quiet --disable-pip-version-check --cert {CERTIFICATES} "$@"
+"""
+COMPILE = """
+mkdir -p "$1$2"
+mount --bind "$2" "$1$2"
+exec chroot "$1" "$3" -m compileall -q "$2/bridge" "$2/tests"
 """
 TIMEOUT = 1800.0
 SCRIPT = f"""#!{PYTHON}
@@ -87,6 +93,22 @@ def files(lower: Path) -> dict[str, tuple[str, int]]:
     """Return what a machine has beside a tree, by path, with its mode: the bridge of this checkout."""
     (found,) = (lower / VENV.lstrip("/")).glob("lib/python3*/site-packages")
     return {f"/{found.relative_to(lower)}/checkout.pth": (f"{CHECKOUT}\n", 0o644), COMMAND: (SCRIPT, 0o755)}
+
+
+def compile_code(checkout: Path = CHECKOUT) -> None:
+    """Compile the bridge and its tests for the machine's Python, as an installation does.
+
+    The machine cannot write into the checkout, and would compile all modules again for each command.
+    """
+    if not SUITE:
+        for name in ("bridge", "tests"):
+            compileall.compile_dir(checkout / name, quiet=1)
+        return
+    # What it mounts goes with it.
+    argv = ["unshare", "--mount", "sh", "-euc", COMPILE, "sh", str(tree()), str(checkout), PYTHON]
+    result = execute(argv, timeout=TIMEOUT)
+    if result.returncode:
+        raise MachineError(f"{PYTHON} cannot compile {checkout}:\n{result.stdout}{result.stderr}")
 
 
 def packages(lists: Sequence[str] = LISTS) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import compileall
 import json
 import re
 import statistics
@@ -15,7 +14,7 @@ from .bridge import VASSALS, WATCH, config
 from .container import HERE
 from .machine import MachineError
 from .soak import seed, times
-from .suite import CHECKOUT, PYTHON
+from .suite import PYTHON
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -41,8 +40,6 @@ SCAN = 3.0
 @pytest.fixture
 def many(bridge: Bridge) -> Bridge:
     """A watching bridge that has a thousand vassals on demand, all of them waiting."""
-    # As installed: nothing is compiled at the start, which would count as the daemon's own memory.
-    compileall.compile_dir(CHECKOUT / "bridge", quiet=1)
     machine = bridge.machine
     machine.cleanups.append(lambda: machine.remove(SOCKETS))
     machine.run("mkdir", "-p", SOCKETS)
