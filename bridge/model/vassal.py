@@ -31,9 +31,11 @@ def option_for(name: str, extra_extensions: Iterable[str]) -> str | None:
 
     core/emperor.c, ``uwsgi_emperor_is_valid`` and ``uwsgi_emperor_spawn_vassal``.
     """
-    if any(name.endswith(extension) for extension in extra_extensions):
-        return "--config"
-    return next((option for extension, option in CONFIG_OPTIONS.items() if name.endswith(extension)), None)
+    for extension in extra_extensions:
+        if name.endswith(extension):
+            return "--config"
+    # Each of them has one dot, at its beginning.
+    return CONFIG_OPTIONS.get(name[at:]) if (at := name.rfind(".")) >= 0 else None
 
 
 def stem_of(path: str) -> str:

@@ -109,25 +109,30 @@ def signal_path(raw: bytes) -> bytes:
 
 def units(raw: bytes, at: int) -> list[tuple[str, str, str, str]]:
     """Return the name, load, active and sub state of each unit of a listing that begins at ``at``."""
-    size = _LENGTH(raw, at)[0]
+    length_at, known = _LENGTH, dict[bytes, str]()
+    (size,) = length_at(raw, at)
     at = at + 4 + 7 & ~7
     end = at + size
     found = []
     while at < end:
         at = at + 7 & ~7
-        texts = []
-        for wanted in (True, False, True, True, True, False, False):
-            at = at + 3 & ~3
-            length = _LENGTH(raw, at)[0]
-            if wanted:
-                texts.append(raw[at + 4 : at + 4 + length].decode())
-            at += 5 + length
-        # The id, type and object path of its job.
-        at = (at + 3 & ~3) + 4
-        for _ in range(2):
-            at += 5 + _LENGTH(raw, at)[0]
-            at = at + 3 & ~3
-        found.append((texts[0], texts[1], texts[2], texts[3]))
+        (length,) = length_at(raw, at)
+        name = raw[at + 4 : at + 4 + length].decode()
+        # A text has its length before it, and a NUL behind; the next begins at a multiple of four.
+        at = at + length + 8 & ~3
+        at = at + length_at(raw, at)[0] + 8 & ~3
+        states = []
+        for _ in range(3):
+            (length,) = length_at(raw, at)
+            text = raw[at + 4 : at + 4 + length]
+            states.append(known.get(text) or known.setdefault(text, text.decode()))
+            at = at + length + 8 & ~3
+        # The unit that it follows, its object path, and the id, type and object path of its job.
+        at = at + length_at(raw, at)[0] + 8 & ~3
+        at = (at + length_at(raw, at)[0] + 8 & ~3) + 4
+        at = at + length_at(raw, at)[0] + 8 & ~3
+        at = at + length_at(raw, at)[0] + 8 & ~3
+        found.append((name, states[0], states[1], states[2]))
     return found
 
 
