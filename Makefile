@@ -9,7 +9,7 @@ SUITE ?=
 MARK ?=
 MARKED = $(if $(MARK),-m "$(MARK)")
 # Two processes, each with a machine of its own: most of the time a test waits.
-PARALLEL = --numprocesses=2 --dist=loadfile $(LIMIT)
+PARALLEL = --numprocesses=2 --dist=loadfile --durations=40 --durations-min=10 $(LIMIT)
 # Seconds after which a test that hangs fails and says where, instead of having the whole run killed without a word.
 LIMIT = --timeout=1200
 
