@@ -37,7 +37,7 @@ WORK = 0.3
 """Seconds an answer takes. uWSGI loses a connection that a worker has accepted and not begun to read when the signal
 comes (`gracefully_kill` in core/uwsgi.c). With an app that answers at once that was 1 reload in 100 here; the longer an
 answer takes, the smaller a part of the time that moment is."""
-DEATHS, DYING_VASSALS = times(300), 50
+DEATHS, DYING_VASSALS = times(300) if FACTOR > 1 else 100, 50
 OWN_DEATHS = times(1000) if FACTOR > 1 else DEATHS
 ABOUT = 10.0
 """Seconds about a lost request in which the deaths of its app are told."""
@@ -216,7 +216,7 @@ def let_die(
 
 
 @pytest.mark.soak
-def test_300_idle_deaths_lose_no_request(
+def test_100_idle_deaths_lose_no_request(
     bridge: Bridge, capsys: pytest.CaptureFixture[str], counts: Counter[str]
 ) -> None:
     """Half of the vassals have sockets of their own; beside the Emperor, whose figures are for comparison only."""
