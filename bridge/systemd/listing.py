@@ -30,7 +30,8 @@ class UnitLists:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._longest = 0
+        self.longest = 0
+        """The most units that a list had."""
 
     def begin(self, only: Collection[str] | None) -> Callable[[], dict[str, UnitState]]:
         """Ask for the state of all vassals' units, or of ``only`` these; the function returned waits for the answer.
@@ -45,7 +46,7 @@ class UnitLists:
         def states() -> dict[str, UnitState]:
             with call_errors(_LIST):
                 (units,) = answer()
-            self._longest = max(self._longest, len(units))
+            self.longest = max(self.longest, len(units))
             found = units if wanted is None else [unit for unit in units if unit[0] in wanted]
             return {name: _state(load, active, sub) for name, load, active, sub in found}
 
@@ -57,7 +58,7 @@ class UnitLists:
         Raises:
             BridgeError: the manager does not answer.
         """
-        if only is not None and _BY_NAME_MAX < len(only) < self._longest / _EACH:
+        if only is not None and _BY_NAME_MAX < len(only) < self.longest / _EACH:
             only = self._loaded(only)
         return {} if only is not None and not only else self.begin(only)()
 

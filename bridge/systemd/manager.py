@@ -102,6 +102,15 @@ class SystemdManager:
         """
         return self._lists.ask(only)
 
+    @property
+    def longest_list(self) -> int:
+        """The most units that a list had, here or by the word of :meth:`expect_lists`."""
+        return self._lists.longest
+
+    def expect_lists(self, longest: int) -> None:
+        """Expect lists of so many units, as another process has seen. To list them all may take longer than to ask."""
+        self._lists.longest = max(self._lists.longest, longest)
+
     def begin_units(self, only: Collection[str] | None = None) -> Callable[[], dict[str, UnitState]]:
         """Ask as :meth:`units`, and do not wait: the function returned does. Only the last one asked so is kept."""
         return self._lists.begin(only)

@@ -60,6 +60,8 @@ class _Memory(NamedTuple):
     reconciler: object
     notifier: object
     paths: object = None
+    longest_list: int = 0
+    """Of the units that systemd has listed for it."""
 
 
 class _Changes:
@@ -153,6 +155,7 @@ class Runner:
         reconciler.recall(found.reconciler)
         self._notifier.recall(found.notifier)
         self._is_following = found.is_following
+        self._manager.expect_lists(found.longest_list)
         if found.why:
             raise BridgeError(*found.why)
         self._paths.recall(found.paths)
@@ -177,9 +180,10 @@ class Runner:
             parent.ask((_READY, self._notifier.summary_after(planned, problems)))
             self._notifier.done(planned, problems)
             self._follow(manager.units, listen)
+            longest = manager.longest_list
         reconciler.cache.drop_files()
         notes, paths = self._notifier.memory(), self._paths.memory()
-        return _Memory((), not errors(problems), True, reconciler.memory(), notes, paths)
+        return _Memory((), not errors(problems), True, reconciler.memory(), notes, paths, longest)
 
     def _answer(self, what: Any) -> None:
         if what == _LISTEN:
