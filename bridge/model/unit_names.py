@@ -31,9 +31,9 @@ SCRIPTS = frozenset({PAUSE_SCRIPT, BRAKE_SCRIPT, LIMIT_SCRIPT})
 COMMON = (TARGET, STARTER, SOCKETS, SERVICES, SLICE, PAUSE_SCRIPT, BRAKE, BRAKE_SCRIPT, LIMIT_SCRIPT)
 """The files that exist once, whatever the number of vassals."""
 OBSOLETE = ("vassals-sockets@.target",)
-"""The same of earlier versions, which this one removes."""
+"""Files for all vassals that earlier versions wrote. A run of all vassals removes them."""
 OBSOLETE_STARTERS = tuple(f"vassals-sockets@{share:x}.target" for share in range(16))
-"""The targets that started the sockets in earlier versions."""
+"""The targets that started the sockets in earlier versions. A run of all vassals moves their links."""
 
 PREFIX = "vassal-"
 """What the name of every vassal's unit begins with."""

@@ -98,7 +98,7 @@ class PlanExecutor:
             if BRAKE in plan.remove:
                 self._end_brakes()
             self._forget_failures({*plan.stop, *plan.idle, *plan.remove, *restarting})
-            # If this is killed, each vassal has a link by which it starts at boot.
+            # Links are made before others are removed: if the run is killed between, each vassal starts at boot.
             self.directory.link({path: target for path, target in plan.link.items() if path not in later})
             now = sorted(plan.write.keys() - later, key=lambda unit: (unit in known, unit))
             self.directory.write({unit: plan.write[unit] for unit in now})

@@ -11,8 +11,8 @@ from bridge.model.unit import Ownership
 from bridge.model.unit_names import COMMON, OBSOLETE, SUB_SLICE, TARGET, link_path
 from bridge.model.vassal import Mode
 from bridge.reconcile.findings import Drift
-from bridge.reconcile.old_links import dead_links, links_to_move
 from bridge.reconcile.shared import differing_settings, waits_for, with_their_addresses
+from bridge.reconcile.stale_links import dead_links, links_to_move
 from bridge.reconcile.steps import Plan
 from bridge.units.differences import needs_restart
 

@@ -33,6 +33,10 @@ class UnitLists:
         self.longest = 0
         """The most units that a list had."""
 
+    def expect(self, longest: int) -> None:
+        """Expect lists of so many units, as another process has seen. To ask for some may take less time."""
+        self.longest = max(self.longest, longest)
+
     def begin(self, only: Collection[str] | None) -> Callable[[], dict[str, UnitState]]:
         """Ask for the state of all vassals' units, or of ``only`` these; the function returned waits for the answer.
 

@@ -45,7 +45,8 @@ class SystemdManager:
         self._bus = Bus(user=paths.user_manager, service=_SERVICE, properties=WATCHED_PROPERTIES, keep=self._admitted)
         self._changes: deque[UnitChange] = deque()
         self._was_reloaded = False
-        self._lists = UnitLists(self._bus)
+        self.lists = UnitLists(self._bus)
+        """What lists units. It must know how long the lists are."""
         self._batches = JobBatches(self._bus, paths.runtime_units, self._handle)
 
     def close(self) -> None:
@@ -100,20 +101,11 @@ class SystemdManager:
         Raises:
             BridgeError: the manager does not answer.
         """
-        return self._lists.ask(only)
-
-    @property
-    def longest_list(self) -> int:
-        """The most units that a list had, here or by the word of :meth:`expect_lists`."""
-        return self._lists.longest
-
-    def expect_lists(self, longest: int) -> None:
-        """Expect lists of so many units, as another process has seen. To list them all may take longer than to ask."""
-        self._lists.longest = max(self._lists.longest, longest)
+        return self.lists.ask(only)
 
     def begin_units(self, only: Collection[str] | None = None) -> Callable[[], dict[str, UnitState]]:
         """Ask as :meth:`units`, and do not wait: the function returned does. Only the last one asked so is kept."""
-        return self._lists.begin(only)
+        return self.lists.begin(only)
 
     def own_properties(self, *names: str) -> dict[str, Any]:
         """Return properties of the manager itself, without those for which it answers with an error."""

@@ -155,7 +155,7 @@ class Runner:
         reconciler.recall(found.reconciler)
         self._notifier.recall(found.notifier)
         self._is_following = found.is_following
-        self._manager.expect_lists(found.longest_list)
+        self._manager.lists.expect(found.longest_list)
         if found.why:
             raise BridgeError(*found.why)
         self._paths.recall(found.paths)
@@ -180,7 +180,7 @@ class Runner:
             parent.ask((_READY, self._notifier.summary_after(planned, problems)))
             self._notifier.done(planned, problems)
             self._follow(manager.units, listen)
-            longest = manager.longest_list
+            longest = manager.lists.longest
         reconciler.cache.drop_files()
         notes, paths = self._notifier.memory(), self._paths.memory()
         return _Memory((), not errors(problems), True, reconciler.memory(), notes, paths, longest)

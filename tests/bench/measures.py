@@ -263,7 +263,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         measure="pid1-boot",
         who=Who.BRIDGE,
-        title="the same after a boot",
+        title="growth of PID 1 (RSS) for each vassal, after a boot",
         unit=BYTES,
         peers=(("pid1-boot", Who.FLOOR),),
         grows=False,

@@ -323,9 +323,9 @@ def test_dead_links_of_the_bridges_are_dropped() -> None:
 OLD_TARGET, OLD_LINK = "vassals-sockets@.target", "vassals-sockets@c.target.wants/vassal-a.socket"
 
 
-def with_old_links(**more: object) -> World:
+def with_old_links() -> World:
     """Return what an earlier version left, which started the sockets in shares."""
-    world = synced(ON_DEMAND, **more)
+    world = synced(ON_DEMAND)
     world.links[OLD_LINK] = world.links.pop(SOCKET_LINK)
     world.files[OLD_TARGET] = marked("[Unit]\n", Mark(unit=OLD_TARGET, format="5"))
     return world

@@ -76,6 +76,6 @@ def test_states_of_some_units_are_the_same_however_they_are_asked_for(
     assert bus.asked["GetUnit"] == asked
     # The daemon knows from its child how long a list is.
     another = manager.SystemdManager(make_paths(Path("/nowhere")))
-    another.expect_lists(systemd.longest_list)
+    another.lists.expect(systemd.lists.longest)
     assert another.units({*wanted, *(f"vassal-new{number}.service" for number in range(new))}).keys() == wanted
     assert bus.asked["GetUnit"] == 2 * asked

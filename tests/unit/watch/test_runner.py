@@ -15,6 +15,7 @@ import pytest
 from bridge.diagnostics import BridgeError, Diagnostic
 from bridge.host.child import ChildFailedError
 from bridge.reconcile.run import RunOptions, Scope, ScopeTooSmallError
+from bridge.systemd.listing import UnitLists
 from bridge.watch import runner as module
 from bridge.watch.runner import Runner
 
@@ -34,7 +35,7 @@ class Parts:
         self.log: list[str] = []
         self.remembered: list[str] = []
         self.starts = 0
-        self.longest_list = 0
+        self.lists = UnitLists(cast("Any", None))
         self.is_too_small = False
         self.problems: tuple[Diagnostic, ...] = ()
         self.fails: Callable[[], None] = lambda: None
@@ -112,9 +113,6 @@ class Parts:
     def while_waiting(self, call: Callable[[], None]) -> None:
         call()
 
-    def expect_lists(self, longest: int) -> None:
-        self.longest_list = longest
-
     def listen(self) -> None:
         self.note("listen")
 
@@ -152,7 +150,8 @@ def runner(parts: Parts) -> Runner:
     @contextmanager
     def connect() -> Iterator[Parts]:
         another = Parts()
-        another.here, another.log, another.longest_list = parts.here, parts.log, 16_000
+        another.here, another.log = parts.here, parts.log
+        another.lists.expect(16_000)
         yield another
 
     part = cast("Any", parts)
@@ -167,7 +166,7 @@ def test_a_run_of_all_is_made_in_a_child_and_the_daemon_listens(runner: Runner, 
     outcome = run(runner, parts)
     assert (outcome.is_ok, outcome.is_whole, outcome.new_folders, outcome.changes) == (True, True, {"/new"}, [])
     assert parts.log == ["prepare here", "listen here", "0 problems here", "ready here", "watch here"]
-    assert parts.longest_list == 16_000
+    assert parts.lists.longest == 16_000
     assert parts.remembered == [
         "prepare here",
         "hold child",

@@ -1,4 +1,4 @@
-"""The links by which vassals start at boot: those that lead nowhere, and those of earlier versions. Pure."""
+"""Links for the boot that are out of date: those that lead nowhere, and those of earlier versions. Pure."""
 
 from __future__ import annotations
 
