@@ -137,4 +137,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    STATUS = main()
+    sys.stderr.flush()
+    # A driver's threads may be at work, and their clean-up at exit would fail beside them, with a traceback.
+    os._exit(STATUS)
