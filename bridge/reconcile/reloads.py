@@ -1,16 +1,20 @@
 """Tell running vassals that their configs changed, but none that has only just started.
 
-A uWSGI that gets SIGHUP while it starts is killed by it, or its workers do not hear of it. Then the reload takes a
-minute (``worker-reload-mercy``).
+A uWSGI that gets SIGHUP while it starts is killed by it or ignores it, or its workers do not hear of it. Then the
+reload takes a minute (``worker-reload-mercy``). It starts at each reload too: once its workers have ended, it executes
+itself.
 """
 
 from __future__ import annotations
 
 import time
+from signal import SIGHUP
 from typing import TYPE_CHECKING
 
+from bridge.host.signals import is_caught
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from bridge.systemd.protocol import Manager
 
@@ -18,8 +22,12 @@ STEADY = 1.0
 """Seconds that a service is left alone after it has said that it is ready. uWSGI says so before its workers start."""
 MUTE = 5.0
 """Seconds after which a service that is still starting counts as one that cannot say that it is ready."""
+DEAF = 65.0
+"""Seconds after a reload for which one that does not catch SIGHUP counts as starting. Its workers may take a minute."""
 _AGAIN = 1.0
 """Seconds after which a run looks again, at most, whether a service is ready."""
+_SOON = 0.1
+"""The same, for one that executes itself."""
 
 
 class Reloads:
@@ -30,8 +38,10 @@ class Reloads:
         manager: Manager,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        is_caught: Callable[[int, int], bool] = is_caught,
     ) -> None:
         self._manager = manager
+        self._is_caught = is_caught
         self._clock = clock
         self._sleep = sleep
 
@@ -62,6 +72,8 @@ class Reloads:
         while young and self._clock() < deadline:
             self._sleep(min(young.values()))
             young = self.tell(young)
+        if young:
+            self._manager.reload_units(sorted(young))
 
     def _young(self, active: Mapping[str, str]) -> dict[str, float]:
         """Return for how many seconds more each service is too young."""
@@ -74,4 +86,12 @@ class Reloads:
             else STEADY + ready.get(unit, 0) / 1e6 - self._clock()
             for unit in up
         }
-        return {unit: seconds for unit, seconds in left.items() if seconds > 0}
+        young = {unit: seconds for unit, seconds in left.items() if seconds > 0}
+        return young | self._deaf([unit for unit in up if active[unit] == "active" and unit not in young])
+
+    def _deaf(self, up: Sequence[str]) -> dict[str, float]:
+        """Return which services execute themselves at this moment: nothing else than their signals shows it."""
+        pids = self._manager.properties(up, "Service", "MainPID") if up else {}
+        deaf = [unit for unit in up if not self._is_caught(pids.get(unit, 0), SIGHUP)]
+        changed = self._manager.properties(deaf, "Unit", "StateChangeTimestampMonotonic") if deaf else {}
+        return {unit: _SOON for unit in deaf if changed.get(unit, 0) / 1e6 + DEAF > self._clock()}

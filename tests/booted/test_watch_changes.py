@@ -151,6 +151,32 @@ def test_a_config_that_changes_while_the_vassal_starts_is_in_force_soon(machine:
     assert machine.show("vassal-slow.service", "NRestarts") == "0"
 
 
+@pytest.mark.parametrize("by", ["watch", "sync"])
+def test_a_config_that_changes_while_the_vassal_executes_itself_ends_nothing(
+    machine: Machine, bridge: Bridge, by: str
+) -> None:
+    """At a reload uWSGI starts anew in the same process. SIGHUP kills it then, or is ignored."""
+    again = "exec-asap = echo executes itself; sleep 1"
+    bridge.vassal("app.ini", config(again), address="/run/app.sock")
+    bridge.sync()
+    if by == "watch":
+        bridge.watch()
+    before = bridge.app("uwsgi", "/run/app.sock")
+    cursor = machine.journal_cursor()
+    for name in ("first", "second"):
+        machine.write(f"{VASSALS}/app.ini", config(again, f"procname-master = {name}"))
+        if by == "sync":
+            assert bridge.sync().stdout.splitlines()[0] == "app.ini: reloaded, its config changed"
+        machine.wait_journal("executes itself", unit="vassal-app.service", since_cursor=cursor)
+        cursor = machine.journal_cursor()
+    wait_for_respawn(machine, "app", cursor)
+    after = bridge.app("uwsgi", "/run/app.sock")
+    assert after["ppid"] == before["ppid"]
+    commands = {process.pid: process.command for process in bridge.processes("app")}
+    assert commands[before["ppid"]] == "second"
+    assert machine.show("vassal-app.service", "NRestarts") == "0"
+
+
 def test_a_config_that_is_being_written_starts_nothing_until_it_is_closed(machine: Machine, watch: Bridge) -> None:
     cursor = machine.journal_cursor()
     writer = write_slowly(machine, f"{VASSALS}/slow.ini", config("socket = 127.0.0.1:9201"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bridge.model.unit import UnitState
 from bridge.reconcile.drift import DriftDetector
-from bridge.reconcile.reloads import MUTE, STEADY, Reloads
+from bridge.reconcile.reloads import DEAF, MUTE, STEADY, Reloads
 from bridge.reconcile.run import RunContext
 from bridge.state.last_run import LastRun
 from tests.unit.build import DEAD, make_desired, make_resolved
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 NOW = 1000.0
 UNIT = "vassal-a.service"
+PID = 77
 
 
 class Manager:
@@ -28,6 +30,9 @@ class Manager:
         self.active, self.began, self.ready = active, began, ready
         self.clock = NOW
         self.becomes_ready: float | None = None
+        self.changed_state = ready
+        self.hears_from = 0.0
+        """When it catches SIGHUP."""
         self.told: list[tuple[str, float]] = []
 
     def now(self) -> float:
@@ -42,8 +47,18 @@ class Manager:
         return {unit: UnitState(load="loaded", active=self.active, sub="") for unit in only}
 
     def properties(self, units: Sequence[str], _interface: str, name: str) -> dict[str, Any]:
-        values = {"ActiveEnterTimestampMonotonic": self.ready, "InactiveExitTimestampMonotonic": self.began}
+        if name == "MainPID":
+            return dict.fromkeys(units, PID)
+        values = {
+            "ActiveEnterTimestampMonotonic": self.ready,
+            "InactiveExitTimestampMonotonic": self.began,
+            "StateChangeTimestampMonotonic": self.changed_state,
+        }
         return {unit: int(values[name] * 1e6) for unit in units}
+
+    def is_caught(self, pid: int, number: int) -> bool:
+        assert (pid, number) == (PID, signal.SIGHUP)
+        return self.clock >= self.hears_from
 
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
         assert list(units) == [UNIT]
@@ -56,7 +71,7 @@ class Manager:
 
 
 def reloads(manager: Any) -> Reloads:
-    return Reloads(manager, manager.now, manager.sleep)
+    return Reloads(manager, manager.now, manager.sleep, manager.is_caught)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +99,27 @@ def test_a_command_waits_until_it_can_be_told(becomes_ready: float | None, told:
     one.tell_in_time(one.tell([UNIT]))
     assert [what for what, _ in manager.told] == [told[0]]
     assert manager.told[0][1] == pytest.approx(told[1], abs=1.1)
+
+
+def test_one_that_executes_itself_is_told_once_it_catches_the_signal() -> None:
+    manager = Manager("active", began=NOW - 9, ready=NOW - 8)
+    manager.changed_state, manager.hears_from = NOW - 1.2, NOW + 0.05
+    one = reloads(manager)
+    young = one.tell([UNIT])
+    assert (manager.told, list(young)) == ([], [UNIT])
+    one.tell_in_time(young)
+    assert [what for what, _ in manager.told] == ["reload"]
+    assert manager.told[0][1] == pytest.approx(NOW + 0.1)
+
+
+@pytest.mark.parametrize("ago", [1.2, DEAF + 1])
+def test_one_that_never_catches_the_signal_is_told_in_the_end(ago: float) -> None:
+    manager = Manager("active", began=NOW - 99, ready=NOW - 98)
+    manager.changed_state, manager.hears_from = NOW - ago, NOW + 999
+    one = reloads(manager)
+    one.tell_in_time(one.tell([UNIT]))
+    assert [what for what, _ in manager.told] == ["reload"]
+    assert manager.told[0][1] <= NOW + MUTE + STEADY + 0.2
 
 
 @pytest.mark.parametrize(
