@@ -152,7 +152,7 @@ class Reconciler:
                 if planned := plan_changes(self.planner, manager, context, found):
                     return planned
             return self.planner.plan_all(manager, context, with_configs=options.with_configs)
-        return with_second_look(partial(self._plan, manager, options))
+        return with_second_look(partial(self._plan, manager, options), self._settings)
 
     def _plan(self, manager: Manager, options: RunOptions) -> PlannedRun:
         context, is_usual = self._state.context(options)

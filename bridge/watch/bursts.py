@@ -22,11 +22,12 @@ def is_over(debounce: Debounce, loaded: LoadedConfig, manager: SystemdManager) -
     """Tell whether a burst is over. If a file of a running vassal is gone, it may come back, so it is put off once.
 
     uWSGI reads its config anew when it reloads. It ends if the file is not there at that moment. The whole burst is put
-    off, for vassals that are gone at once must be counted at once, and a renamed one keeps its address.
+    off, for vassals that are gone at once must be counted at once, and a renamed one keeps its address. For the same
+    reason it is put off if files of several vassals are gone: ``rm`` may be held up on its way through a folder.
     """
     if not debounce.is_due():
         return False
-    if not debounce.awaits_return and _runs_without_a_file(debounce.known, loaded, manager):
+    if not debounce.awaits_return and _may_return(debounce.known, loaded, manager):
         debounce.await_return()
     if debounce.is_due():
         debounce.hold_unsettled()
@@ -40,13 +41,15 @@ def scope_of_burst(loaded: LoadedConfig, burst: Burst, admit: Callable[[], bool]
     return known_scope(burst.paths, *place) if scope.is_all and not admit() else scope
 
 
-def _runs_without_a_file(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -> bool:
-    """Tell whether a file of a running vassal is gone: tar and git remove a file before they write it anew."""
+def _may_return(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -> bool:
+    """Tell whether a running vassal, or several, lack a file: tar and git remove one before they write it anew."""
     try:
         gone = [path for path in paths if not os.path.lexists(path)]
         keys = {key for path in gone for key in keys_at(path, loaded.reconciler.monitors, loaded.settings)}
         services = [f"vassal-{label}.service" for label in loaded.reconciler.cache.labels_of(keys)]
-        return bool(services) and not all(state.is_down for state in manager.units(services).values())
+        if len(services) != 1:
+            return bool(services)
+        return not all(state.is_down for state in manager.units(services).values())
     except Exception as error:
         if not (is_unexpected(error) or isinstance(error, BridgeError)):
             raise

@@ -449,6 +449,28 @@ def test_the_daemon_needs_no_list_of_files_to_compare(world: World, start: Calla
     assert (record.inputs, record.outputs) == ((), ())
 
 
+def test_vassals_that_go_one_after_the_other_are_counted_at_once(
+    world: World, start: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``rm`` is held up among them, for longer than ends a burst."""
+    configs = [world.folder / f"{name}.ini" for name in "abc"]
+    for config in configs:
+        config.touch()
+        world.records[config.stem] = CachedVassal(label=config.stem)
+    monkeypatch.setattr(timing, "SETTLED", TIME_LIMIT)
+    monkeypatch.setattr(timing, "IMPATIENCE", 2.0)
+    last = threading.Timer(0.3, configs[2].unlink)
+
+    def remove() -> None:
+        configs[0].unlink()
+        configs[1].unlink()
+        last.start()
+
+    start(remove, lambda: os.kill(os.getpid(), signal.SIGTERM), stops=False)
+    last.cancel()
+    assert world.scopes[1] == Scope.of(frozenset("abc"))
+
+
 @pytest.mark.parametrize("is_running", [True, False])
 def test_a_config_of_a_running_vassal_may_come_back(
     world: World, start: Callable[..., None], monkeypatch: pytest.MonkeyPatch, *, is_running: bool
