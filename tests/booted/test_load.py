@@ -42,8 +42,8 @@ OWN_DEATHS = times(1000) if FACTOR > 1 else DEATHS
 ABOUT = 10.0
 """Seconds about a lost request in which the deaths of its app are told."""
 IDLE = config("idle = 1", "die-on-idle = true", "disable-logging = true")
-ATTEMPTS = 16
-"""The last begins when the 15 pauses before it, of 1 to 15 s, are over: two minutes after the first."""
+ATTEMPTS = 16 if FACTOR > 1 else 11
+"""The last begins when the pauses before it, of 1, 2, 3 s and so on, are over: one minute after the first, or two."""
 PAUSES = list(range(1, ATTEMPTS))
 REST = 5.0
 """Seconds of a pause in which the processors' use is taken: neither its begin nor its end is among them."""
@@ -286,7 +286,8 @@ def tried(machine: Machine) -> list[float]:
     return [float(line) for line in machine.read(TRIED).splitlines()]
 
 
-def test_a_crash_loop_of_two_minutes_follows_the_delays_and_rests_between_them(
+@pytest.mark.soak
+def test_a_crash_loop_follows_the_delays_and_rests_between_them(
     watch: Bridge, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What a slow machine adds to a gap is no misbehaviour: there is a bound to the whole, but to no gap alone."""
