@@ -8,8 +8,8 @@ SUITE ?=
 # make test MARK=core: only the tests with this pytest mark.
 MARK ?=
 MARKED = $(if $(MARK),-m "$(MARK)")
-# Two processes, each with a machine of its own: most of the time a test waits.
-PARALLEL = --numprocesses=2 --dist=loadfile --durations=40 --durations-min=10 $(LIMIT)
+# Three processes on two cores, each with a machine of its own: a test waits most of its time.
+PARALLEL = --numprocesses=3 --dist=loadfile --durations=40 --durations-min=10 $(LIMIT)
 # Seconds after which a test that hangs fails and says where, instead of having the whole run killed without a word.
 LIMIT = --timeout=1200
 
