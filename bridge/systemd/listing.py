@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from bridge.systemd.bus import Bus
 
 _MANAGER = "org.freedesktop.systemd1.Manager"
-_LIST = "ListUnitsByPatterns"
+_LIST, _LIST_NAMED = "ListUnitsByPatterns", "ListUnitsByNames"
 _PATTERNS = ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"]
 _BY_NAME_MAX = 64
-"""Units to list by name; beyond that by pattern: the manager compares each name with each of its units."""
+"""Names in a list's pattern; beyond that it has few patterns: the manager compares each with each of its units."""
 _EACH = 30
 """How many units can be listed in the time that it takes to ask whether one is loaded."""
 
@@ -57,14 +57,22 @@ class UnitLists:
         return states
 
     def ask(self, only: Collection[str] | None) -> dict[str, UnitState]:
-        """Return the states. Of some hundred among thousands, it is first asked which are loaded.
+        """Return the states. Of some among thousands, it is first asked which are loaded, and only these are listed.
 
         Raises:
             BridgeError: the manager does not answer.
         """
-        if only is not None and _BY_NAME_MAX < len(only) < self.longest / _EACH:
-            only = self._loaded(only)
-        return {} if only is not None and not only else self.begin(only)()
+        if only is None or len(only) >= self.longest / _EACH:
+            return {} if only is not None and not only else self.begin(only)()
+        return self._named(self._loaded(only))
+
+    def _named(self, units: Collection[str]) -> dict[str, UnitState]:
+        # The manager would load those that are not.
+        if not units:
+            return {}
+        with call_errors(_LIST_NAMED):
+            (found,) = self._bus.call(ROOT, _MANAGER, _LIST_NAMED, "as", sorted(units))
+        return {name: _state(load, active, sub) for name, load, active, sub in found}
 
     def _loaded(self, units: Collection[str]) -> frozenset[str]:
         """Return those of the units that the manager has loaded: it is asked for each, and loads none for that."""

@@ -81,9 +81,9 @@ def test_an_app_that_runs_always_and_ends_at_once_pauses(machine: Machine, bridg
     bridge.sync(status=None)
     note = "/run/emperor-bridge/pauses/vassal-always.service"
     machine.run("sh", "-c", f"until [ 3 = $(head -n1 {note} || echo 0) ]; do sleep 0.2; done 2>/dev/null")
-    # Four at once, and then one after each pause.
+    # Four at once, and then one after each pause. A busy machine starts some more until the pause begins.
     begin = "Starting vassal-always.service"
-    assert 6 <= sum(message(entry).startswith(begin) for entry in machine.journal(cursor)) <= 9
+    assert 6 <= sum(message(entry).startswith(begin) for entry in machine.journal(cursor)) <= 15
 
 
 def test_an_admin_may_restart_an_app_as_often_as_he_likes(machine: Machine, bridge: Bridge) -> None:
