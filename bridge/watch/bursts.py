@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from bridge.config.settings import RuleKind
 from bridge.diagnostics import BridgeError
 from bridge.reconcile.run import Scope
 from bridge.vassals.guard import is_unexpected
 from bridge.watch.affected import keys_at, known_scope, scope_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from bridge.config.settings import Settings
     from bridge.systemd.manager import SystemdManager
     from bridge.watch.configuration import LoadedConfig
     from bridge.watch.timing import Burst, Debounce
@@ -23,7 +25,8 @@ def is_over(debounce: Debounce, loaded: LoadedConfig, manager: SystemdManager) -
 
     uWSGI reads its config anew when it reloads. It ends if the file is not there at that moment. The whole burst is put
     off, for vassals that are gone at once must be counted at once, and a renamed one keeps its address. For the same
-    reason it is put off if files of several vassals are gone: ``rm`` may be held up on its way through a folder.
+    reasons it is put off if files of several vassals are gone, or only one of a vassal's two: ``rm`` and ``mv`` may
+    be held up on their way, and a neighbour may want the address.
     """
     if not debounce.is_due():
         return False
@@ -42,12 +45,15 @@ def scope_of_burst(loaded: LoadedConfig, burst: Burst, admit: Callable[[], bool]
 
 
 def _may_return(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -> bool:
-    """Tell whether a running vassal, or several, lack a file: tar and git remove one before they write it anew."""
+    """Tell whether more may follow: a running vassal lacks a file, or several do, or one has only one of its two.
+
+    tar and git remove a file before they write it anew.
+    """
     try:
         gone = [path for path in paths if not os.path.lexists(path)]
         keys = {key for path in gone for key in keys_at(path, loaded.reconciler.monitors, loaded.settings)}
         services = [f"vassal-{label}.service" for label in loaded.reconciler.cache.labels_of(keys)]
-        if len(services) != 1:
+        if len(services) != 1 or any(map(os.path.lexists, _beside(gone, loaded.settings))):
             return bool(services)
         return not all(state.is_down for state in manager.units(services).values())
     except Exception as error:
@@ -55,3 +61,11 @@ def _may_return(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdMana
             raise
         # The run that follows has the same trouble, and tells of it.
         return False
+
+
+def _beside(paths: Iterable[str], settings: Settings) -> Iterator[str]:
+    """Yield the rule file of each path that is a config's, and the config of each that is a rule file's."""
+    rule = settings.on_demand_rule
+    if rule.kind is RuleKind.EXTENSION:
+        for path in paths:
+            yield path.removesuffix(rule.value) if path.endswith(rule.value) else path + rule.value

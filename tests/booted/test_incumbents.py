@@ -46,8 +46,8 @@ def put(bridge: Bridge, owner: str, name: str, text: str, address: str | None, *
 
 
 def rename(bridge: Bridge, old: str, new: str) -> None:
-    """Have alice rename her config and its rule."""
-    script = 'mv "$1.socket" "$2.socket"; mv "$1" "$2"'
+    """Have alice rename her config and its rule, on a busy machine."""
+    script = 'mv "$1.socket" "$2.socket"; sleep 0.05; mv "$1" "$2"'
     bridge.machine.run("sh", "-ec", script, "sh", f"{VASSALS}/{old}", f"{VASSALS}/{new}", user="alice")
 
 

@@ -71,6 +71,7 @@ class World:
         self.loads = 0
         self.reconciler: Any = None
         self.included: set[str] = set()
+        self.settings = Settings()
         self.changes: list[UnitChange] = []
         self.records: dict[str, CachedVassal] = {}
         self.running: set[str] = set()
@@ -85,7 +86,7 @@ class World:
     def load(self) -> LoadedConfig:
         self.loads += 1
         self.reconciler = FakeReconciler(self, self.loads)
-        return LoadedConfig(self.reconciler, Settings(), (str(self.toml),))
+        return LoadedConfig(self.reconciler, self.settings, (str(self.toml),))
 
     def next_step(self) -> None:
         self.steps.pop(0)()
@@ -469,6 +470,33 @@ def test_vassals_that_go_one_after_the_other_are_counted_at_once(
     start(remove, lambda: os.kill(os.getpid(), signal.SIGTERM), stops=False)
     last.cancel()
     assert world.scopes[1] == Scope.of(frozenset("abc"))
+
+
+@pytest.mark.parametrize("first", ["app.ini", "app.ini.socket"])
+def test_a_renamed_vassal_is_one_burst_whichever_file_goes_first(
+    world: World, start: Callable[..., None], monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """``mv`` is held up between the two, and a neighbour waits for the address."""
+    world.settings = Settings(emperor_on_demand_extension=".socket")
+    names = [first, *({"app.ini", "app.ini.socket"} - {first})]
+    for name in names:
+        (world.folder / name).touch()
+    world.records["app"] = CachedVassal(label="app")
+    monkeypatch.setattr(timing, "SETTLED", TIME_LIMIT)
+    monkeypatch.setattr(timing, "IMPATIENCE", 2.0)
+
+    def rename(name: str) -> None:
+        (world.folder / name).rename(world.folder / name.replace("app", "new"))
+
+    last = threading.Timer(0.3, rename, [names[1]])
+
+    def begin() -> None:
+        rename(names[0])
+        last.start()
+
+    start(begin, lambda: os.kill(os.getpid(), signal.SIGTERM), stops=False)
+    last.cancel()
+    assert world.scopes[1] == Scope.of(frozenset({"app", "new"}))
 
 
 @pytest.mark.parametrize("is_running", [True, False])
