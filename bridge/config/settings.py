@@ -132,6 +132,11 @@ class OnDemandRule:
     kind: RuleKind
     value: str = ""
 
+    @property
+    def extension(self) -> str:
+        """What the name of a rule file has after its config's. Empty: the rule in force has no files."""
+        return self.value if self.kind is RuleKind.EXTENSION else ""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:

@@ -27,7 +27,7 @@ DEAF = 65.0
 _AGAIN = 1.0
 """Seconds after which a run looks again, at most, whether a service is ready."""
 _SOON = 0.1
-"""The same, for one that executes itself."""
+"""The same, for one that is executing itself."""
 
 
 class Reloads:
@@ -72,6 +72,7 @@ class Reloads:
         while young and self._clock() < deadline:
             self._sleep(min(young.values()))
             young = self.tell(young)
+        # What does not catch the signal by now may never do, and nobody comes back to it.
         if young:
             self._manager.reload_units(sorted(young))
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bridge.config.settings import RuleKind
 from bridge.host.files import remove_if_there
 from bridge.host.links import changed_at
 from bridge.model.unit_names import TARGET, label_of, places_beside
@@ -205,8 +204,7 @@ class RunState:
 
     @property
     def _extension(self) -> str:
-        rule = self._settings.on_demand_rule
-        return rule.value if rule.kind is RuleKind.EXTENSION else ""
+        return self._settings.on_demand_rule.extension
 
 
 def _saw_all_until(planned: PlannedRun) -> int:

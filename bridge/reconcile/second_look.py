@@ -46,15 +46,11 @@ def _gone_configs(planned: PlannedRun) -> list[str]:
 
 def _gone_rules(planned: PlannedRun, settings: Settings) -> list[str]:
     """Return the rule files of vassals that were on demand and would run always."""
+    if not (extension := settings.on_demand_rule.extension):
+        return []
     installed = planned.actual.installed
-    waited = [
-        one.vassal.config.path
+    return [
+        one.vassal.config.path + extension
         for one in planned.conflicts.accepted
         if not one.addresses and (before := installed.get(one.vassal.label)) and before.addresses
     ]
-    if not waited:
-        return []
-    # Only a run with something to do needs it.
-    from bridge.vassals.on_demand import rule_file
-
-    return [path for config in waited if (path := rule_file(settings, config))]

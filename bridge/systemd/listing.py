@@ -62,12 +62,12 @@ class UnitLists:
         Raises:
             BridgeError: the manager does not answer.
         """
-        if only is None or len(only) >= self.longest / _EACH:
-            return {} if only is not None and not only else self.begin(only)()
-        return self._named(self._loaded(only))
+        if only is not None and len(only) < self.longest / _EACH:
+            return self._named(self._loaded(only))
+        return {} if only is not None and not only else self.begin(only)()
 
     def _named(self, units: Collection[str]) -> dict[str, UnitState]:
-        # The manager would load those that are not.
+        """List units that are loaded: the manager would load others for it."""
         if not units:
             return {}
         with call_errors(_LIST_NAMED):

@@ -110,8 +110,8 @@ def apply_on_demand_rule(settings: Settings, vassals: Iterable[Vassal]) -> list[
 
 def rule_file(settings: Settings, config: str) -> str | None:
     """Return the path of a config's rule file, under the extension rule; None under any other."""
-    rule = settings.on_demand_rule
-    return config + rule.value if rule.kind is RuleKind.EXTENSION else None
+    extension = settings.on_demand_rule.extension
+    return config + extension if extension else None
 
 
 def _of_row(vassal: Vassal, row: VassalRow, in_force: Callable[[Vassal], RuleResult]) -> RuleResult:

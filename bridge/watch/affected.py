@@ -42,8 +42,7 @@ def known_scope(paths: Iterable[str], cache: VassalCache, monitors: Sequence[Mon
 
 def keys_at(path: str, monitors: Iterable[Monitor], settings: Settings) -> Iterator[str]:
     """Yield the keys of the vassals whose config or rule file is at a path, whether a file is there or not."""
-    rule = settings.on_demand_rule
-    extension = rule.value if rule.kind is RuleKind.EXTENSION else ""
+    extension = settings.on_demand_rule.extension
     configs = [path]
     if extension and path.endswith(extension):
         configs.append(path.removesuffix(extension))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from bridge.config.settings import RuleKind
 from bridge.diagnostics import BridgeError
 from bridge.reconcile.run import Scope
 from bridge.vassals.guard import is_unexpected
@@ -14,7 +13,6 @@ from bridge.watch.affected import keys_at, known_scope, scope_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from bridge.config.settings import Settings
     from bridge.systemd.manager import SystemdManager
     from bridge.watch.configuration import LoadedConfig
     from bridge.watch.timing import Burst, Debounce
@@ -53,7 +51,7 @@ def _may_return(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdMana
         gone = [path for path in paths if not os.path.lexists(path)]
         keys = {key for path in gone for key in keys_at(path, loaded.reconciler.monitors, loaded.settings)}
         services = [f"vassal-{label}.service" for label in loaded.reconciler.cache.labels_of(keys)]
-        if len(services) != 1 or any(map(os.path.lexists, _beside(gone, loaded.settings))):
+        if len(services) != 1 or any(map(os.path.lexists, _beside(gone, loaded.settings.on_demand_rule.extension))):
             return bool(services)
         return not all(state.is_down for state in manager.units(services).values())
     except Exception as error:
@@ -63,9 +61,8 @@ def _may_return(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdMana
         return False
 
 
-def _beside(paths: Iterable[str], settings: Settings) -> Iterator[str]:
+def _beside(paths: Iterable[str], extension: str) -> Iterator[str]:
     """Yield the rule file of each path that is a config's, and the config of each that is a rule file's."""
-    rule = settings.on_demand_rule
-    if rule.kind is RuleKind.EXTENSION:
+    if extension:
         for path in paths:
-            yield path.removesuffix(rule.value) if path.endswith(rule.value) else path + rule.value
+            yield path.removesuffix(extension) if path.endswith(extension) else path + extension

@@ -120,8 +120,7 @@ def add_links(watch_list: WatchList, settings: Settings, desired: Desired, guard
     """
     cut: list[Diagnostic] = []
     folders: Counter[int] = Counter()
-    rule = settings.on_demand_rule
-    suffixes = ("", rule.value) if rule.kind is RuleKind.EXTENSION else ("",)
+    suffixes = dict.fromkeys(("", settings.on_demand_rule.extension))
     for vassal in _vassals(desired):
         owner = vassal.config.owner.uid
         with guard.of(vassal):
