@@ -15,7 +15,7 @@ from bridge.model.address import UnixAddress, parse_address
 from bridge.model.vassal import VassalRow
 from bridge.vassals import on_demand
 from bridge.vassals.on_demand import EXEC_OUTPUT_MAX, RULE_FILE_MAX, RuleResult, _address_of, apply_on_demand_rule
-from tests.unit.build import make_vassal
+from tests.unit.build import make_vassal, note_children
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -371,3 +371,20 @@ def test_a_bad_address_names_the_row(tmp_path: Path) -> None:
     found = row_says(Settings(), "127.0.0.1:99999", tmp_path)
     assert found.is_invalid
     assert str(found.diagnostics[0]).startswith("pg:x app.ini: error: ")
+
+
+def test_the_rule_files_of_many_are_read_in_another_process_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vassals = [make_vassal(f"{number}.ini", folder=str(tmp_path)) for number in range(8)]
+    for number, text in enumerate(("/run/0.sock", "", "~/3.sock", "@4", ":99999", "@6")):
+        (tmp_path / f"{number}.ini.socket").write_text(text)
+    alone = apply_on_demand_rule(BY_EXTENSION, vassals)
+    begun = note_children(monkeypatch)
+    monkeypatch.setattr(on_demand, "_MANY", 8)
+    assert apply_on_demand_rule(BY_EXTENSION, vassals) == alone
+    assert len(begun) == 1
+    apply_on_demand_rule(BY_EXTENSION, vassals[1:])
+    for settings in (Settings(), Settings(emperor_on_demand_directory="/run"), Settings(emperor_on_demand_exec="true")):
+        apply_on_demand_rule(settings, vassals)
+    assert len(begun) == 1
