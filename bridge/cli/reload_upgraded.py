@@ -80,11 +80,12 @@ class Renewal:
 
     def _renew(self, batch: Sequence[str]) -> list[str]:
         reloads = Reloads(self._manager, sleep=self._sleep)
-        reloads.tell_in_time(reloads.tell(batch))
+        untold = reloads.tell_in_time(reloads.tell(batch))
         for _ in range(int(PATIENCE / _AGAIN)):
             if not (batch := self.stale(batch)):
                 break
             self._sleep(_AGAIN)
+            untold = frozenset(reloads.tell(untold.intersection(batch)))
         return list(batch)
 
 

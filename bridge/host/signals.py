@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import re
 import signal
+from enum import Enum, auto
 
-_CAUGHT = re.compile(r"^SigCgt:\s*([0-9a-f]+)$", re.MULTILINE)
+_MASKS = re.compile(r"^SigIgn:\s*([0-9a-f]+)\nSigCgt:\s*([0-9a-f]+)$", re.MULTILINE)
+
+
+class Handling(Enum):
+    """What a process does with a signal."""
+
+    CAUGHT = auto()
+    """It has a handler."""
+    IGNORED = auto()
+    DEFAULT = auto()
+    """The kernel does what it does by default (signal(7)). SIGHUP ends the process."""
 
 
 def signal_name(number: int) -> str:
@@ -16,14 +27,17 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def is_caught(pid: int, number: int) -> bool:
-    """Tell whether a process has a handler for a signal, by ``/proc/PID/status`` (proc(5)).
+def handling_of(pid: int, number: int) -> Handling:
+    """Return what a process does with a signal, by ``/proc/PID/status`` (proc(5)).
 
-    The answer is yes for a process that is gone: it cannot come to have one.
+    For a process that is gone it is ``CAUGHT``: the process cannot come to have a handler.
     """
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-            mask = _CAUGHT.search(file.read())
+            masks = _MASKS.search(file.read())
     except OSError:
-        return True
-    return mask is None or bool(int(mask[1], 16) >> (number - 1) & 1)
+        return Handling.CAUGHT
+    if masks is None:
+        return Handling.CAUGHT
+    ignored, caught = (bool(int(mask, 16) >> (number - 1) & 1) for mask in masks.groups())
+    return Handling.CAUGHT if caught else Handling.IGNORED if ignored else Handling.DEFAULT

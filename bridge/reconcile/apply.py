@@ -59,7 +59,7 @@ class PlanExecutor:
         """Apply a plan for the ``accepted`` vassals; ``known`` are the unit files that existed before.
 
         ``carried`` is what earlier runs have left to do of vassals that this plan leaves out. Returns what is left to
-        do now, for vassals that have not ended or have only just started.
+        do now, for vassals that have not ended, or could not be told of their new configs yet.
 
         Raises:
             BridgeError: systemd or the file system refuses; what was done so far stays.
@@ -124,13 +124,10 @@ class PlanExecutor:
         return late.union(waiting)
 
     def _reload(self, services: Collection[str]) -> frozenset[str]:
-        """Tell services that their config changed; return those that have only just started, for another run."""
-        reloads = Reloads(self.manager)
+        """Tell services that their config changed; return those that cannot be told yet, for another run."""
+        reloads = Reloads(self.manager, self.late.deaf_since)
         young = reloads.tell(services)
-        if self.waits_for_late:
-            reloads.tell_in_time(young)
-            return frozenset()
-        return frozenset(young)
+        return reloads.tell_in_time(young) if self.waits_for_late else frozenset(young)
 
     def retry(self, services: Iterable[str]) -> None:
         """End the pauses of services that failed: connections that wait for them are served at once.

@@ -18,7 +18,7 @@ from bridge.reconcile.leftovers import forget_mirrors, settle
 from bridge.reconcile.run import Assessment, PlannedRun, RunContext, RunOptions, Scope, ScopeTooSmallError
 from bridge.reconcile.run_state import RunState
 from bridge.reconcile.second_look import with_second_look
-from bridge.reconcile.stops import LateVassal, LateVassals, unkillable
+from bridge.reconcile.stops import LateVassal, LateVassals, unkillable, untold
 from bridge.state.pauses import PauseNotes
 from bridge.units.directory import UnitDirectory
 
@@ -152,7 +152,7 @@ class Reconciler:
                 if planned := plan_changes(self.planner, manager, context, found):
                     return planned
             return self.planner.plan_all(manager, context, with_configs=options.with_configs)
-        return with_second_look(partial(self._plan, manager, options), self._settings)
+        return with_second_look(partial(self._plan, manager, options), self._settings, self.monitors)
 
     def _plan(self, manager: Manager, options: RunOptions) -> PlannedRun:
         context, is_usual = self._state.context(options)
@@ -193,6 +193,7 @@ class Reconciler:
             self._late.retain(set(map(label_of, left.restart)))
             done = replace(planned, late=frozenset(self._late.due), deferred=frozenset(map(label_of, left.reload)))
             problems = (*executor.check(done.unmoved, down=done.meant_down), *unkillable(done, self._late.killed))
+            problems += untold(done)
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)
         if "planner" in vars(self):  # To do nothing, it need not be imported.

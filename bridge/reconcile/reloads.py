@@ -1,8 +1,8 @@
-"""Tell running vassals that their configs changed, but none that has only just started.
+"""Tell running vassals that their configs changed, but none that has only just started, or that loads its app.
 
-A uWSGI that gets SIGHUP while it starts is killed by it or ignores it, or its workers do not hear of it. Then the
-reload takes a minute (``worker-reload-mercy``). It starts at each reload too: once its workers have ended, it executes
-itself.
+A uWSGI that gets SIGHUP as it starts is killed by it. While it loads the app, it ignores the signal (core/uwsgi.c,
+``uwsgi_setup``). A moment later its workers do not hear of it, and the reload takes a minute
+(``worker-reload-mercy``). It starts at each reload too: once its workers have ended, it executes itself.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import time
 from signal import SIGHUP
 from typing import TYPE_CHECKING
 
-from bridge.host.signals import is_caught
+from bridge.host.signals import Handling, handling_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 
     from bridge.systemd.protocol import Manager
 
@@ -22,12 +22,15 @@ STEADY = 1.0
 """Seconds that a service is left alone after it has said that it is ready. uWSGI says so before its workers start."""
 MUTE = 5.0
 """Seconds after which a service that is still starting counts as one that cannot say that it is ready."""
-DEAF = 65.0
-"""Seconds after a reload for which one that does not catch SIGHUP counts as starting. Its workers may take a minute."""
+LOADING = 600.0
+"""Seconds after which a service that ignores SIGHUP counts as one that always does. To load an app can take minutes."""
+EXECUTING = 5.0
+"""Seconds after which one that SIGHUP would end counts as one that it always ends. Then systemd starts it anew."""
+_PATIENCE = {Handling.IGNORED: LOADING, Handling.DEFAULT: EXECUTING}
 _AGAIN = 1.0
 """Seconds after which a run looks again, at most, whether a service is ready."""
 _SOON = 0.1
-"""The same, for one that is executing itself."""
+"""The same, for one that does not catch SIGHUP."""
 
 
 class Reloads:
@@ -36,17 +39,21 @@ class Reloads:
     def __init__(
         self,
         manager: Manager,
+        deaf_since: MutableMapping[str, float] | None = None,
+        *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        is_caught: Callable[[int, int], bool] = is_caught,
+        handling: Callable[[int, int], Handling] = handling_of,
     ) -> None:
+        """``deaf_since`` keeps, from run to run, when a service was first found not to catch SIGHUP, on the clock."""
         self._manager = manager
-        self._is_caught = is_caught
+        self._deaf_since = {} if deaf_since is None else deaf_since
+        self._handling = handling
         self._clock = clock
         self._sleep = sleep
 
     def tell(self, services: Collection[str]) -> dict[str, float]:
-        """Tell services to reload; return those that are too young, and in how many seconds to look at each again.
+        """Tell services to reload; return those that cannot be told yet, and in how many seconds to look at each again.
 
         Raises:
             BridgeError: the manager does not answer.
@@ -62,8 +69,8 @@ class Reloads:
             self._manager.hang_up(sorted(mute))
         return {unit: min(left, _AGAIN) for unit, left in young.items()}
 
-    def tell_in_time(self, young: Mapping[str, float]) -> None:
-        """Tell services that are too young, once they are not.
+    def tell_in_time(self, young: Mapping[str, float]) -> frozenset[str]:
+        """Tell services that could not be told yet; return those that still cannot, after some seconds.
 
         Raises:
             BridgeError: the manager does not answer.
@@ -72,12 +79,10 @@ class Reloads:
         while young and self._clock() < deadline:
             self._sleep(min(young.values()))
             young = self.tell(young)
-        # What does not catch the signal by now may never do, and nobody comes back to it.
-        if young:
-            self._manager.reload_units(sorted(young))
+        return frozenset(young)
 
     def _young(self, active: Mapping[str, str]) -> dict[str, float]:
-        """Return for how many seconds more each service is too young."""
+        """Return which services cannot be told yet, and for how many seconds more at least."""
         up = [unit for unit, state in active.items() if state in {"active", "activating"}]
         ready = self._manager.properties(up, "Unit", "ActiveEnterTimestampMonotonic") if up else {}
         began = self._manager.properties(up, "Unit", "InactiveExitTimestampMonotonic") if up else {}
@@ -88,11 +93,16 @@ class Reloads:
             for unit in up
         }
         young = {unit: seconds for unit, seconds in left.items() if seconds > 0}
-        return young | self._deaf([unit for unit in up if active[unit] == "active" and unit not in young])
+        return young | self._deaf([unit for unit in up if unit not in young])
 
     def _deaf(self, up: Sequence[str]) -> dict[str, float]:
-        """Return which services execute themselves at this moment: nothing else than their signals shows it."""
+        """Return which services cannot take SIGHUP now, but may later: nothing else shows that uWSGI loads its app."""
         pids = self._manager.properties(up, "Service", "MainPID") if up else {}
-        deaf = [unit for unit in up if not self._is_caught(pids.get(unit, 0), SIGHUP)]
-        changed = self._manager.properties(deaf, "Unit", "StateChangeTimestampMonotonic") if deaf else {}
-        return {unit: _SOON for unit in deaf if changed.get(unit, 0) / 1e6 + DEAF > self._clock()}
+        deaf, now = {}, self._clock()
+        for unit in up:
+            patience = _PATIENCE.get(self._handling(pids.get(unit, 0), SIGHUP), 0.0)
+            if now - self._deaf_since.setdefault(unit, now) < patience:
+                deaf[unit] = _SOON
+            else:
+                del self._deaf_since[unit]
+        return deaf

@@ -147,7 +147,7 @@ class PlannedRun(Assessment):
     others: Counter[tuple[str, int | None]] = field(default_factory=Counter)
     """How many vassals outside the scope have units, by monitor and tenant."""
     deferred: frozenset[str] = frozenset()
-    """Labels of vassals that have only just started, once the plan is applied: another run reloads them."""
+    """Labels of vassals that could not be told of their new configs, once the plan is applied: another run does it."""
     late: frozenset[str] = frozenset()
     """Labels of vassals that have not ended, once the plan is applied: what it says of them is left to another run."""
 

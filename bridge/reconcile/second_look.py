@@ -2,7 +2,7 @@
 
 Many programs replace a file by removing it and making it anew. A run that looks just then would remove a vassal whose
 config is gone, and would close the socket of one whose rule file is gone. A neighbour that waits for this moment would
-get its name or its address.
+get its name or its address. Without tenants, a vassal that only waits is removed at once.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from bridge.config.settings import Settings
+    from bridge.monitors.base import Monitor
     from bridge.reconcile.run import PlannedRun
 
 PATIENCE = 0.2
@@ -23,24 +24,30 @@ LOOKS = 3
 """How often a plan is made anew: what is replaced all the time must not hold up a run."""
 
 
-def with_second_look(plan: Callable[[], PlannedRun], settings: Settings) -> PlannedRun:
-    """Return a plan; make it anew if a file is there again that was gone when it was made."""
+def with_second_look(plan: Callable[[], PlannedRun], settings: Settings, monitors: Iterable[Monitor]) -> PlannedRun:
+    """Return a plan; make it anew if a file may be there again that was gone when it was made.
+
+    A row's files are not looked for: the mirror replaces them in one step.
+    """
+    of_files = frozenset(monitor.id for monitor in monitors if not monitor.mirror)
     planned = plan()
+    seen: dict[str, tuple[int, ...]] = {}
     for _ in range(LOOKS):
-        gone = [*_gone_configs(planned), *_gone_rules(planned, settings)]
-        if not gone:
+        gone = [*_gone_configs(planned, of_files), *_gone_rules(planned, settings)]
+        if any(_state(path) is None for path in gone):
+            time.sleep(PATIENCE)
+        # A rule file that gives no address, or whose maker it does not count for, is there all the time.
+        there = {path: state for path in gone if (state := _state(path))}
+        if there.items() <= seen.items():
             break
-        time.sleep(PATIENCE)
-        if not any(map(os.path.lexists, gone)):
-            break
-        planned = plan()
+        planned, seen = plan(), there
     return planned
 
 
-def _gone_configs(planned: PlannedRun) -> list[str]:
+def _gone_configs(planned: PlannedRun, monitors: Iterable[str]) -> list[str]:
     """Return the configs of removed vassals that somebody uses, or whose name a neighbour may take."""
     actual = planned.actual
-    removed = [actual.installed[label] for label in planned.removed]
+    removed = (one for label in planned.removed if (one := actual.installed[label]).monitor in monitors)
     return [one.config for one in removed if one.tenant is not None or not actual.state(one.service).is_down]
 
 
@@ -54,3 +61,12 @@ def _gone_rules(planned: PlannedRun, settings: Settings) -> list[str]:
         for one in planned.conflicts.accepted
         if not one.addresses and (before := installed.get(one.vassal.label)) and before.addresses
     ]
+
+
+def _state(path: str) -> tuple[int, ...] | None:
+    """Return what tells a file from one that was put in its place; None if there is none."""
+    try:
+        info = os.lstat(path)
+    except (OSError, ValueError):
+        return None
+    return info.st_ino, info.st_ctime_ns, info.st_mtime_ns

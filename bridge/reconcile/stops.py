@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.diagnostics import Diagnostic
+from bridge.diagnostics import Diagnostic, Severity
 from bridge.model.unit_names import label_of, pause_of
 from bridge.progress import stage
 
@@ -31,14 +31,14 @@ MEMORY = 60.0
 """Seconds for which nobody waits again for a vassal that was late."""
 AGAIN = 5.0
 """Seconds after which a run is made again for a vassal that still has not ended."""
-SOON = 1.0
-"""Seconds after which a run is made again for a vassal that had only just started."""
+SOON, SOON_SHARE = 1.0, 0.1
+"""Seconds after which a run is made again for a vassal that could not be told yet, or that share of its deafness."""
 _STEP = 0.5
 """Seconds after which it is asked again what has ended."""
 
 
 class LateVassal(NamedTuple):
-    """A vassal that has not ended, or has only just started: another run must take it up."""
+    """A vassal that has not ended, or could not be told of its new config yet: another run must take it up."""
 
     label: str
     due: float
@@ -56,6 +56,8 @@ class LateVassals:
         """The vassals that get the address of a late one, each with its label."""
         self.killed: set[str] = set()
         """Labels of vassals that did not even end when they were killed."""
+        self.deaf_since: dict[str, float] = {}
+        """When services that are to reload were first found not to catch the signal, on the clock."""
 
     def add(self, labels: Iterable[str], due: float) -> None:
         """Note that vassals are to be killed at this time on the clock, unless they were to be killed before."""
@@ -96,10 +98,13 @@ class LateVassals:
         again = {label: due if due > now else now + AGAIN for label, due in self._due.items()}
         of = {label: label for label in again} | {label: late for label, late in self._waiting.items() if late in again}
         found = {keys[label]: LateVassal(late, again[late]) for label, late in of.items() if label in keys}
+        deaf = {label_of(unit): since for unit, since in self.deaf_since.items()}
         for label in done.deferred & keys.keys():
             # Runs for others must not put it off for ever.
             due = before[keys[label]].due if keys[label] in before else 0.0
-            found.setdefault(keys[label], LateVassal(label, due if due > now else now + SOON))
+            soon = max(SOON, SOON_SHARE * (now - deaf.get(label, now)))
+            found.setdefault(keys[label], LateVassal(label, due if due > now else now + soon))
+        self.deaf_since = {unit: since for unit, since in self.deaf_since.items() if label_of(unit) in done.deferred}
         return found
 
     def overdue(self) -> set[str]:
@@ -198,4 +203,20 @@ def unkillable(done: PlannedRun, killed: Collection[str]) -> tuple[Diagnostic, .
         )
         for label, one in done.actual.installed.items()
         if label in done.late and label in killed
+    )
+
+
+def untold(done: PlannedRun) -> tuple[Diagnostic, ...]:
+    """Return a warning for each vassal that could not be told of its new config, if no other run follows by itself."""
+    if not done.context.waits_for_late:
+        return ()
+    return tuple(
+        one.vassal.problem(
+            "not-reloaded",
+            "it still loads its app, and does not take the signal to reload; its new config is not in force yet",
+            f"once it is up, sync again: systemctl status '{one.vassal.service}'",
+            severity=Severity.WARNING,
+        )
+        for one in done.conflicts.accepted
+        if one.vassal.label in done.deferred
     )

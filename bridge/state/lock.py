@@ -22,7 +22,7 @@ _DONE = b"done"
 _POLL_INTERVAL = 0.1
 """Seconds between two attempts to take the lock, of somebody who must tell that he lives."""
 _LEFT = "left"
-"""In the note of a run that ended well, and left vassals to the next run that would not stop, or had just started."""
+"""In the note of a run that ended well, and left vassals to the next: they would not stop, or could not be told yet."""
 
 
 class Pending(NamedTuple):

@@ -63,7 +63,11 @@ class Bus(BusConnection):
     def call_many(
         self, calls: Iterable[tuple[str, str, str, str, tuple[object, ...]]]
     ) -> list[tuple[Any, ...] | CallError]:
-        """Make many calls, up to ``WINDOW`` at once; return the answers in the order of the calls."""
+        """Make many calls, up to ``WINDOW`` at once; return the answers in the order of the calls.
+
+        Raises:
+            CallError: the connection broke.
+        """
         waiting: dict[int, int] = {}
         answers: dict[int, tuple[Any, ...] | CallError] = {}
         source = enumerate(calls)

@@ -20,7 +20,7 @@ _MANAGER = "org.freedesktop.systemd1.Manager"
 _LIST, _LIST_NAMED = "ListUnitsByPatterns", "ListUnitsByNames"
 _PATTERNS = ["vassal-*", "vassals*", f"{PAUSE_PREFIX}vassal-*"]
 _BY_NAME_MAX = 64
-"""Names in a list's pattern; beyond that it has few patterns: the manager compares each with each of its units."""
+"""The most units that are asked for by a pattern each. The manager compares each pattern with each of its units."""
 _EACH = 30
 """How many units can be listed in the time that it takes to ask whether one is loaded."""
 
@@ -57,7 +57,7 @@ class UnitLists:
         return states
 
     def ask(self, only: Collection[str] | None) -> dict[str, UnitState]:
-        """Return the states. Of some among thousands, it is first asked which are loaded, and only these are listed.
+        """Return the states. Of few among many, it is first asked which are loaded, and only these are listed.
 
         Raises:
             BridgeError: the manager does not answer.
@@ -67,7 +67,7 @@ class UnitLists:
         return {} if only is not None and not only else self.begin(only)()
 
     def _named(self, units: Collection[str]) -> dict[str, UnitState]:
-        """List units that are loaded: the manager would load others for it."""
+        """List units that are loaded: the manager loads others for it, and says of them that they are inactive."""
         if not units:
             return {}
         with call_errors(_LIST_NAMED):
@@ -77,7 +77,8 @@ class UnitLists:
     def _loaded(self, units: Collection[str]) -> frozenset[str]:
         """Return those of the units that the manager has loaded: it is asked for each, and loads none for that."""
         named = sorted(units)
-        answers = self._bus.call_many((ROOT, _MANAGER, "GetUnit", "s", (unit,)) for unit in named)
+        with call_errors("GetUnit"):
+            answers = self._bus.call_many((ROOT, _MANAGER, "GetUnit", "s", (unit,)) for unit in named)
         return frozenset(u for u, answer in zip(named, answers, strict=True) if not _is_missing(answer))
 
 

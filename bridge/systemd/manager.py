@@ -19,12 +19,13 @@ from bridge.systemd.object_paths import ROOT as _ROOT
 from bridge.systemd.object_paths import object_path, unit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from bridge.config.paths import Paths
     from bridge.model.unit import UnitState
     from bridge.progress import StageProgress
 
+    _Answers = list[tuple[Any, ...] | CallError]
 
 _SERVICE = "org.freedesktop.systemd1"
 _MANAGER = f"{_SERVICE}.Manager"
@@ -109,14 +110,12 @@ class SystemdManager:
 
     def own_properties(self, *names: str) -> dict[str, Any]:
         """Return properties of the manager itself, without those for which it answers with an error."""
-        answers = self._bus.call_many((_ROOT, _PROPERTIES, "Get", "ss", (_MANAGER, name)) for name in names)
+        answers = _ask(self._bus, "Get", ((_ROOT, (_MANAGER, name)) for name in names))
         return {n: answer[0][1] for n, answer in zip(names, answers, strict=True) if not isinstance(answer, CallError)}
 
     def properties(self, units: Sequence[str], interface: str, name: str) -> dict[str, Any]:
         """Return one property of each unit, such as ``MainPID`` of the interface ``Service``."""
-        answers = self._bus.call_many(
-            (object_path(unit), _PROPERTIES, "Get", "ss", (f"{_SERVICE}.{interface}", name)) for unit in units
-        )
+        answers = _ask(self._bus, "Get", ((object_path(u), (f"{_SERVICE}.{interface}", name)) for u in units))
         return {
             unit: answer[0][1] for unit, answer in zip(units, answers, strict=True) if not isinstance(answer, CallError)
         }
@@ -136,7 +135,7 @@ class SystemdManager:
 
     def kill(self, units: Collection[str]) -> None:
         """Kill all processes of services; the error for a service without processes is ignored."""
-        self._bus.call_many((_ROOT, _MANAGER, "KillUnit", "ssi", (unit, "all", signal.SIGKILL)) for unit in units)
+        _each(self._bus, "KillUnit", units, "si", "all", signal.SIGKILL)
 
     def stop(
         self, units: Collection[str], *, timeout: float, progress: StageProgress, down: Collection[str] = ()
@@ -151,16 +150,16 @@ class SystemdManager:
 
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
         """Queue the reload of running services, and do not wait; return the error for each that was refused."""
-        answers = self._bus.call_many((_ROOT, _MANAGER, "ReloadUnit", "ss", (unit, "replace")) for unit in units)
+        answers = _each(self._bus, "ReloadUnit", units, "s", "replace")
         return {unit: str(a) for unit, a in zip(units, answers, strict=True) if isinstance(a, CallError)}
 
     def hang_up(self, units: Collection[str]) -> None:
         """Send SIGHUP to the main processes of services; the error for one that has none is ignored."""
-        self._bus.call_many((_ROOT, _MANAGER, "KillUnit", "ssi", (unit, "main", SIGHUP)) for unit in units)
+        _each(self._bus, "KillUnit", units, "si", "main", SIGHUP)
 
     def reset_failed(self, units: Collection[str]) -> None:
         """Reset the failed state of units; the error for a unit that is not loaded is ignored."""
-        self._bus.call_many((_ROOT, _MANAGER, "ResetFailedUnit", "s", (unit,)) for unit in units)
+        _each(self._bus, "ResetFailedUnit", units)
 
     def daemon_reload(self) -> None:
         """Have the manager read all unit files again.
@@ -214,9 +213,7 @@ class SystemdManager:
             return
         self._mute()
         wanted = [(unit, kind) for unit in units for kind in (unit.rpartition(".")[2].capitalize(), "Unit")]
-        answers = self._bus.call_many(
-            (object_path(unit), _PROPERTIES, "GetAll", "s", (f"{_SERVICE}.{kind}",)) for unit, kind in wanted
-        )
+        answers = _ask(self._bus, "GetAll", ((object_path(unit), (f"{_SERVICE}.{kind}",)) for unit, kind in wanted))
         # What was read before the answers is older than they are.
         for arrived in self._bus.take_signals():
             self._handle(*arrived)
@@ -232,6 +229,22 @@ class SystemdManager:
         elif name == "Reloading":
             # It is sent at the beginning and at the end.
             self._was_reloaded |= body == (False,)
+
+
+def _each(bus: Bus, method: str, units: Iterable[str], signature: str = "", *more: object) -> _Answers:
+    """Call a method of the manager for each unit, and return the answer or the error for each.
+
+    Raises:
+        BridgeError: the connection to the manager broke.
+    """
+    with _call_errors(method):
+        return bus.call_many((_ROOT, _MANAGER, method, f"s{signature}", (unit, *more)) for unit in units)
+
+
+def _ask(bus: Bus, method: str, asked: Iterable[tuple[str, tuple[str, ...]]]) -> _Answers:
+    """Ask objects, by their paths, for properties. Returns and raises as :func:`_each`."""
+    with _call_errors(method):
+        return bus.call_many((path, _PROPERTIES, method, "s" * len(body), body) for path, body in asked)
 
 
 def _part_to_keep(path: str, name: str, body: tuple[Any, ...]) -> tuple[Any, ...] | None:

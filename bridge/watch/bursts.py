@@ -28,7 +28,7 @@ def is_over(debounce: Debounce, loaded: LoadedConfig, manager: SystemdManager) -
     """
     if not debounce.is_due():
         return False
-    if not debounce.awaits_return and _may_return(debounce.known, loaded, manager):
+    if not debounce.awaits_return and _may_go_on(debounce.known, loaded, manager):
         debounce.await_return()
     if debounce.is_due():
         debounce.hold_unsettled()
@@ -42,8 +42,8 @@ def scope_of_burst(loaded: LoadedConfig, burst: Burst, admit: Callable[[], bool]
     return known_scope(burst.paths, *place) if scope.is_all and not admit() else scope
 
 
-def _may_return(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -> bool:
-    """Tell whether more may follow: a running vassal lacks a file, or several do, or one has only one of its two.
+def _may_go_on(paths: Iterable[str], loaded: LoadedConfig, manager: SystemdManager) -> bool:
+    """Tell whether more may follow: a running vassal or several vassals lack a file, or one has only one of its two.
 
     tar and git remove a file before they write it anew.
     """

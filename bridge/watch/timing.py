@@ -16,7 +16,7 @@ BRIEFLY_QUIET = 0.005
 IMPATIENCE = 0.5
 """Seconds after which the daemon acts on a burst that has not ended."""
 SETTLED = 0.2
-"""The same, where a file of a running vassal was gone, or was held back. A tool that replaces it can be slow."""
+"""The same, where a file was held back, or is gone and may come back, or others may go. A tool can be slow."""
 HELD = 30.0
 """The most seconds for which a file is held back that changes again and again."""
 FILES_OF_ONE_VASSAL = 2
@@ -64,7 +64,7 @@ class Debounce:
         self._first: float | None = None
         self._last = 0.0
         self.awaits_return = False
-        """Whether a file that was gone may come back, or go again."""
+        """Whether a file that is gone may come back, or others may go."""
 
     def touch(self, paths: Iterable[str] | None) -> None:
         """Add changed paths to the burst; None: any path may have changed."""
@@ -95,7 +95,7 @@ class Debounce:
         return due is not None and self._clock() >= due
 
     def await_return(self) -> None:
-        """Put the end of the burst off until nothing of it has changed for a while: a file that is gone may return."""
+        """Put the end of the burst off until nothing of it has changed for a while."""
         self.awaits_return = True
 
     def hold_unsettled(self) -> None:

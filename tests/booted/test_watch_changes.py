@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 SLOW_APP = """
 import os, sys, time
 print("slow app: loading", file=sys.stderr, flush=True)
-time.sleep(2)
+time.sleep(int(os.environ["LOADS"]))
 def application(environ, start_response):
     start_response("200 OK", [])
     return [os.environ["ANSWER"].encode()]
 """
+LOADS_LONG = 14
+"""Seconds; more than a command waits until a service that starts can be told to reload."""
 FILES = 1_000
 APPLIES = 6
 LOCK = "/run/emperor-bridge/lock"
@@ -133,19 +135,31 @@ def test_a_running_vassal_reloads_gracefully_however_its_config_is_saved(
     assert [text for text in told_of(watch, cursor) if "removed" in text or "added" in text] == []
 
 
-def test_a_config_that_changes_while_the_vassal_starts_is_in_force_soon(machine: Machine, watch: Bridge) -> None:
+@pytest.mark.parametrize(("by", "loads"), [("watch", 2), ("watch", LOADS_LONG), ("sync", LOADS_LONG)])
+def test_a_config_that_changes_while_the_vassal_starts_is_in_force_soon(
+    machine: Machine, bridge: Bridge, by: str, loads: int
+) -> None:
+    """While uWSGI loads the app, it ignores SIGHUP."""
     app = "/srv/app/slow.py"
     machine.write(app, SLOW_APP)
     machine.cleanups.append(lambda: machine.remove(app))
-    text = config("env = ANSWER={}").replace(APP, app)
-    watch.vassal("slow.ini", text.format("old"), address="/run/slow.sock")
-    watch.wait("slow", "listening")
+    text = config("env = ANSWER={}", f"env = LOADS={loads}").replace(APP, app)
+    bridge.vassal("slow.ini", text.format("old"), address="/run/slow.sock")
+    bridge.sync()
+    if by == "watch":
+        bridge.watch()
+    cursor = machine.journal_cursor()
     client = machine.popen(PYTHON, str(HERE / "client.py"), "--timeout=60", "uwsgi", "/run/slow.sock")
-    machine.wait_journal("slow app: loading", unit="vassal-slow.service", since_cursor=watch.cursor)
+    machine.wait_journal("slow app: loading", unit="vassal-slow.service", since_cursor=cursor)
     cursor = machine.journal_cursor()
     machine.write(f"{VASSALS}/slow.ini", text.format("new"))
+    if by == "sync":
+        assert "slow.ini: warning: it still loads its app" in bridge.sync().stderr
     assert json.loads(client.communicate(timeout=90)[0])["status"] == 200
-    watch.told(r"^slow\.ini: reloaded")
+    if by == "sync":
+        assert bridge.sync().stdout.splitlines()[0] == "slow.ini: reloaded, its config changed"
+    else:
+        bridge.told(r"^slow\.ini: reloaded", cursor)
     machine.wait_journal("slow app: loading", unit="vassal-slow.service", since_cursor=cursor)
     assert machine.request("uwsgi", "/run/slow.sock", timeout=60).body == "new"
     assert machine.show("vassal-slow.service", "NRestarts") == "0"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bridge.host.signals import is_caught, signal_name
+from bridge.host.signals import Handling, handling_of, signal_name
 
 
 def test_names_of_signals() -> None:
@@ -15,24 +15,24 @@ def test_names_of_signals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prepare", "is_so"),
+    ("prepare", "handling"),
     [
-        ("pass", False),
-        ("signal.signal(signal.SIGHUP, lambda *_: None)", True),
-        ("signal.signal(signal.SIGHUP, signal.SIG_IGN)", False),
-        ("signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})", False),
+        ("pass", Handling.DEFAULT),
+        ("signal.signal(signal.SIGHUP, lambda *_: None)", Handling.CAUGHT),
+        ("signal.signal(signal.SIGHUP, signal.SIG_IGN)", Handling.IGNORED),
+        ("signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})", Handling.DEFAULT),
     ],
     ids=["default", "caught", "ignored", "blocked"],
 )
-def test_whether_a_signal_is_caught_is_seen_from_outside(prepare: str, *, is_so: bool) -> None:
+def test_what_a_process_does_with_a_signal_is_seen_from_outside(prepare: str, handling: Handling) -> None:
     other = "signal.signal(signal.SIGUSR1, lambda *_: None)"
     script = f"import signal, sys; {other}; {prepare}; print(flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        assert is_caught(process.pid, signal.SIGHUP) is is_so
-        assert is_caught(process.pid, signal.SIGUSR1)
-        assert not is_caught(process.pid, signal.SIGUSR2)
+        assert handling_of(process.pid, signal.SIGHUP) is handling
+        assert handling_of(process.pid, signal.SIGUSR1) is Handling.CAUGHT
+        assert handling_of(process.pid, signal.SIGUSR2) is Handling.DEFAULT
         process.communicate()
-    assert is_caught(process.pid, signal.SIGHUP)
+    assert handling_of(process.pid, signal.SIGHUP) is Handling.CAUGHT

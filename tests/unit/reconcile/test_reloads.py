@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.host.signals import Handling
 from bridge.model.unit import UnitState
 from bridge.reconcile.drift import DriftDetector
-from bridge.reconcile.reloads import DEAF, MUTE, STEADY, Reloads
+from bridge.reconcile.reloads import EXECUTING, LOADING, MUTE, STEADY, Reloads
 from bridge.reconcile.run import RunContext
 from bridge.state.last_run import LastRun
 from tests.unit.build import DEAD, make_desired, make_resolved
@@ -30,9 +31,10 @@ class Manager:
         self.active, self.began, self.ready = active, began, ready
         self.clock = NOW
         self.becomes_ready: float | None = None
-        self.changed_state = ready
         self.hears_from = 0.0
         """When it catches SIGHUP."""
+        self.before = Handling.IGNORED
+        """What it does with SIGHUP until then."""
         self.told: list[tuple[str, float]] = []
 
     def now(self) -> float:
@@ -52,13 +54,12 @@ class Manager:
         values = {
             "ActiveEnterTimestampMonotonic": self.ready,
             "InactiveExitTimestampMonotonic": self.began,
-            "StateChangeTimestampMonotonic": self.changed_state,
         }
         return {unit: int(values[name] * 1e6) for unit in units}
 
-    def is_caught(self, pid: int, number: int) -> bool:
+    def handling(self, pid: int, number: int) -> Handling:
         assert (pid, number) == (PID, signal.SIGHUP)
-        return self.clock >= self.hears_from
+        return Handling.CAUGHT if self.clock >= self.hears_from else self.before
 
     def reload_units(self, units: Collection[str]) -> dict[str, str]:
         assert list(units) == [UNIT]
@@ -70,8 +71,8 @@ class Manager:
         self.told.append(("hang-up", self.clock))
 
 
-def reloads(manager: Any) -> Reloads:
-    return Reloads(manager, manager.now, manager.sleep, manager.is_caught)
+def reloads(manager: Any, deaf_since: dict[str, float] | None = None) -> Reloads:
+    return Reloads(manager, deaf_since, clock=manager.now, sleep=manager.sleep, handling=manager.handling)
 
 
 @pytest.mark.parametrize(
@@ -101,25 +102,48 @@ def test_a_command_waits_until_it_can_be_told(becomes_ready: float | None, told:
     assert manager.told[0][1] == pytest.approx(told[1], abs=1.1)
 
 
-def test_one_that_executes_itself_is_told_once_it_catches_the_signal() -> None:
+@pytest.mark.parametrize("before", [Handling.IGNORED, Handling.DEFAULT])
+def test_one_that_executes_itself_is_told_once_it_catches_the_signal(before: Handling) -> None:
     manager = Manager("active", began=NOW - 9, ready=NOW - 8)
-    manager.changed_state, manager.hears_from = NOW - 1.2, NOW + 0.05
+    manager.before, manager.hears_from = before, NOW + 0.05
     one = reloads(manager)
     young = one.tell([UNIT])
     assert (manager.told, list(young)) == ([], [UNIT])
-    one.tell_in_time(young)
+    assert one.tell_in_time(young) == frozenset()
     assert [what for what, _ in manager.told] == ["reload"]
     assert manager.told[0][1] == pytest.approx(NOW + 0.1)
 
 
-@pytest.mark.parametrize("ago", [1.2, DEAF + 1])
-def test_one_that_never_catches_the_signal_is_told_in_the_end(ago: float) -> None:
-    manager = Manager("active", began=NOW - 99, ready=NOW - 98)
-    manager.changed_state, manager.hears_from = NOW - ago, NOW + 999
-    one = reloads(manager)
-    one.tell_in_time(one.tell([UNIT]))
-    assert [what for what, _ in manager.told] == ["reload"]
-    assert manager.told[0][1] <= NOW + MUTE + STEADY + 0.2
+@pytest.mark.parametrize(
+    ("active", "told"), [("active", "reload"), ("activating", "hang-up")], ids=["at a reload", "at its start"]
+)
+def test_one_that_loads_its_app_for_long_is_told_by_another_run(active: str, told: str) -> None:
+    """systemd takes it for starting, or for active if it executes itself."""
+    manager = Manager(active, began=NOW - 9, ready=NOW - 8)
+    manager.hears_from = NOW + 60
+    deaf_since: dict[str, float] = {}
+    one = reloads(manager, deaf_since)
+    assert one.tell_in_time(one.tell([UNIT])) == {UNIT}
+    assert NOW + MUTE + STEADY <= manager.clock < NOW + MUTE + STEADY + 0.2
+    assert (manager.told, deaf_since) == ([], {UNIT: NOW})
+    manager.clock = NOW + 61
+    assert reloads(manager, deaf_since).tell([UNIT]) == {}
+    assert (manager.told, deaf_since) == ([(told, NOW + 61)], {})
+
+
+@pytest.mark.parametrize(("before", "patience"), [(Handling.IGNORED, LOADING), (Handling.DEFAULT, EXECUTING)])
+def test_one_that_never_catches_the_signal_is_told_in_the_end(before: Handling, patience: float) -> None:
+    """It has run for long. Each time it is to reload, it is waited for anew."""
+    manager = Manager("active", began=NOW - 9999, ready=NOW - 9998)
+    manager.before, manager.hears_from = before, NOW + 9999
+    deaf_since: dict[str, float] = {}
+    for begins in (NOW, NOW + 2 * patience):
+        for wait in (0, patience - 0.1):
+            manager.clock = begins + wait
+            assert list(reloads(manager, deaf_since).tell([UNIT])) == [UNIT]
+        manager.clock = begins + patience
+        assert reloads(manager, deaf_since).tell([UNIT]) == {}
+    assert [what for what, _ in manager.told] == ["reload", "reload"]
 
 
 @pytest.mark.parametrize(

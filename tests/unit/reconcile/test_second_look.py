@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +20,21 @@ if TYPE_CHECKING:
 
 RULES = Settings(emperor_on_demand_extension=".socket")
 UP = UnitState(load="loaded", active="active", sub="running")
+FILES, ROWS = SimpleNamespace(id="dir:///v", mirror=""), SimpleNamespace(id="pg:x", mirror="/mirror")
 NOTHING = lambda: None  # noqa: E731 - what happens meanwhile
 
 
 def planned(
-    *removed: str, tenant: int | None = 4001, always: tuple[str, ...] = (), service: UnitState = DOWN, was: str = "here"
+    *removed: str,
+    tenant: int | None = 4001,
+    always: tuple[str, ...] = (),
+    service: UnitState = DOWN,
+    was: str = "here",
+    monitor: str = FILES.id,
 ) -> Any:
     """Return a plan that removes some vassals, and has those run ``always`` that waited at an address."""
-    installed = {
-        config: SimpleNamespace(config=config, tenant=tenant, service=config, addresses=(was,) if was else ())
-        for config in (*removed, *always)
-    }
+    facts = {"tenant": tenant, "addresses": (was,) if was else (), "monitor": monitor}
+    installed = {config: SimpleNamespace(config=config, service=config, **facts) for config in (*removed, *always)}
     accepted = [
         SimpleNamespace(addresses=(), vassal=SimpleNamespace(label=one, config=SimpleNamespace(path=one)))
         for one in always
@@ -42,8 +48,9 @@ def looked(
     plans: list[Any],
     meanwhile: Callable[[], object],
     settings: Settings = RULES,
+    before: Callable[[], object] | None = None,
 ) -> tuple[Any, int]:
-    """Return the plan that is taken, and how often there was a wait."""
+    """Return the plan that is taken, and how often there was a wait. ``before`` each plan something is done."""
     waits: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -52,7 +59,15 @@ def looked(
 
     monkeypatch.setattr(second_look.time, "sleep", sleep)  # type: ignore[attr-defined]
     left = list(plans)
-    found = with_second_look(lambda: left.pop(0), settings)
+
+    def plan() -> Any:
+        if before is not None:
+            before()
+        return left.pop(0)
+
+    monitors: Any = (FILES, ROWS)
+    found = with_second_look(plan, settings, monitors)
+    assert not left
     return found, len(waits)
 
 
@@ -103,7 +118,33 @@ def test_nobody_waits_for_the_rule_of_one_that_always_ran_always(monkeypatch: py
 
 
 def test_what_is_replaced_all_the_time_does_not_hold_up_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each time it is looked for it is there, and each time the plan is made it is not."""
+    """Each time it is looked for it is there, and is another file. Each time the plan is made it is not."""
     config = tmp_path / "v.ini"
+    times = iter(range(LOOKS))
+
+    def write() -> None:
+        config.touch()
+        os.utime(config, (next(times), 0))
+
     plans = [planned(str(config)) for _ in range(LOOKS + 1)]
-    assert looked(monkeypatch, plans, config.touch) == (plans[-1], LOOKS)
+    remove = partial(config.unlink, missing_ok=True)
+    assert looked(monkeypatch, plans, write, before=remove) == (plans[-1], LOOKS)
+
+
+@pytest.mark.parametrize("tenant", [None, 4001])
+def test_a_file_that_stays_there_is_not_waited_for(
+    tenant: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule file gives no address, or its maker does not count. It may have come back just now, so one more plan."""
+    (tmp_path / "v.ini.socket").touch()
+    plans = [planned(tenant=tenant, always=(f"{tmp_path}/v.ini",)) for _ in range(2)]
+    assert looked(monkeypatch, plans, NOTHING) == (plans[-1], 0)
+
+
+@pytest.mark.parametrize("monitor", [ROWS.id, "dir:///former"])
+def test_nobody_looks_for_the_config_of_a_row_or_of_a_former_monitor(
+    monitor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "v.ini").touch()
+    plan = planned(f"{tmp_path}/v.ini", service=UP, monitor=monitor)
+    assert looked(monkeypatch, [plan], NOTHING) == (plan, 0)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.diagnostics import BridgeError
+from bridge.progress import no_progress
 from bridge.systemd import manager
 from bridge.systemd.bus import CallError
 from bridge.systemd.object_paths import object_path, unit_of
@@ -86,3 +88,39 @@ def test_states_of_some_units_are_the_same_however_they_are_asked_for(
     another.lists.expect(systemd.lists.longest)
     assert another.units({*wanted, *(f"vassal-new{number}.service" for number in range(new))}).keys() == wanted
     assert bus.asked["GetUnit"] == 2 * asked
+
+
+class Broken:
+    """A bus whose connection breaks at the first call."""
+
+    def __getattr__(self, _name: str) -> Callable[..., Any]:
+        def call(*_: object, **__: object) -> Any:
+            raise CallError("lost", "the connection broke")
+
+        return call
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda systemd: systemd.units(),
+        lambda systemd: systemd.units(["vassal-a.socket"]),
+        lambda systemd: systemd.own_properties("Version"),
+        lambda systemd: systemd.properties(["vassal-a.service"], "Service", "MainPID"),
+        lambda systemd: systemd.kill(["vassal-a.service"]),
+        lambda systemd: systemd.hang_up(["vassal-a.service"]),
+        lambda systemd: systemd.reload_units(["vassal-a.service"]),
+        lambda systemd: systemd.reset_failed(["vassal-a.service"]),
+        lambda systemd: systemd.daemon_reload(),
+        lambda systemd: systemd.start(["vassal-a.socket"], timeout=1.0, progress=no_progress),
+        lambda systemd: systemd.stop(["vassal-a.socket"], timeout=1.0, progress=no_progress),
+    ],
+)
+def test_a_broken_connection_is_an_error_for_admins(
+    monkeypatch: pytest.MonkeyPatch, question: Callable[[manager.SystemdManager], object]
+) -> None:
+    monkeypatch.setattr(manager, "Bus", lambda **_: Broken())
+    systemd = manager.SystemdManager(make_paths(Path("/nowhere")))
+    systemd.lists.expect(8000)
+    with pytest.raises(BridgeError, match="the connection broke"):
+        question(systemd)
