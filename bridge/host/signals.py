@@ -30,7 +30,7 @@ def signal_name(number: int) -> str:
 def handling_of(pid: int, number: int) -> Handling:
     """Return what a process does with a signal, by ``/proc/PID/status`` (proc(5)).
 
-    For a process that is gone it is ``CAUGHT``: the process cannot come to have a handler.
+    For a process that is gone it is ``CAUGHT``: nobody need wait for it.
     """
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:

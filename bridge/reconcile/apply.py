@@ -82,6 +82,7 @@ class PlanExecutor:
             stubborn = self._with_waiting(plan, stopper.finish([*stopping, *plan.renew], late))
             rest = plan.part(lambda unit: label_of(unit) in late - stubborn)
             late = stubborn | self._carry_out(rest, known, accepted)
+        carried = carried._replace(reload=carried.reload - pending.reload)
         return pending.part(lambda unit: label_of(unit) in late)._replace(reload=young) | carried
 
     def _carry_out(self, plan: Plan, known: frozenset[str], accepted: Iterable[ResolvedVassal]) -> frozenset[str]:
@@ -125,7 +126,7 @@ class PlanExecutor:
 
     def _reload(self, services: Collection[str]) -> frozenset[str]:
         """Tell services that their config changed; return those that cannot be told yet, for another run."""
-        reloads = Reloads(self.manager, self.late.deaf_since)
+        reloads = Reloads(self.manager, self.late.deaf)
         young = reloads.tell(services)
         return reloads.tell_in_time(young) if self.waits_for_late else frozenset(young)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from signal import SIGHUP
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bridge.host.signals import Handling, handling_of
 
@@ -25,12 +25,22 @@ MUTE = 5.0
 LOADING = 600.0
 """Seconds after which a service that ignores SIGHUP counts as one that always does. To load an app can take minutes."""
 EXECUTING = 5.0
-"""Seconds after which one that SIGHUP would end counts as one that it always ends. Then systemd starts it anew."""
+"""Seconds after which one that SIGHUP would end counts as one that it always ends. Its next start reads the config."""
 _PATIENCE = {Handling.IGNORED: LOADING, Handling.DEFAULT: EXECUTING}
 _AGAIN = 1.0
 """Seconds after which a run looks again, at most, whether a service is ready."""
 _SOON = 0.1
 """The same, for one that does not catch SIGHUP."""
+
+
+class DeafService(NamedTuple):
+    """A service that does not catch SIGHUP now."""
+
+    pid: int
+    """Its main process."""
+    handling: Handling
+    since: float
+    """When it was first found so, by ``time.monotonic()``."""
 
 
 class Reloads:
@@ -39,15 +49,15 @@ class Reloads:
     def __init__(
         self,
         manager: Manager,
-        deaf_since: MutableMapping[str, float] | None = None,
+        deaf: MutableMapping[str, DeafService] | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         handling: Callable[[int, int], Handling] = handling_of,
     ) -> None:
-        """``deaf_since`` keeps, from run to run, when a service was first found not to catch SIGHUP, on the clock."""
+        """``deaf`` has the services that were deaf in earlier runs, and is kept for later ones."""
         self._manager = manager
-        self._deaf_since = {} if deaf_since is None else deaf_since
+        self._deaf = {} if deaf is None else deaf
         self._handling = handling
         self._clock = clock
         self._sleep = sleep
@@ -93,16 +103,17 @@ class Reloads:
             for unit in up
         }
         young = {unit: seconds for unit, seconds in left.items() if seconds > 0}
-        return young | self._deaf([unit for unit in up if unit not in young])
+        return young | self._hearing_later([unit for unit in up if unit not in young])
 
-    def _deaf(self, up: Sequence[str]) -> dict[str, float]:
+    def _hearing_later(self, up: Sequence[str]) -> dict[str, float]:
         """Return which services cannot take SIGHUP now, but may later: nothing else shows that uWSGI loads its app."""
         pids = self._manager.properties(up, "Service", "MainPID") if up else {}
-        deaf, now = {}, self._clock()
+        found = {}
         for unit in up:
-            patience = _PATIENCE.get(self._handling(pids.get(unit, 0), SIGHUP), 0.0)
-            if now - self._deaf_since.setdefault(unit, now) < patience:
-                deaf[unit] = _SOON
-            else:
-                del self._deaf_since[unit]
-        return deaf
+            one = DeafService(pids.get(unit, 0), self._handling(pids.get(unit, 0), SIGHUP), self._clock())
+            before = self._deaf.pop(unit, None)
+            since = before.since if before and before[:2] == one[:2] else one.since
+            if one.since - since < _PATIENCE.get(one.handling, 0.0):
+                self._deaf[unit] = one._replace(since=since)
+                found[unit] = _SOON
+        return found

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bridge.diagnostics import errors
 from bridge.host.files import remove_if_there
 from bridge.host.links import changed_at
 from bridge.model.unit_names import TARGET, label_of, places_beside
@@ -141,7 +142,7 @@ class RunState:
         Raises:
             BridgeError: the file system refuses.
         """
-        failed = frozenset(problem.key for problem in problems if problem.key)
+        failed = frozenset(problem.key for problem in errors(problems) if problem.key)
         folders = config_folders(planned.desired, planned.actual, last)
         if planned.scope.is_all:
             self._saw_others = bool(planned.actual.of_others)

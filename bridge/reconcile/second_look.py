@@ -59,7 +59,10 @@ def _gone_rules(planned: PlannedRun, settings: Settings) -> list[str]:
     return [
         one.vassal.config.path + extension
         for one in planned.conflicts.accepted
-        if not one.addresses and (before := installed.get(one.vassal.label)) and before.addresses
+        if not one.addresses
+        and (before := installed.get(one.vassal.label))
+        and before.addresses
+        and not (one.vassal.row and one.vassal.row.address is not None)
     ]
 
 

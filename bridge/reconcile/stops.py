@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from bridge.progress import Progress
+    from bridge.reconcile.reloads import DeafService
     from bridge.reconcile.run import PlannedRun
     from bridge.systemd.protocol import Manager
 
@@ -32,7 +33,7 @@ MEMORY = 60.0
 AGAIN = 5.0
 """Seconds after which a run is made again for a vassal that still has not ended."""
 SOON, SOON_SHARE = 1.0, 0.1
-"""Seconds after which a run is made again for a vassal that could not be told yet, or that share of its deafness."""
+"""Seconds after which it is tried again to tell a vassal to reload, or, if longer, this share of the time so far."""
 _STEP = 0.5
 """Seconds after which it is asked again what has ended."""
 
@@ -46,7 +47,7 @@ class LateVassal(NamedTuple):
 
 
 class LateVassals:
-    """The vassals that were told to stop and have not ended, for as long as this process lives."""
+    """The vassals that have not ended, or do not take the signal to reload, for as long as this process lives."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
@@ -56,8 +57,8 @@ class LateVassals:
         """The vassals that get the address of a late one, each with its label."""
         self.killed: set[str] = set()
         """Labels of vassals that did not even end when they were killed."""
-        self.deaf_since: dict[str, float] = {}
-        """When services that are to reload were first found not to catch the signal, on the clock."""
+        self.deaf: dict[str, DeafService] = {}
+        """Services that are to reload and do not catch the signal, by unit."""
 
     def add(self, labels: Iterable[str], due: float) -> None:
         """Note that vassals are to be killed at this time on the clock, unless they were to be killed before."""
@@ -98,13 +99,15 @@ class LateVassals:
         again = {label: due if due > now else now + AGAIN for label, due in self._due.items()}
         of = {label: label for label in again} | {label: late for label, late in self._waiting.items() if late in again}
         found = {keys[label]: LateVassal(late, again[late]) for label, late in of.items() if label in keys}
-        deaf = {label_of(unit): since for unit, since in self.deaf_since.items()}
-        for label in done.deferred & keys.keys():
+        # One whose config is refused goes on as it is: what ends that has it processed.
+        deferred = done.deferred - done.conflicts.kept
+        self.deaf = {unit: one for unit, one in self.deaf.items() if label_of(unit) in deferred}
+        deaf = {label_of(unit): one.since for unit, one in self.deaf.items()}
+        for label in deferred & keys.keys():
             # Runs for others must not put it off for ever.
             due = before[keys[label]].due if keys[label] in before else 0.0
             soon = max(SOON, SOON_SHARE * (now - deaf.get(label, now)))
             found.setdefault(keys[label], LateVassal(label, due if due > now else now + soon))
-        self.deaf_since = {unit: since for unit, since in self.deaf_since.items() if label_of(unit) in done.deferred}
         return found
 
     def overdue(self) -> set[str]:
@@ -213,8 +216,8 @@ def untold(done: PlannedRun) -> tuple[Diagnostic, ...]:
     return tuple(
         one.vassal.problem(
             "not-reloaded",
-            "it still loads its app, and does not take the signal to reload; its new config is not in force yet",
-            f"once it is up, sync again: systemctl status '{one.vassal.service}'",
+            "it ignores the signal to reload, as uWSGI does while it loads its app; its new config is not in force yet",
+            f"sync again once it is up; if it always ignores the signal: systemctl restart '{one.vassal.service}'",
             severity=Severity.WARNING,
         )
         for one in done.conflicts.accepted

@@ -48,7 +48,7 @@ def application(environ, start_response):
 """
 HEAD = f"plugin = python3\nwsgi-file = {APP}\n"
 INI = f"[uwsgi]\n{HEAD}"
-ANSWER_WITHIN = 15.0
+ANSWER_WITHIN = 60.0
 BROKEN_WITHIN = 2.0
 """How long a client waits for a vassal that cannot start."""
 

@@ -154,7 +154,7 @@ def test_a_config_that_changes_while_the_vassal_starts_is_in_force_soon(
     cursor = machine.journal_cursor()
     machine.write(f"{VASSALS}/slow.ini", text.format("new"))
     if by == "sync":
-        assert "slow.ini: warning: it still loads its app" in bridge.sync().stderr
+        assert "slow.ini: warning: it ignores the signal to reload" in bridge.sync().stderr
     assert json.loads(client.communicate(timeout=90)[0])["status"] == 200
     if by == "sync":
         assert bridge.sync().stdout.splitlines()[0] == "slow.ini: reloaded, its config changed"

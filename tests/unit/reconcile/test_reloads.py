@@ -10,7 +10,7 @@ import pytest
 from bridge.host.signals import Handling
 from bridge.model.unit import UnitState
 from bridge.reconcile.drift import DriftDetector
-from bridge.reconcile.reloads import EXECUTING, LOADING, MUTE, STEADY, Reloads
+from bridge.reconcile.reloads import EXECUTING, LOADING, MUTE, STEADY, DeafService, Reloads
 from bridge.reconcile.run import RunContext
 from bridge.state.last_run import LastRun
 from tests.unit.build import DEAD, make_desired, make_resolved
@@ -71,8 +71,8 @@ class Manager:
         self.told.append(("hang-up", self.clock))
 
 
-def reloads(manager: Any, deaf_since: dict[str, float] | None = None) -> Reloads:
-    return Reloads(manager, deaf_since, clock=manager.now, sleep=manager.sleep, handling=manager.handling)
+def reloads(manager: Any, deaf: dict[str, DeafService] | None = None) -> Reloads:
+    return Reloads(manager, deaf, clock=manager.now, sleep=manager.sleep, handling=manager.handling)
 
 
 @pytest.mark.parametrize(
@@ -121,14 +121,28 @@ def test_one_that_loads_its_app_for_long_is_told_by_another_run(active: str, tol
     """systemd takes it for starting, or for active if it executes itself."""
     manager = Manager(active, began=NOW - 9, ready=NOW - 8)
     manager.hears_from = NOW + 60
-    deaf_since: dict[str, float] = {}
-    one = reloads(manager, deaf_since)
+    deaf: dict[str, DeafService] = {}
+    one = reloads(manager, deaf)
     assert one.tell_in_time(one.tell([UNIT])) == {UNIT}
     assert NOW + MUTE + STEADY <= manager.clock < NOW + MUTE + STEADY + 0.2
-    assert (manager.told, deaf_since) == ([], {UNIT: NOW})
+    assert (manager.told, deaf) == ([], {UNIT: DeafService(PID, Handling.IGNORED, NOW)})
     manager.clock = NOW + 61
-    assert reloads(manager, deaf_since).tell([UNIT]) == {}
-    assert (manager.told, deaf_since) == ([(told, NOW + 61)], {})
+    assert reloads(manager, deaf).tell([UNIT]) == {}
+    assert (manager.told, deaf) == ([(told, NOW + 61)], {})
+
+
+def test_how_long_one_is_waited_for_begins_anew_with_another_process_or_handling() -> None:
+    manager = Manager("active", began=NOW - 9, ready=NOW - 8)
+    manager.hears_from = NOW + 9999
+    deaf = {
+        UNIT: DeafService(PID + 1, Handling.IGNORED, NOW - LOADING),
+    }
+    assert list(reloads(manager, deaf).tell([UNIT])) == [UNIT]
+    assert deaf == {UNIT: DeafService(PID, Handling.IGNORED, NOW)}
+    manager.clock += EXECUTING
+    manager.before = Handling.DEFAULT
+    assert list(reloads(manager, deaf).tell([UNIT])) == [UNIT]
+    assert deaf == {UNIT: DeafService(PID, Handling.DEFAULT, NOW + EXECUTING)}
 
 
 @pytest.mark.parametrize(("before", "patience"), [(Handling.IGNORED, LOADING), (Handling.DEFAULT, EXECUTING)])
@@ -136,13 +150,13 @@ def test_one_that_never_catches_the_signal_is_told_in_the_end(before: Handling, 
     """It has run for long. Each time it is to reload, it is waited for anew."""
     manager = Manager("active", began=NOW - 9999, ready=NOW - 9998)
     manager.before, manager.hears_from = before, NOW + 9999
-    deaf_since: dict[str, float] = {}
+    deaf: dict[str, DeafService] = {}
     for begins in (NOW, NOW + 2 * patience):
         for wait in (0, patience - 0.1):
             manager.clock = begins + wait
-            assert list(reloads(manager, deaf_since).tell([UNIT])) == [UNIT]
+            assert list(reloads(manager, deaf).tell([UNIT])) == [UNIT]
         manager.clock = begins + patience
-        assert reloads(manager, deaf_since).tell([UNIT]) == {}
+        assert reloads(manager, deaf).tell([UNIT]) == {}
     assert [what for what, _ in manager.told] == ["reload", "reload"]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from bridge.config.settings import Settings
 from bridge.model.unit import DOWN, UnitState
+from bridge.model.vassal import VassalRow
 from bridge.reconcile import second_look
 from bridge.reconcile.second_look import LOOKS, with_second_look
 
@@ -31,12 +32,13 @@ def planned(
     service: UnitState = DOWN,
     was: str = "here",
     monitor: str = FILES.id,
+    row: VassalRow | None = None,
 ) -> Any:
     """Return a plan that removes some vassals, and has those run ``always`` that waited at an address."""
     facts = {"tenant": tenant, "addresses": (was,) if was else (), "monitor": monitor}
     installed = {config: SimpleNamespace(config=config, service=config, **facts) for config in (*removed, *always)}
     accepted = [
-        SimpleNamespace(addresses=(), vassal=SimpleNamespace(label=one, config=SimpleNamespace(path=one)))
+        SimpleNamespace(addresses=(), vassal=SimpleNamespace(label=one, config=SimpleNamespace(path=one), row=row))
         for one in always
     ]
     actual = SimpleNamespace(installed=installed, state=lambda _: service)
@@ -148,3 +150,11 @@ def test_nobody_looks_for_the_config_of_a_row_or_of_a_former_monitor(
     (tmp_path / "v.ini").touch()
     plan = planned(f"{tmp_path}/v.ini", service=UP, monitor=monitor)
     assert looked(monkeypatch, [plan], NOTHING) == (plan, 0)
+
+
+@pytest.mark.parametrize(("address", "waits"), [("", 0), ("/run/v.sock", 0), (None, 1)])
+def test_the_rule_file_of_a_row_is_looked_for_if_the_row_leaves_it_to_the_rule(
+    address: str | None, waits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(always=(f"{tmp_path}/v.ini",), row=VassalRow(note="/mirror/v", address=address))
+    assert looked(monkeypatch, [plan], NOTHING) == (plan, waits)

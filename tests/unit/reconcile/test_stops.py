@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from bridge.host.signals import Handling
 from bridge.model.unit_names import pause_of
+from bridge.reconcile.findings import ConflictResult
+from bridge.reconcile.reloads import DeafService
 from bridge.reconcile.stops import AGAIN, GRACE, MEMORY, PATIENCE, SOON, LateVassal, LateVassals, Stopper, unkillable
 from bridge.state.lock import NOTHING, Pending
 from tests.unit.build import (
@@ -97,7 +100,8 @@ def test_one_that_waits_for_a_late_one_is_run_for_with_it() -> None:
     late.add({"bad"}, 7.0)
     late.have_wait({"victim": "bad"})
     installed = {label: SimpleNamespace(label=label, key=f"dir:{label}") for label in ("bad", "victim", "other")}
-    done: Any = SimpleNamespace(actual=SimpleNamespace(installed=installed), deferred=frozenset())
+    conflicts = SimpleNamespace(kept=frozenset())
+    done: Any = SimpleNamespace(actual=SimpleNamespace(installed=installed), deferred=frozenset(), conflicts=conflicts)
     assert late.by_key(done, {}) == {"dir:bad": LateVassal("bad", 7.0), "dir:victim": LateVassal("bad", 7.0)}
     late.drop({"bad"})
     assert late.by_key(done, {}) == {}
@@ -107,6 +111,13 @@ def test_one_that_waits_for_a_late_one_is_run_for_with_it() -> None:
     assert late.by_key(done, {}) == starts
     assert late.by_key(done, {"dir:victim": LateVassal("victim", 5.5)}) == {"dir:victim": LateVassal("victim", 5.5)}
     assert late.by_key(done, {"dir:victim": LateVassal("victim", 5.0)}) == starts
+    late.deaf = {
+        unit: DeafService(1, Handling.IGNORED, -95.0) for unit in ("vassal-victim.service", "vassal-o.service")
+    }
+    assert late.by_key(done, {}) == {"dir:victim": LateVassal("victim", 15.0)}
+    assert late.deaf.keys() == {"vassal-victim.service"}
+    conflicts.kept = done.deferred
+    assert (late.by_key(done, {}), late.deaf) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -260,7 +271,8 @@ def test_late_vassals_are_known_by_their_keys() -> None:
     late = LateVassals(lambda: 100.0)
     late.add(["bad", "nobody"], 105.0)
     late.add(["bad"], 200.0)
-    done = type("Done", (), {"actual": world.observe(), "late": frozenset({"bad"}), "deferred": frozenset()})()
+    facts = {"actual": world.observe(), "late": frozenset({"bad"}), "deferred": frozenset()}
+    done = type("Done", (), facts | {"conflicts": ConflictResult()})()
     assert late.by_key(done, {}) == {OLD.vassal.key: LateVassal("bad", 105.0)}
     late.resist(["bad"])
     assert late.by_key(done, {})[OLD.vassal.key].due == 100.0 + MEMORY

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from bridge.model.unit import UnitChange
-from bridge.reconcile.stops import LateVassal
+from bridge.reconcile.stops import AGAIN, LateVassal
 from bridge.watch.late import LateRuns
 
 
@@ -38,3 +38,20 @@ def test_a_late_vassal_whose_time_is_over_is_due() -> None:
     late.clear()
     assert runs.due() is None
     assert runs.take() == frozenset()
+
+
+def test_a_run_that_failed_is_not_made_again_at_once() -> None:
+    """It has left the time as it was. A run that ended well notes another."""
+    late = {"dir:a.ini": LateVassal("a", time.monotonic() - 1), "dir:b.ini": LateVassal("b", time.monotonic() + 100)}
+    runs = LateRuns(lambda: late)
+    began = time.monotonic()
+    assert runs.take() == {"dir:a.ini"}
+    assert runs.take() == frozenset()
+    due = runs.due()
+    assert due is not None
+    assert began + AGAIN <= due <= time.monotonic() + AGAIN
+    late["dir:b.ini"] = LateVassal("b", time.monotonic() - 1)
+    assert runs.take() == {"dir:b.ini"}
+    assert runs.due() == due
+    late["dir:a.ini"] = LateVassal("a", time.monotonic() - 1)
+    assert runs.take() == {"dir:a.ini"}
