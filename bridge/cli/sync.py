@@ -53,7 +53,8 @@ def run_sync(invocation: Invocation, *, dry_run: bool, allow_mass_removal: bool)
                 with reconciler.hold(print_waiting):
                     planned = reconciler.plan(manager, options)
                     planned, problems = reconciler.apply(manager, planned)
-                    shown.write((*invocation.brief_notices, *_merged(planned, told), *problems))
+                    # What the run met with is told each time: check does not list it.
+                    shown.write((*invocation.brief_notices, *_merged(planned, told)))
     diagnostics = (*_merged(planned, told), *problems)
     brief = (*invocation.brief_notices, *diagnostics)
     new = shown.new(brief)

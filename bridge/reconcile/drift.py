@@ -90,7 +90,12 @@ class DriftDetector:
         changed: dict[str, tuple[str, int]] = {}
         for vassal in (one.vassal for one in desired.resolved):
             is_pausing = not actual.state(vassal.pause).is_down
-            if not is_pausing and actual.state(vassal.service).active not in {"activating", "active", "failed"}:
+            if not is_pausing and actual.state(vassal.service).active not in {
+                "activating",
+                "active",
+                "reloading",
+                "failed",
+            }:
                 continue
             path = vassal.config.path
             with self.guard.of(vassal):

@@ -93,7 +93,7 @@ class Reloads:
 
     def _young(self, active: Mapping[str, str]) -> dict[str, float]:
         """Return which services cannot be told yet, and for how many seconds more at least."""
-        up = [unit for unit, state in active.items() if state in {"active", "activating"}]
+        up = [unit for unit, state in active.items() if state in {"active", "activating", "reloading"}]
         ready = self._manager.properties(up, "Unit", "ActiveEnterTimestampMonotonic") if up else {}
         began = self._manager.properties(up, "Unit", "InactiveExitTimestampMonotonic") if up else {}
         left = {

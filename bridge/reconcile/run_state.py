@@ -93,9 +93,10 @@ class RunState:
         return context, noted is not None and context.stamp > 0 and is_known and options.ending is None
 
     def carried(self, planned: PlannedRun) -> Pending:
-        """Return what the last run left to do of vassals that this plan leaves out.
+        """Return what the last run left to do of vassals that this plan leaves out, and the reloads that it puts off.
 
-        They are outside the scope, or their new config is refused before they have ended.
+        They are outside the scope, or are refused now. One that is refused for its rule or its address may run, and its
+        config may have changed too.
         """
         actual, kept = planned.actual, planned.conflicts.kept
 
@@ -104,7 +105,10 @@ class RunState:
                 return not planned.scope.is_all
             return one.label in kept and not actual.state(one.service).is_down
 
-        return planned.context.left.part(is_left)
+        running = (one for label in kept if not actual.state((one := actual.installed[label]).service).is_down)
+        changed = (one.service for one in running if _changed_since(planned.context.stamp, one.config))
+        left = planned.context.left.part(is_left)
+        return left._replace(reload=left.reload.union(changed))
 
     def is_own(self, context: RunContext) -> bool:
         """Tell whether the last run was this process's own."""
@@ -215,3 +219,10 @@ def _saw_all_until(planned: PlannedRun) -> int:
         with suppress(OSError):
             changes.append(changed_at(path))
     return max(planned.context.stamp, min([planned.context.began, *(when - 1 for when in changes)]))
+
+
+def _changed_since(stamp: int, path: str) -> bool:
+    """Tell whether a file is there and has changed since then; the stamp of no run is no time."""
+    with suppress(OSError):
+        return 0 < stamp < changed_at(path)
+    return False

@@ -96,7 +96,12 @@ class LateVassals:
         keys = {late.label: key for key, late in before.items()}
         keys |= {one.label: one.key for one in done.actual.installed.values()}
         now = self.clock()
-        again = {label: due if due > now else now + AGAIN for label, due in self._due.items()}
+
+        def is_over(label: str, due: float) -> bool:
+            # One that came due while others were run for is next.
+            return due <= now and done.scope.covers(keys.get(label, ""))
+
+        again = {label: now + AGAIN if is_over(label, due) else due for label, due in self._due.items()}
         of = {label: label for label in again} | {label: late for label, late in self._waiting.items() if late in again}
         found = {keys[label]: LateVassal(late, again[late]) for label, late in of.items() if label in keys}
         # One whose config is refused goes on as it is: what ends that has it processed.
@@ -105,9 +110,10 @@ class LateVassals:
         deaf = {label_of(unit): one.since for unit, one in self.deaf.items()}
         for label in deferred & keys.keys():
             # Runs for others must not put it off for ever.
-            due = before[keys[label]].due if keys[label] in before else 0.0
+            known = before.get(keys[label])
             soon = max(SOON, SOON_SHARE * (now - deaf.get(label, now)))
-            found.setdefault(keys[label], LateVassal(label, due if due > now else now + soon))
+            due = now + soon if known is None or is_over(label, known.due) else known.due
+            found.setdefault(keys[label], LateVassal(label, due))
         return found
 
     def overdue(self) -> set[str]:

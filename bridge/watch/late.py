@@ -23,7 +23,7 @@ class LateRuns:
         self._late = late
         self._ended: set[str] = set()
         self._tried: dict[str, tuple[float, float]] = {}
-        """By key when a vassal was due that was run for, and when it is due again if that run has failed."""
+        """By key when a vassal was due that was run for in time, and when it is due again if that run has failed."""
 
     def unit_changed(self, change: UnitChange) -> None:
         """Note the end of a late vassal."""
@@ -41,7 +41,7 @@ class LateRuns:
         late = self._late()
         found = frozenset(key for key, one in late.items() if key in ended or now >= self._due(key, one))
         kept = {key: tried for key, tried in self._tried.items() if key in late and late[key].due == tried[0]}
-        self._tried = kept | {key: (late[key].due, now + AGAIN) for key in found}
+        self._tried = kept | {key: (late[key].due, now + AGAIN) for key in found if late[key].due <= now}
         return found
 
     def _due(self, key: str, one: LateVassal) -> float:

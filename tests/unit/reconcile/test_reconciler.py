@@ -486,3 +486,21 @@ def test_monitors_are_opened_once(site: Site) -> None:
             f"dir://{site.folder}",
             f"dir://{site.folder.parent}",
         ]
+
+
+def test_a_config_that_changed_while_the_vassal_was_refused_is_reloaded_once_it_is_not(site: Site) -> None:
+    site.write("a", "a")
+    site.sync()
+    site.manager.states["vassal-a.service"] = RUNNING
+    site.age()
+    site.write("a", text="[uwsgi]\nmaster = true\nprocesses = 2\n")
+    rule = site.folder / "a.ini.socket"
+    address = rule.read_text()
+    rule.write_text("127.0.0.1:99999\n")
+    for _ in range(2):
+        assert [problem.code for problem in site.sync().diagnostics] == ["rule-invalid"]
+        assert "reload vassal-a.service" not in site.manager.calls
+    rule.write_text(address)
+    assert verbs(site.sync()) == {"a.ini": Verb.RELOADED}
+    assert site.manager.calls.count("reload vassal-a.service") == 1
+    assert verbs(site.sync()) == {}

@@ -12,6 +12,7 @@ from bridge.host.signals import Handling
 from bridge.model.unit_names import pause_of
 from bridge.reconcile.findings import ConflictResult
 from bridge.reconcile.reloads import DeafService
+from bridge.reconcile.run import Scope
 from bridge.reconcile.stops import AGAIN, GRACE, MEMORY, PATIENCE, SOON, LateVassal, LateVassals, Stopper, unkillable
 from bridge.state.lock import NOTHING, Pending
 from tests.unit.build import (
@@ -101,7 +102,10 @@ def test_one_that_waits_for_a_late_one_is_run_for_with_it() -> None:
     late.have_wait({"victim": "bad"})
     installed = {label: SimpleNamespace(label=label, key=f"dir:{label}") for label in ("bad", "victim", "other")}
     conflicts = SimpleNamespace(kept=frozenset())
-    done: Any = SimpleNamespace(actual=SimpleNamespace(installed=installed), deferred=frozenset(), conflicts=conflicts)
+    facts: dict[str, Any] = {"installed": installed}
+    done: Any = SimpleNamespace(
+        actual=SimpleNamespace(**facts), deferred=frozenset(), conflicts=conflicts, scope=Scope.all()
+    )
     assert late.by_key(done, {}) == {"dir:bad": LateVassal("bad", 7.0), "dir:victim": LateVassal("bad", 7.0)}
     late.drop({"bad"})
     assert late.by_key(done, {}) == {}
@@ -116,6 +120,11 @@ def test_one_that_waits_for_a_late_one_is_run_for_with_it() -> None:
     }
     assert late.by_key(done, {}) == {"dir:victim": LateVassal("victim", 15.0)}
     assert late.deaf.keys() == {"vassal-victim.service"}
+    # One that came due while others were run for is run for next. A run for it puts it off.
+    came_due = {"dir:victim": LateVassal("victim", 4.0)}
+    for scope, known in ((Scope.of({"dir:other"}), came_due), (Scope.of({"dir:victim"}), starts)):
+        done.scope, late.deaf = scope, {}
+        assert late.by_key(done, came_due) == known
     conflicts.kept = done.deferred
     assert (late.by_key(done, {}), late.deaf) == ({}, {})
 
@@ -272,7 +281,7 @@ def test_late_vassals_are_known_by_their_keys() -> None:
     late.add(["bad", "nobody"], 105.0)
     late.add(["bad"], 200.0)
     facts = {"actual": world.observe(), "late": frozenset({"bad"}), "deferred": frozenset()}
-    done = type("Done", (), facts | {"conflicts": ConflictResult()})()
+    done = type("Done", (), facts | {"conflicts": ConflictResult(), "scope": Scope.all()})()
     assert late.by_key(done, {}) == {OLD.vassal.key: LateVassal("bad", 105.0)}
     late.resist(["bad"])
     assert late.by_key(done, {})[OLD.vassal.key].due == 100.0 + MEMORY
