@@ -11,8 +11,8 @@ from bridge.model.unit_names import BRAKE, TARGET, is_brake, label_of, link_path
 from bridge.progress import stage
 from bridge.reconcile.bring_up import SHARE, BringUp, patience, start_sockets
 from bridge.reconcile.outcome import OutcomeCheck, silent_vassals
-from bridge.reconcile.reloads import Reloads
-from bridge.reconcile.stops import Stopper
+from bridge.reconcile.reloads import Reloads, untold
+from bridge.reconcile.stops import Stopper, unkillable
 from bridge.state.lock import NOTHING, Pending
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from bridge.model.vassal import ResolvedVassal
     from bridge.progress import Progress
+    from bridge.reconcile.run import PlannedRun
     from bridge.reconcile.steps import Plan
     from bridge.reconcile.stops import LateVassals
     from bridge.reconcile.unread import UnreadVassals
@@ -159,9 +160,14 @@ class PlanExecutor:
         if services := [unit for unit in units if unit.endswith(".service")]:
             self.manager.launch(services)
 
-    def check(self, accepted: Iterable[ResolvedVassal], *, down: Collection[str] = ()) -> list[Diagnostic]:
-        """Check the outcome: see :class:`bridge.reconcile.outcome.OutcomeCheck`."""
-        return OutcomeCheck(self.manager, self.reason).check(accepted, down)
+    def check(self, done: PlannedRun) -> tuple[Diagnostic, ...]:
+        """Return what proved wrong: who does not listen or run, could not be killed, or is not told of its new config.
+
+        Raises:
+            BridgeError: systemd cannot be asked.
+        """
+        found = OutcomeCheck(self.manager, self.reason).check(done.unmoved, done.meant_down)
+        return (*found, *unkillable(done, self.late.killed), *untold(done))
 
     def _forget_failures(self, over: set[str]) -> None:
         if over:

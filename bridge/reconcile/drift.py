@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from bridge.reconcile.run import RunContext
     from bridge.systemd.protocol import Manager
 
+_HAVE_A_CONFIG = frozenset({"activating", "active", "reloading", "failed"})
+"""States of services that have read their config, or gave up with it."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False, repr=False)
 class DriftDetector:
@@ -90,12 +93,7 @@ class DriftDetector:
         changed: dict[str, tuple[str, int]] = {}
         for vassal in (one.vassal for one in desired.resolved):
             is_pausing = not actual.state(vassal.pause).is_down
-            if not is_pausing and actual.state(vassal.service).active not in {
-                "activating",
-                "active",
-                "reloading",
-                "failed",
-            }:
+            if not is_pausing and actual.state(vassal.service).active not in _HAVE_A_CONFIG:
                 continue
             path = vassal.config.path
             with self.guard.of(vassal):

@@ -18,7 +18,7 @@ from bridge.reconcile.leftovers import forget_mirrors, settle
 from bridge.reconcile.run import Assessment, PlannedRun, RunContext, RunOptions, Scope, ScopeTooSmallError
 from bridge.reconcile.run_state import RunState
 from bridge.reconcile.second_look import with_second_look
-from bridge.reconcile.stops import LateVassal, LateVassals, unkillable, untold
+from bridge.reconcile.stops import LateVassal, LateVassals
 from bridge.state.pauses import PauseNotes
 from bridge.units.directory import UnitDirectory
 
@@ -192,8 +192,7 @@ class Reconciler:
             planned, left = _carry_out_and_read(by, executor, planned, left, partial(self.planner.plan_all, manager))
             self._late.retain(set(map(label_of, left.restart)))
             done = replace(planned, late=frozenset(self._late.due), deferred=frozenset(map(label_of, left.reload)))
-            problems = (*executor.check(done.unmoved, down=done.meant_down), *unkillable(done, self._late.killed))
-            problems += untold(done)
+            problems = executor.check(done)
         self.late = self._late.by_key(done, self.late)
         self._state.finish(done, last, problems, left)
         if "planner" in vars(self):  # To do nothing, it need not be imported.

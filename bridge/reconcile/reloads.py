@@ -11,11 +11,13 @@ import time
 from signal import SIGHUP
 from typing import TYPE_CHECKING, NamedTuple
 
+from bridge.diagnostics import Diagnostic, Severity
 from bridge.host.signals import Handling, handling_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 
+    from bridge.reconcile.run import PlannedRun
     from bridge.systemd.protocol import Manager
 
 STEADY = 1.0
@@ -117,3 +119,19 @@ class Reloads:
                 self._deaf[unit] = one._replace(since=since)
                 found[unit] = _SOON
         return found
+
+
+def untold(done: PlannedRun) -> tuple[Diagnostic, ...]:
+    """Return a warning for each vassal that could not be told of its new config, if no other run follows by itself."""
+    if not done.context.waits_for_late:
+        return ()
+    return tuple(
+        one.vassal.problem(
+            "not-reloaded",
+            "it ignores the signal to reload, as uWSGI does while it loads its app; its new config is not in force yet",
+            f"sync again once it is up; if it always ignores the signal: systemctl restart '{one.vassal.service}'",
+            severity=Severity.WARNING,
+        )
+        for one in done.conflicts.accepted
+        if one.vassal.label in done.deferred
+    )

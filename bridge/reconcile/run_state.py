@@ -222,7 +222,7 @@ def _saw_all_until(planned: PlannedRun) -> int:
 
 
 def _changed_since(stamp: int, path: str) -> bool:
-    """Tell whether a file is there and has changed since then; the stamp of no run is no time."""
+    """Tell whether a file is there and has changed since a run. Without one (0), it has not."""
     with suppress(OSError):
         return 0 < stamp < changed_at(path)
     return False

@@ -11,6 +11,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from bridge.state import fingerprint
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -31,13 +33,13 @@ def with_second_look(plan: Callable[[], PlannedRun], settings: Settings, monitor
     """
     of_files = frozenset(monitor.id for monitor in monitors if not monitor.mirror)
     planned = plan()
-    seen: dict[str, tuple[int, ...]] = {}
+    seen: dict[str, int] = {}
     for _ in range(LOOKS):
         gone = [*_gone_configs(planned, of_files), *_gone_rules(planned, settings)]
-        if any(_state(path) is None for path in gone):
+        if not all(map(os.path.lexists, gone)):
             time.sleep(PATIENCE)
         # A rule file that gives no address, or whose maker it does not count for, is there all the time.
-        there = {path: state for path in gone if (state := _state(path))}
+        there = {path: fingerprint.digest((path,)) for path in gone if os.path.lexists(path)}
         if there.items() <= seen.items():
             break
         planned, seen = plan(), there
@@ -64,12 +66,3 @@ def _gone_rules(planned: PlannedRun, settings: Settings) -> list[str]:
         and before.addresses
         and not (one.vassal.row and one.vassal.row.address is not None)
     ]
-
-
-def _state(path: str) -> tuple[int, ...] | None:
-    """Return what tells a file from one that was put in its place; None if there is none."""
-    try:
-        info = os.lstat(path)
-    except (OSError, ValueError):
-        return None
-    return info.st_ino, info.st_ctime_ns, info.st_mtime_ns

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from bridge.diagnostics import Diagnostic, Severity
+from bridge.diagnostics import Diagnostic
 from bridge.model.unit_names import label_of, pause_of
 from bridge.progress import stage
 
@@ -212,20 +212,4 @@ def unkillable(done: PlannedRun, killed: Collection[str]) -> tuple[Diagnostic, .
         )
         for label, one in done.actual.installed.items()
         if label in done.late and label in killed
-    )
-
-
-def untold(done: PlannedRun) -> tuple[Diagnostic, ...]:
-    """Return a warning for each vassal that could not be told of its new config, if no other run follows by itself."""
-    if not done.context.waits_for_late:
-        return ()
-    return tuple(
-        one.vassal.problem(
-            "not-reloaded",
-            "it ignores the signal to reload, as uWSGI does while it loads its app; its new config is not in force yet",
-            f"sync again once it is up; if it always ignores the signal: systemctl restart '{one.vassal.service}'",
-            severity=Severity.WARNING,
-        )
-        for one in done.conflicts.accepted
-        if one.vassal.label in done.deferred
     )

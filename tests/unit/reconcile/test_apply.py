@@ -11,6 +11,7 @@ from bridge.model.unit import UnitState
 from bridge.model.unit_names import TARGET
 from bridge.reconcile.apply import TRIGGER_PATIENCE
 from bridge.reconcile.bring_up import FIRST_SHARE, GROWTH, REST, SHARE
+from bridge.reconcile.outcome import OutcomeCheck
 from bridge.reconcile.reloads import Reloads
 from bridge.state.lock import Pending
 from bridge.systemd.object_paths import object_path
@@ -237,8 +238,7 @@ class AnsweringManager(WorldManager):
 
 
 def trouble(resolved: ResolvedVassal, manager: AnsweringManager, reason: str = "") -> list[tuple[str, str]]:
-    executor = replace(World().executor(), manager=manager, reason=lambda _: reason)
-    found = executor.check([resolved])
+    found = OutcomeCheck(manager, lambda _: reason).check([resolved], ())
     assert all(d.vassal == resolved.vassal.name and "journalctl -u" in d.hint for d in found)
     return [(d.code, d.message) for d in found]
 

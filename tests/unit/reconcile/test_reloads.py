@@ -134,9 +134,7 @@ def test_one_that_loads_its_app_for_long_is_told_by_another_run(active: str, tol
 def test_how_long_one_is_waited_for_begins_anew_with_another_process_or_handling() -> None:
     manager = Manager("active", began=NOW - 9, ready=NOW - 8)
     manager.hears_from = NOW + 9999
-    deaf = {
-        UNIT: DeafService(PID + 1, Handling.IGNORED, NOW - LOADING),
-    }
+    deaf = {UNIT: DeafService(PID + 1, Handling.IGNORED, NOW - LOADING)}
     assert list(reloads(manager, deaf).tell([UNIT])) == [UNIT]
     assert deaf == {UNIT: DeafService(PID, Handling.IGNORED, NOW)}
     manager.clock += EXECUTING
